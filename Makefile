@@ -1,0 +1,76 @@
+# Everything a person starts by hand. `make help` lists it; each target installs what it needs.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+RECIPE ?= digits-cnn
+SET ?=
+PYTEST ?=
+
+ifdef DATA
+export MILLRACE_DATA := $(DATA)
+endif
+
+INSTALLED := $(VENV)/.installed
+LOCKS := infra/locks/torch.txt infra/locks/py311.txt
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(INSTALLED): $(LOCKS) pyproject.toml
+	@$(PYTHON) infra/locks/check_platform.py
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "millrace: installing from infra/locks into $(VENV) (a few minutes the first time)" >&2
+	@$(PIP) install -qq --no-deps --retries 1 --extra-index-url $(TORCH_INDEX) -r infra/locks/torch.txt
+	@$(PIP) install -qq --no-deps --require-hashes -r infra/locks/py311.txt
+	@$(PIP) install -qq --no-deps --no-build-isolation -e .
+	@$(PIP) check
+	@$(BIN)/millrace setup
+	@touch $@
+
+.PHONY: install
+install: $(INSTALLED) ## make .venv from the lock and create the local databases
+
+.PHONY: demo
+demo: $(INSTALLED) ## raw digits images to a registered model, in one run
+	@$(BIN)/millrace run digits-cnn --demo
+
+.PHONY: train
+train: $(INSTALLED) ## run a recipe: RECIPE=digits-cnn SET="train.max_epochs=3 split.test=0.3"
+	@$(BIN)/millrace run $(RECIPE) $(foreach pair,$(SET),--set $(pair))
+
+.PHONY: down
+down: $(INSTALLED) ## end the local Prefect server
+	@$(BIN)/millrace down
+
+.PHONY: test
+test: $(INSTALLED) ## the default test suite
+	@$(BIN)/python -m pytest $(PYTEST)
+
+.PHONY: faults
+faults: $(INSTALLED) ## kill, fill and starve the store at every event: ONLY=F2 for one row
+	@$(BIN)/python -m pytest -m faults $(if $(ONLY),-k $(ONLY)) $(PYTEST)
+
+.PHONY: check
+check: $(INSTALLED) ## lint, types and layers
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+.PHONY: lock
+lock: $(INSTALLED) ## resolve the ranges of pyproject.toml again into infra/locks (UPGRADE=1 for the newest)
+	@$(BIN)/uv pip compile pyproject.toml --extra vision --extra dev --generate-hashes --python-version 3.11 \
+	    --python-platform x86_64-manylinux_2_28 --no-emit-package torch --no-header --no-annotate \
+	    $(if $(UPGRADE),--upgrade) -q -o infra/locks/py311.txt
+
+.PHONY: clean
+clean: ## remove .venv and everything that runs have left
+	@if test -x $(BIN)/millrace; then $(BIN)/millrace down; fi
+	@rm -rf $(VENV) .millrace .reports *.egg-info

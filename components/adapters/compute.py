@@ -1,0 +1,84 @@
+"""Dask, in the three sizes that partitions need: threads here, worker processes here, or a scheduler elsewhere.
+
+Threads are as fast as processes up to about 140 MiB and start in 0.06 s instead of 2, so small data never start a
+cluster. A function given to `map` is a module-level one, its items can be pickled, and it may run twice: the commit
+kernel makes that harmless.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+THREADS_UP_TO_BYTES = 140 * 2**20
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Compute:
+    """Runs one function over partitions."""
+
+    def __init__(self, *, workers: int, address: str = "", synchronous: bool = False) -> None:
+        self.workers, self.address, self.synchronous = workers, address, synchronous
+
+    def map(
+        self,
+        function: Callable[[Item], Result],
+        items: Sequence[Item],
+        size_bytes: int,
+        done: Callable[[int], None] = lambda finished: None,
+    ) -> list[Result]:
+        """`function` of every item, in order; `done(finished)` as they finish. The first error ends the call."""
+        if not items:
+            return []
+        if self.address or (size_bytes > THREADS_UP_TO_BYTES and not self.synchronous):
+            with self._client() as client:
+                return self._in_processes(client, function, items, done)
+        return self._here(function, items, done)
+
+    def _here(self, function: Callable[[Item], Result], items: Sequence[Item], done: Callable[[int], None]) -> Any:
+        import dask
+
+        finished = 0
+
+        def run(item: Item) -> Result:
+            nonlocal finished
+            result = function(item)
+            finished += 1
+            done(finished)
+            return result
+
+        tasks = [dask.delayed(run, pure=False)(item) for item in items]
+        scheduler = "synchronous" if self.synchronous or len(items) == 1 else "threads"
+        return list(dask.compute(*tasks, scheduler=scheduler, num_workers=self.workers))
+
+    def _in_processes(
+        self, client: Any, function: Callable[[Item], Result], items: Sequence[Item], done: Callable[[int], None]
+    ) -> Any:
+        from distributed import as_completed
+
+        futures = client.map(function, items, pure=False, retries=1)
+        for finished, future in enumerate(as_completed(futures), 1):
+            future.result()
+            done(finished)
+        return client.gather(futures)
+
+    @contextmanager
+    def _client(self) -> Iterator[Any]:
+        from distributed import Client, LocalCluster
+
+        for name in ("distributed", "distributed.worker", "distributed.nanny", "distributed.scheduler"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        if self.address:
+            with Client(self.address, set_as_default=False) as client:
+                yield client
+            return
+        # The default dashboard listens on every interface while its link says 127.0.0.1.
+        with (
+            LocalCluster(
+                n_workers=self.workers, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
+            ) as cluster,
+            Client(cluster, set_as_default=False) as client,
+        ):
+            yield client

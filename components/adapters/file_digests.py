@@ -1,0 +1,48 @@
+"""Content digests of source files, remembered by size and time of change.
+
+A file that changed within the last two seconds is not remembered: it could change again within the same tick of the
+file system's clock.
+"""
+
+import json
+import os
+import time
+from pathlib import Path
+
+from components.adapters.store import digest_file
+
+SETTLED_SECONDS = 2
+
+
+class FileDigests:
+    """Call it with a path; `save` keeps what it learned."""
+
+    def __init__(self, memo: Path) -> None:
+        self._memo = memo
+        try:
+            self._known: dict[str, list[int | str]] = json.loads(memo.read_bytes())
+        except (FileNotFoundError, ValueError):
+            self._known = {}
+        self._learned = False
+
+    def __call__(self, path: Path) -> str:
+        stat = path.stat()
+        seen = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+        known = self._known.get(str(path))
+        if known is not None and known[:3] == seen:
+            return str(known[3])
+        digest = digest_file(path)
+        if time.time() - stat.st_mtime > SETTLED_SECONDS:
+            self._known[str(path)] = [*seen, digest]
+            self._learned = True
+        return digest
+
+    def save(self) -> None:
+        """Write the memo, whole or not at all."""
+        if not self._learned:
+            return
+        self._memo.parent.mkdir(parents=True, exist_ok=True)
+        scratch = self._memo.with_suffix(f".{os.getpid()}")
+        scratch.write_text(json.dumps(self._known))
+        os.replace(scratch, self._memo)
+        self._learned = False

@@ -1,0 +1,176 @@
+"""A local folder as the commit kernel needs it: durable, exclusive, and swept of what dead writers left.
+
+The six operations (`create`, `read`, `names`, `stage`, `publish`, `path`) are what another kind of store has to
+offer. Not here: what the files mean (adapters/store.py). A writer's folder is held by `flock`, which the kernel frees
+when the writer dies, so a sweep never removes the work of a live one.
+"""
+
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from components.contracts.errors import EnvironmentFault
+
+SCRATCH = ".scratch"
+
+FAULTS = {
+    errno.ENOSPC: ("E_DISK_FULL", "no space is left", "free space there or set MILLRACE_HOME to another disk"),
+    errno.EDQUOT: ("E_DISK_FULL", "the quota is used up", "free space there or set MILLRACE_HOME to another disk"),
+    errno.EFBIG: ("E_DISK_FULL", "the file size limit is reached", "raise the limit (ulimit -f)"),
+    errno.EACCES: ("E_PERMISSION", "access is denied", "grant this user access to it"),
+    errno.EPERM: ("E_PERMISSION", "access is denied", "grant this user access to it"),
+    errno.EROFS: ("E_PERMISSION", "the file system is read-only", "choose a folder that can be written"),
+    errno.EIO: ("E_IO", "the device reported an error", "check the disk, then run the same command again"),
+}
+
+
+def as_fault(error: OSError, place: Path | str, needed: int | None = None) -> EnvironmentFault | None:
+    """The user's line for `error`, or None where it is none of the machine's faults."""
+    if error.errno not in FAULTS or isinstance(error, EnvironmentFault):
+        return None
+    code, what, action = FAULTS[error.errno]
+    need = f", {needed} bytes are needed" if needed is not None else ""
+    return EnvironmentFault(code, f"{what}{need} ({os.strerror(error.errno)})", place=str(place), action=action)
+
+
+@contextmanager
+def faults(place: Path | str, needed: int | None = None) -> Iterator[None]:
+    """Turn a full disk, a denied access and an I/O error into one line that names `place`."""
+    try:
+        yield
+    except OSError as error:
+        fault = as_fault(error, error.filename or place, needed)
+        if fault is None:
+            raise
+        raise fault from error
+
+
+class Held:
+    """A folder of one writer, locked while the writer lives."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def release(self) -> None:
+        """Let go; the folder stays."""
+        os.close(self._descriptor)
+
+    def remove(self) -> None:
+        """Delete the folder and let go. What cannot be deleted now, a later sweep deletes."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        self.release()
+
+
+class LocalFiles:
+    """Files below one folder; paths are relative, with `/`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, name: str) -> Path:
+        """Where `name` can be opened on this machine."""
+        return self.root / name
+
+    def read(self, name: str) -> bytes:
+        """The bytes of `name`; FileNotFoundError where it is not there."""
+        with faults(self.root / name):
+            return (self.root / name).read_bytes()
+
+    def names(self, folder: str) -> list[str]:
+        """The children of `folder`, sorted; none where it is not there."""
+        try:
+            return sorted(os.listdir(self.root / folder))
+        except FileNotFoundError:
+            return []
+
+    def create(self, name: str, body: bytes, scratch: Path | None = None) -> bool:
+        """Write `name` unless it exists; True for the one writer that made it. Durable when it returns.
+
+        `scratch` is a held folder for the unfinished file; without one a folder of this call's own serves.
+        """
+        if scratch is None:
+            held = self.stage(SCRATCH, os.urandom(8).hex(), keep=None)
+            try:
+                return self.create(name, body, held.path)
+            finally:
+                held.remove()
+        target = self.root / name
+        unfinished = scratch / f".{target.name}"
+        with faults(target, len(body)):
+            try:
+                with open(unfinished, "xb") as file:
+                    file.write(body)
+                    file.flush()
+                    os.fsync(file.fileno())
+                self._made(target.parent)
+                try:
+                    os.link(unfinished, target)
+                except FileExistsError:
+                    return False
+                sync_folder(target.parent)
+                return True
+            finally:
+                with suppress(OSError):
+                    unfinished.unlink(missing_ok=True)
+
+    def stage(self, folder: str, name: str, keep: str | None) -> Held:
+        """Make `folder/name`, held by the caller, after removing what dead writers left beside it, except `keep`."""
+        parent = self._made(self.root / folder)
+        with faults(parent):
+            gate = os.open(parent, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                fcntl.flock(gate, fcntl.LOCK_EX)
+                _sweep(parent, keep)
+                os.mkdir(parent / name)
+                return Held(parent / name)
+            finally:
+                os.close(gate)
+
+    def publish(self, held: Held) -> None:
+        """Make every byte and name inside the held folder durable, and the folder's own name."""
+        for folder, _, files in os.walk(held.path, topdown=False):
+            for file in files:
+                path = Path(folder, file)
+                with faults(path, path.stat().st_size):
+                    descriptor = os.open(path, os.O_RDONLY)
+                    try:
+                        os.fsync(descriptor)
+                    finally:
+                        os.close(descriptor)
+            sync_folder(Path(folder))
+        sync_folder(held.path.parent)
+
+    def _made(self, folder: Path) -> Path:
+        missing = []
+        probe = folder
+        while not probe.is_dir():
+            missing.append(probe)
+            probe = probe.parent
+        for path in reversed(missing):
+            with faults(path):
+                path.mkdir(exist_ok=True)
+            sync_folder(path.parent)
+        return folder
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in `folder` durable."""
+    with faults(folder):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _sweep(folder: Path, keep: str | None) -> None:
+    for child in folder.iterdir():
+        if child.is_dir() and child.name != keep:
+            with suppress(BlockingIOError, FileNotFoundError):
+                Held(child).remove()

@@ -1,0 +1,204 @@
+"""The commit kernel: a result is in the store when, and only when, its record is.
+
+Every writer fills a folder of its own, the attempt. One exclusive creation of the record then names the attempt that
+counts; whoever comes second adopts the winner. An artifact (`<step>/<fingerprint>/record.json`) and a part of one
+(`<step>/parts/<key>/part.json`) are the same thing at two levels. Imports nothing heavy. Pointers and leases:
+adapters/pointers.py.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from blake3 import blake3
+
+from components.adapters.local_files import Held, LocalFiles, as_fault
+from components.contracts.errors import IntegrityError
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredFile:
+    """One committed file; `name` is relative to its attempt."""
+
+    name: str
+    bytes: int
+    digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What one commit says. `meta` is the committer's own data; `reused` is True when it was found, not made."""
+
+    entry: str
+    attempt: str
+    files: tuple[StoredFile, ...]
+    meta: Mapping[str, Any]
+    format: int = FORMAT
+    reused: bool = field(default=True, compare=False)
+
+    @property
+    def digest(self) -> str:
+        """The digest of the files' content, the same for every attempt that wrote the same bytes."""
+        body = json.dumps([[file.name, file.digest] for file in self.files]).encode()
+        return blake3(body).hexdigest(length=16)
+
+    def body(self) -> bytes:
+        """The bytes of the record file. The attempt's random name makes every body unique."""
+        data = asdict(self)
+        del data["reused"]
+        return json.dumps(data, sort_keys=True, indent=1).encode()
+
+
+class Store:
+    """Artifacts, parts and their checked files in one folder."""
+
+    def __init__(self, files: LocalFiles) -> None:
+        self.files = files
+        self._checked: dict[str, tuple[int, int]] = {}
+
+    def artifact(self, step: str, fingerprint: str) -> "Entry":
+        """The place of one step's result."""
+        return Entry(self, f"{step}/{fingerprint}", "record.json")
+
+    def part(self, step: str, key: str) -> "Entry":
+        """The place of one partition's output."""
+        return Entry(self, f"{step}/parts/{key}", "part.json")
+
+    def open(self, record: Record, name: str) -> Path:
+        """The local path of one committed file, after its bytes were checked once in this process.
+
+        Raises:
+            IntegrityError: E_DIGEST, the bytes are not those that were committed, or are gone.
+        """
+        wanted = next(file for file in record.files if file.name == name)
+        place = f"{record.entry}/{record.attempt}/{name}"
+        path = self.files.path(place)
+        try:
+            stat = path.stat()
+            seen = (stat.st_size, stat.st_mtime_ns)
+            if self._checked.get(place) == seen:
+                return path
+            found = digest_file(path) if stat.st_size == wanted.bytes else f"{stat.st_size} bytes"
+        except FileNotFoundError:
+            seen, found = (0, 0), "no file"
+        if found != wanted.digest:
+            raise IntegrityError(
+                "E_DIGEST",
+                f"committed as {wanted.digest} with {wanted.bytes} bytes, found {found}",
+                place=str(path),
+                action=f"delete the folder {self.files.path(record.entry)} and run the same command again",
+            )
+        self._checked[place] = seen
+        return path
+
+    def folder(self, record: Record) -> Path:
+        """The local folder of a commit, after every file in it was checked as by `open`."""
+        for file in record.files:
+            self.open(record, file.name)
+        return self.files.path(f"{record.entry}/{record.attempt}")
+
+
+class Entry:
+    """One place that can be committed once."""
+
+    def __init__(self, store: Store, folder: str, marker: str) -> None:
+        self.store, self.folder, self.marker = store, folder, f"{folder}/{marker}"
+
+    def record(self) -> Record | None:
+        """The commit, or None where there is none yet."""
+        try:
+            data = json.loads(self.store.files.read(self.marker))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise IntegrityError(
+                "E_DIGEST",
+                "the record is not JSON",
+                place=str(self.store.files.path(self.marker)),
+                action=f"delete the folder {self.store.files.path(self.folder)} and run the same command again",
+            ) from error
+        data["files"] = tuple(StoredFile(**file) for file in data["files"])
+        return Record(**data)
+
+    def attempt(self) -> "Attempt":
+        """A new writer's folder; use it as a context."""
+        return Attempt(self)
+
+
+class Attempt:
+    """One writer's unfinished result. Leaving the context without `commit` removes it."""
+
+    def __init__(self, entry: Entry) -> None:
+        self._entry = entry
+        self._files = entry.store.files
+        self.name = os.urandom(8).hex()
+        self._held: Held | None = None
+        self._offered = False
+
+    def __enter__(self) -> Self:
+        standing = self._entry.record()
+        self._held = self._files.stage(self._entry.folder, self.name, standing.attempt if standing else None)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if self._held is None:
+            return
+        if self._offered:
+            self._held.release()
+        else:
+            self._held.remove()
+        self._held = None
+        if isinstance(error, OSError):
+            fault = as_fault(error, error.filename or self._files.path(self._entry.folder))
+            if fault is not None:
+                raise fault from error
+
+    @property
+    def folder(self) -> Path:
+        """Where to write, until `commit`."""
+        if self._held is None:
+            raise RuntimeError("an attempt is a context manager")
+        return self._held.path
+
+    def commit(self, meta: Mapping[str, Any]) -> Record:
+        """Make the files durable and create the record; the record that stands is returned, ours or the winner's."""
+        if self._held is None:
+            raise RuntimeError("an attempt is a context manager")
+        self._files.publish(self._held)
+        record = Record(
+            entry=self._entry.folder,
+            attempt=self.name,
+            files=tuple(_describe(self.folder)),
+            meta=dict(meta),
+            reused=False,
+        )
+        # From here on the outcome of a failure is unknown: the folder may be the one that counts.
+        self._offered = True
+        if self._files.create(self._entry.marker, record.body(), scratch=self.folder):
+            return record
+        standing = self._entry.record()
+        if standing is None:
+            raise RuntimeError(f"{self._entry.marker} exists and cannot be read")
+        self._offered = standing.attempt == self.name
+        return standing
+
+
+def _describe(folder: Path) -> Iterator[StoredFile]:
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            name = path.relative_to(folder).as_posix()
+            yield StoredFile(name=name, bytes=path.stat().st_size, digest=digest_file(path))
+
+
+def digest_file(path: Path) -> str:
+    """32 hexadecimal digits of BLAKE3 over a file's bytes."""
+    hasher = blake3(max_threads=blake3.AUTO)
+    if path.stat().st_size:
+        hasher.update_mmap(path)
+    return hasher.hexdigest(length=16)

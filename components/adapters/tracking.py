@@ -1,0 +1,232 @@
+"""MLflow: one run for a pipeline run, and the model registry.
+
+MLflow's own run lifecycle calls a run FINISHED when it crashed and RUNNING when it was killed; here a run is ended by
+name with its true status, and one whose process is gone is ended by flows/reconcile.py. Metrics are buffered and
+written from a thread: on SQLite one `log_metric` costs as much as sixty in a batch. Imports mlflow when first used.
+"""
+
+import fcntl
+import json
+import logging
+import os
+import queue
+import threading
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from components.contracts.placement import Placement
+
+EXPERIMENT = "millrace"
+PACKAGE_TAG, VERIFIED_TAG = "millrace.package", "millrace.verified"
+CHALLENGER, CHAMPION = "challenger", "champion"
+BATCH = 500
+
+
+class Tracker:
+    """One tracking server. Without a run that was started, metrics go nowhere."""
+
+    def __init__(self, placement: Placement) -> None:
+        self._placement = placement
+        self._client: Any = None
+        self._queue: queue.Queue[Any] = queue.Queue()
+        self._writer: threading.Thread | None = None
+        self.run_id = ""
+
+    @property
+    def client(self) -> Any:
+        """The MlflowClient, bound to this placement whatever the process's environment says.
+
+        The process-wide addresses are set as well, since MLflow resolves `models:/` through them.
+        """
+        if self._client is None:
+            from mlflow import MlflowClient, set_registry_uri, set_tracking_uri
+
+            address = self._placement.tracking
+            set_tracking_uri(address)
+            set_registry_uri(address)
+            self._client = MlflowClient(tracking_uri=address, registry_uri=address)
+        return self._client
+
+    def create(self) -> str:
+        """Make the database and the experiment where they are missing, one process at a time; the experiment's id."""
+        if self._placement.tracking_uri:
+            return self._experiment(None)
+        folder = self._placement.home / "mlflow"
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "create.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return self._experiment(self._placement.mlflow_artifacts.as_uri())
+
+    def _experiment(self, artifacts: str | None) -> str:
+        found = self.client.get_experiment_by_name(EXPERIMENT)
+        if found is not None:
+            return str(found.experiment_id)
+        return str(self.client.create_experiment(EXPERIMENT, artifact_location=artifacts))
+
+    def start(self, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> str:
+        """Begin a run; its id."""
+        from mlflow.entities import Param
+
+        run = self.client.create_run(self.create(), run_name=name, tags=dict(tags))
+        self.run_id = str(run.info.run_id)
+        entries = [Param(key, str(value)[:6000]) for key, value in params.items()]
+        self.client.log_batch(self.run_id, params=entries)
+        return self.run_id
+
+    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        """Note values of one step; they are written soon, and all of them before the run ends."""
+        if not self.run_id:
+            return
+        if self._writer is None:
+            self._writer = threading.Thread(target=self._write, name="metrics", daemon=True)
+            self._writer.start()
+        now = int(time.time() * 1000)
+        for key, value in values.items():
+            self._queue.put((key, float(value), now, step))
+
+    def _write(self) -> None:
+        from mlflow.entities import Metric
+
+        while True:
+            batch = [self._queue.get()]
+            while len(batch) < BATCH and not self._queue.empty():
+                batch.append(self._queue.get())
+            entries = [Metric(*item) for item in batch if item is not None]
+            if entries:
+                self.client.log_batch(self.run_id, metrics=entries)
+            if len(entries) < len(batch):
+                return
+
+    def flush(self) -> None:
+        """Write what is buffered."""
+        if self._writer is not None:
+            self._queue.put(None)
+            self._writer.join()
+            self._writer = None
+
+    def tag(self, tags: Mapping[str, str]) -> None:
+        """Set tags of the run."""
+        for key, value in tags.items():
+            self.client.set_tag(self.run_id, key, value)
+
+    def dataset(self, name: str, digest: str, source: Mapping[str, Any], rows: Mapping[str, int]) -> None:
+        """Note what the run read: a name, a digest, where from and how many rows; never rows themselves."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        entry = Dataset(
+            name=name,
+            digest=digest[:36],
+            source_type="millrace",
+            source=json.dumps(source),
+            profile=json.dumps({"num_rows": sum(rows.values()), **rows}),
+        )
+        self.client.log_inputs(
+            self.run_id, datasets=[DatasetInput(dataset=entry, tags=[InputTag("mlflow.data.context", "training")])]
+        )
+
+    def file(self, path: Path, folder: str = "") -> None:
+        """Add a file to the run."""
+        self.client.log_artifact(self.run_id, str(path), folder or None)
+
+    def end(self, status: str) -> None:
+        """End the run as FINISHED, FAILED or KILLED, after everything buffered is written."""
+        self.flush()
+        if self.run_id:
+            self.client.set_terminated(self.run_id, status)
+
+    def artifact_link(self, path: str) -> str:
+        """Where a file of the run can be opened."""
+        return f"{self.client.get_run(self.run_id).info.artifact_uri}/{path}"
+
+    def find_version(self, name: str, package: str) -> Any:
+        """The newest registered version that holds `package` (a content digest), or None."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            found = self.client.search_model_versions(f"name = '{name}' and tags.`{PACKAGE_TAG}` = '{package}'")
+        except MlflowException:
+            return None
+        return max(found, key=lambda version: int(version.version), default=None)
+
+    def add_version(self, name: str, folder: Path, package: str, description: str) -> Any:
+        """Upload an MLflow model folder as a logged model of the run and make a version of it, not yet verified."""
+        from mlflow.entities import LoggedModelStatus
+        from mlflow.exceptions import MlflowException
+
+        with quiet():
+            model = self.client.create_logged_model(
+                experiment_id=self.create(), name=name, source_run_id=self.run_id or None, model_type="pyfunc"
+            )
+            self.client.log_model_artifacts(model.model_id, str(folder))
+            self.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+        try:
+            self.client.create_registered_model(name, tags={"millrace.recipe": name})
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        return self.client.create_model_version(
+            name,
+            source=f"models:/{model.model_id}",
+            run_id=self.run_id or None,
+            tags={PACKAGE_TAG: package},
+            description=description,
+            model_id=model.model_id,
+        )
+
+    def download(self, name: str, version: str, folder: Path) -> Path:
+        """The files of a version, fetched anew into `folder`."""
+        from mlflow.artifacts import download_artifacts
+
+        address = self._placement.tracking
+        with quiet():
+            return Path(
+                download_artifacts(
+                    artifact_uri=f"models:/{name}/{version}",
+                    dst_path=str(folder),
+                    tracking_uri=address,
+                    registry_uri=address,
+                )
+            )
+
+    def verify(self, name: str, version: str) -> None:
+        """Mark a version as checked; set last, and no alias without it."""
+        self.client.set_model_version_tag(name, version, VERIFIED_TAG, "true")
+
+    def alias(self, name: str, alias: str, version: str) -> bool:
+        """Point `alias` at `version`; False where it did already."""
+        if self.aliased(name, alias) == version:
+            return False
+        self.client.set_registered_model_alias(name, alias, version)
+        return True
+
+    def aliased(self, name: str, alias: str) -> str:
+        """The version behind an alias, or an empty text."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return str(self.client.get_model_version_by_alias(name, alias).version)
+        except MlflowException:
+            return ""
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence what MLflow prints while it saves and copies: progress bars, advice, log lines below errors."""
+    name, log = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", logging.getLogger("mlflow")
+    before, level = os.environ.get(name), log.level
+    os.environ[name] = "false"
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before

@@ -1,0 +1,213 @@
+"""What a step is given to work with, and the one cache that every step goes through.
+
+`RunContext.commit` runs a step or finds its result; `RunContext.parts` does the same for each partition. `open` builds
+a context anywhere from a `Placement`. Nothing here knows Prefect; sources, features, models and objectives never see
+a context.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from components.adapters.compute import Compute
+from components.adapters.local_files import LocalFiles
+from components.adapters.pointers import Pointer
+from components.adapters.store import Record, Store
+from components.adapters.tracking import Tracker
+from components.contracts.artifacts import Artifact, Ledger, Part
+from components.contracts.config import Frozen
+from components.contracts.fingerprint import Fingerprint, code_of, digest, fingerprint
+from components.contracts.placement import Placement
+
+logger = logging.getLogger("millrace")
+
+Kind = TypeVar("Kind", bound=Artifact)
+PartWork = Callable[..., dict[str, Any]]
+"""A module-level function (store, config, item, folder) -> meta with `rows` and, for a data step, `ledger`."""
+
+
+class Outcome(Frozen):
+    """How one step went, as the run's page and the final record say it."""
+
+    step: str
+    reused: bool
+    why: str
+    seconds: float
+    rows: int | None = None
+    fingerprint: str = ""
+    content: str = ""
+
+
+class Progress(Protocol):
+    """Who is told how a run goes; flows/console.py draws it."""
+
+    def started(self, step: str) -> None:
+        """A step begins."""
+
+    def advanced(self, step: str, done: int, total: int, unit: str, note: str = "") -> None:
+        """`done` of `total` parts or epochs."""
+
+    def finished(self, outcome: Outcome) -> None:
+        """A step ended well."""
+
+    def warned(self, line: str) -> None:
+        """Something that a person should read."""
+
+
+class Silent:
+    """Tells nobody."""
+
+    def started(self, step: str) -> None: ...
+
+    def advanced(self, step: str, done: int, total: int, unit: str, note: str = "") -> None: ...
+
+    def finished(self, outcome: Outcome) -> None: ...
+
+    def warned(self, line: str) -> None: ...
+
+
+@dataclass(kw_only=True)
+class RunContext:
+    """One run's store, compute, tracker and progress. `rerun` counts, per step, how often it was asked to run anew."""
+
+    placement: Placement
+    store: Store
+    compute: Compute
+    tracker: Tracker
+    name: str = "notebook"
+    progress: Progress = field(default_factory=Silent)
+    rerun: Mapping[str, int] = field(default_factory=dict)
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    def fingerprint(self, kind: type[Artifact], module: str, config: Any, inputs: Mapping[str, str]) -> Fingerprint:
+        """What the result of a step depends on; `inputs` are contents."""
+        return fingerprint(kind.step, config, inputs, code_of(module, config), self.rerun.get(kind.step, 0))
+
+    def committed(self, kind: type[Kind], key: Fingerprint) -> Kind | None:
+        """The artifact of a step that has been done, or None."""
+        record = self.store.artifact(kind.step, key.key).record()
+        return None if record is None else _artifact(kind, key, record)
+
+    def commit(
+        self, kind: type[Kind], module: str, config: Any, inputs: Mapping[str, str], build: Callable[[Path], Kind]
+    ) -> Kind:
+        """The committed result of a step, made by `build(folder)` unless it is there already.
+
+        Raises:
+            IntegrityError: E_LEDGER, rows are unaccounted for; nothing was committed.
+        """
+        began = time.perf_counter()
+        key = self.fingerprint(kind, module, config, inputs)
+        self.progress.started(kind.step)
+        entry = self.store.artifact(kind.step, key.key)
+        last = Pointer(self.store, f"last/{self.name}/{kind.step}")
+        record, why = entry.record(), "nothing it depends on changed"
+        if record is None:
+            standing = last.read()
+            why = key.changes_since(standing.value if standing else None)
+            with entry.attempt() as attempt:
+                artifact = build(attempt.folder)
+                if artifact.ledger is not None:
+                    artifact.ledger.check(kind.step)
+                made = artifact.model_dump(mode="json", exclude={"fingerprint", "files"})
+                seconds = time.perf_counter() - began
+                record = attempt.commit({"fingerprint": key.model_dump(), "artifact": made, "seconds": seconds})
+        last.set(key.model_dump(mode="json"))
+        result = _artifact(kind, key, record)
+        self.tell(kind.step, record.reused, why, began, result)
+        return result
+
+    def tell(self, step: str, reused: bool, why: str, began: float, result: Artifact) -> None:
+        """Note how a step went, for progress, the run's page and the final record."""
+        rows = result.ledger.rows_out if result.ledger else None
+        outcome = Outcome(
+            step=step,
+            reused=reused,
+            why=why,
+            seconds=round(time.perf_counter() - began, 3),
+            rows=rows,
+            fingerprint=result.fingerprint,
+            content=result.content,
+        )
+        self.outcomes.append(outcome)
+        self.progress.finished(outcome)
+
+    def parts(
+        self, step: str, module: str, config: Any, work: PartWork, items: Sequence[tuple[str, str, Any]], size_bytes: int
+    ) -> tuple[list[Part], list[Record]]:
+        """Each partition's committed output; `items` are (place, content digest, argument of `work`)."""
+        code = code_of(module, config)
+        base = fingerprint(step, config, {}, code, self.rerun.get(step, 0)).key
+        jobs = [(digest([base, content]), config, argument) for _, content, argument in items]
+        run = partial(_run_part, self.store.files.root, step, work)
+
+        def told(done: int) -> None:
+            self.progress.advanced(step, done, len(jobs), "parts")
+
+        records = self.compute.map(run, jobs, size_bytes, told)
+        parts = [
+            Part(key=key, digest=record.digest, rows=record.meta["rows"], place=place)
+            for (key, _, _), record, (place, _, _) in zip(jobs, records, items, strict=True)
+        ]
+        return parts, records
+
+
+def _run_part(root: Path, step: str, work: PartWork, job: tuple[str, Any, Any]) -> Record:
+    key, config, argument = job
+    store = Store(LocalFiles(root))
+    entry = store.part(step, key)
+    record = entry.record()
+    if record is None:
+        with entry.attempt() as attempt:
+            record = attempt.commit(work(store, config, argument, attempt.folder))
+    return record
+
+
+def _artifact(kind: type[Kind], key: Fingerprint, record: Record) -> Kind:
+    artifact = kind.model_validate(record.meta["artifact"])
+    files = {file.name: file.digest for file in record.files}
+    content = artifact.content or digest([content_of(artifact), record.digest])
+    return artifact.model_copy(update={"fingerprint": key.key, "files": files, "content": content})
+
+
+def content_of(value: Any) -> Any:
+    """What `value` says, without where its bytes lie: parts by digest, inner artifacts by content."""
+    if isinstance(value, Part):
+        return [value.digest, value.rows]
+    if isinstance(value, Frozen):
+        skip = {"fingerprint", "content", "files", "ledger"}
+        return {
+            name: inner.content if isinstance(inner := getattr(value, name), Artifact) else content_of(inner)
+            for name in type(value).model_fields
+            if name not in skip
+        }
+    if isinstance(value, dict):
+        return {key: content_of(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [content_of(item) for item in value]
+    return value
+
+
+def summed(records: Sequence[Record]) -> Ledger:
+    """The ledgers of all parts, added up."""
+    total = Ledger()
+    for record in records:
+        total = total + Ledger.model_validate(record.meta["ledger"])
+    return total
+
+
+def open_context(placement: Placement, name: str = "notebook", progress: Progress | None = None) -> RunContext:
+    """A context at `placement`: in a notebook, a worker, a container or a flow."""
+    return RunContext(
+        placement=placement,
+        store=Store(LocalFiles(placement.store_folder)),
+        compute=Compute(workers=os.cpu_count() or 1, address=placement.dask_address),
+        tracker=Tracker(placement),
+        name=name,
+        progress=progress or Silent(),
+    )

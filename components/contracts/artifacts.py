@@ -1,0 +1,197 @@
+"""The typed results that steps hand to each other, as they stand in `record.json`.
+
+An artifact is small: it names its files and parts in the store and never holds rows. `content` is the digest of what
+it says, not of how it was made, so that a step whose output did not change lets the next one be reused.
+"""
+
+from typing import Any, ClassVar, Literal
+
+from components.contracts.config import Frozen
+from components.contracts.errors import IntegrityError
+from components.contracts.spec import Column, TensorSpec
+
+
+class Ledger(Frozen):
+    """Where every row of a data step went."""
+
+    rows_in: int = 0
+    added: int = 0
+    rows_out: int = 0
+    quarantined: int = 0
+    deduplicated: int = 0
+    dropped: dict[str, int] = {}
+
+    def __add__(self, other: "Ledger") -> "Ledger":
+        names = {*self.dropped, *other.dropped}
+        return Ledger(
+            rows_in=self.rows_in + other.rows_in,
+            added=self.added + other.added,
+            rows_out=self.rows_out + other.rows_out,
+            quarantined=self.quarantined + other.quarantined,
+            deduplicated=self.deduplicated + other.deduplicated,
+            dropped={name: self.dropped.get(name, 0) + other.dropped.get(name, 0) for name in sorted(names)},
+        )
+
+    def check(self, place: str) -> None:
+        """Raise E_LEDGER unless every row is accounted for."""
+        entered = self.rows_in + self.added
+        left = self.rows_out + self.quarantined + self.deduplicated + sum(self.dropped.values())
+        if entered != left:
+            raise IntegrityError(
+                "E_LEDGER",
+                f"{entered} rows entered, {left} are accounted for",
+                place=place,
+                action="report this: it is a defect of the step",
+            )
+
+
+class Part(Frozen):
+    """One partition's output: its key in the store, the digest of its content, its rows."""
+
+    key: str
+    digest: str
+    rows: int
+    place: str
+
+
+class Artifact(Frozen):
+    """The result of one step."""
+
+    step: ClassVar[str]
+    fingerprint: str = ""
+    content: str = ""
+    ledger: Ledger | None = None
+    files: dict[str, str] = {}
+
+
+class Snapshot(Artifact):
+    """Rows as Parquet parts."""
+
+    columns: tuple[Column, ...]
+    parts: tuple[Part, ...]
+
+    @property
+    def rows(self) -> int:
+        """Rows of all parts."""
+        return sum(part.rows for part in self.parts)
+
+
+class RawSnapshot(Snapshot):
+    """Rows as the source has them."""
+
+    step = "ingest"
+
+
+class ValidSnapshot(Snapshot):
+    """Rows that can be used; `columns` now carry the declared types."""
+
+    step = "validate"
+
+
+class CleanSnapshot(Snapshot):
+    """Cleaned rows. `operations` are the recipe's, as data: the package applies the same ones to a request."""
+
+    step = "clean"
+    operations: tuple[dict[str, Any], ...]
+    valid: ValidSnapshot
+
+
+class FittedFeature(Frozen):
+    """A feature's config (with its kind) and the state that was fitted on the training part."""
+
+    config: dict[str, Any]
+    state: dict[str, Any]
+
+
+class Dataset(Artifact):
+    """Shards of what does not depend on fitted state, and that state."""
+
+    step = "preprocess"
+    parts: tuple[Part, ...]
+    rows: dict[str, int]
+    features: tuple[FittedFeature, ...]
+    target: FittedFeature
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    split: dict[str, Any]
+    clean: CleanSnapshot
+
+
+class Checkpoint(Artifact):
+    """Trained weights (`weights.safetensors`) and how they came about."""
+
+    step = "train"
+    model: dict[str, Any]
+    objective: dict[str, Any]
+    metrics: dict[str, float]
+    history: tuple[dict[str, float], ...]
+    device: str
+
+
+class ModelPackage(Artifact):
+    """What is shipped: an MLflow model folder that turns raw rows into predictions."""
+
+    step = "package"
+    code: str
+    size_bytes: int
+
+
+class Interval(Frozen):
+    """A figure with the bounds of its 95 % bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class EvalReport(Artifact):
+    """How a package does on the frozen test rows.
+
+    `champion` and `gain` (candidate minus champion, per row) cover the rows that are in both models' test parts.
+    """
+
+    step = "evaluate"
+    package: str
+    metrics: dict[str, Interval]
+    champion: dict[str, Interval]
+    gain: dict[str, Interval]
+    baseline: dict[str, float]
+    rows: int
+
+
+class Approval(Frozen):
+    """A person's word that a package may be promoted."""
+
+    who: str
+    why: str
+
+
+class Verdict(Artifact):
+    """The gate's answer, with a line per check."""
+
+    step = "gate"
+    verdict: Literal["approved", "rejected", "awaiting"]
+    checks: tuple[str, ...]
+    report: EvalReport
+
+
+class Approved(Verdict):
+    """May be registered and promoted."""
+
+    verdict: Literal["approved"] = "approved"
+
+
+class Rejected(Verdict):
+    """Stays unregistered."""
+
+    verdict: Literal["rejected", "awaiting"] = "rejected"
+
+
+class ModelVersion(Artifact):
+    """A registered model."""
+
+    step = "register"
+    name: str
+    version: int
+    aliases: tuple[str, ...]
+    package: str

@@ -1,0 +1,120 @@
+"""Which modules of the project a module runs: followed statically, by file, without importing anything.
+
+Used twice: to fingerprint a step's code, and to copy a model's private code into its package. Only
+`from components.x import y` statements are followed, also inside functions; a registry's `__init__` is a literal
+mapping and so a leaf: the kinds in use are seeds of their own.
+"""
+
+import ast
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from blake3 import blake3
+
+ROOT = Path(__file__).resolve().parents[2]
+"""The folder that holds `components` and `flows`."""
+
+PROJECT = ("components", "flows")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One parsed module: `digest` covers its code without comments and docstrings."""
+
+    name: str
+    path: Path
+    digest: str
+    imports: frozenset[str]
+    libraries: frozenset[str]
+
+
+def module_path(name: str, root: Path = ROOT) -> Path | None:
+    """The file of module `name` under `root`, or None where it is no module of the project."""
+    if name.partition(".")[0] not in PROJECT:
+        return None
+    base = root.joinpath(*name.split("."))
+    for path in (base.with_suffix(".py"), base / "__init__.py"):
+        if path.is_file():
+            return path
+    return None
+
+
+def read_module(name: str, root: Path = ROOT) -> Source:
+    """Parse module `name`; memoised by the file's size and time of change.
+
+    Raises:
+        ModuleNotFoundError: no file of the project has that name.
+    """
+    path = module_path(name, root)
+    if path is None:
+        raise ModuleNotFoundError(name)
+    stat = path.stat()
+    return _parse(name, path, stat.st_mtime_ns, stat.st_size, root)
+
+
+@lru_cache(maxsize=None)
+def _parse(name: str, path: Path, _mtime: int, _size: int, root: Path) -> Source:
+    tree = ast.parse(path.read_bytes(), filename=str(path))
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    imports: set[str] = set()
+    libraries: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and _is_type_checking(node.test):
+            node.body = [ast.Pass()]
+    for node in ast.walk(tree):
+        for target in _targets(node, package):
+            if target.partition(".")[0] not in PROJECT:
+                libraries.add(target.partition(".")[0])
+                continue
+            while target and module_path(target, root) is None:
+                target = target.rpartition(".")[0]
+            if target:
+                imports.add(target)
+    digest = blake3(ast.unparse(_without_docstrings(tree)).encode()).hexdigest()
+    return Source(name=name, path=path, digest=digest, imports=frozenset(imports), libraries=frozenset(libraries))
+
+
+def _targets(node: ast.AST, package: str) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        base = node.module or ""
+        if node.level:
+            parents = package.split(".")
+            base = ".".join([*parents[: len(parents) - node.level + 1], *([base] if base else [])])
+        return [f"{base}.{alias.name}" for alias in node.names]
+    return []
+
+
+def _is_type_checking(test: ast.expr) -> bool:
+    return (isinstance(test, ast.Name) and test.id == "TYPE_CHECKING") or (
+        isinstance(test, ast.Attribute) and test.attr == "TYPE_CHECKING"
+    )
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and _is_text(body[0]):
+            node.body = [item for item in body if not _is_text(item)] or [ast.Pass()]  # type: ignore[attr-defined]
+    return tree
+
+
+def _is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def follow(seeds: Iterable[str], cut: Callable[[str], bool], root: Path = ROOT) -> dict[str, Source]:
+    """Every module that `seeds` run, themselves included, except where `cut(name)` holds; parents' `__init__` too."""
+    found: dict[str, Source] = {}
+    waiting = sorted(set(seeds))
+    while waiting:
+        name = waiting.pop()
+        if name in found or cut(name):
+            continue
+        found[name] = source = read_module(name, root)
+        parents = [name.rsplit(".", depth)[0] for depth in range(1, name.count(".") + 1)]
+        waiting += [target for target in (*source.imports, *parents) if target not in found]
+    return found

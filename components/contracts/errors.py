@@ -1,0 +1,108 @@
+"""Every error that a user can meet, each with a stable code.
+
+A `MillraceError` renders as one line: code, place, what happened, the value, what is allowed, what to do next. The
+subclass says whose fault it is and so fixes the exit code; the code says what happened. Anything else that is raised
+is a bug of ours and keeps its traceback.
+"""
+
+from typing import Any
+
+CODES = {
+    "E_COLUMN_MISSING": "a file lacks a column that the recipe names",
+    "E_CONFIG": "a recipe, an override or a setting is wrong",
+    "E_DATA_MISSING": "the data of this recipe are not built in and no copy was named",
+    "E_DEVICE": "the accelerator that was asked for is not there",
+    "E_DIGEST": "stored bytes differ from what was committed",
+    "E_DISK_FULL": "no space is left where the run writes",
+    "E_EXTRA_MISSING": "an optional library is not installed",
+    "E_FILE_EMPTY": "a source file has no bytes or no rows",
+    "E_FORMAT": "a source file is not of the format that the recipe names",
+    "E_IMAGE": "bytes in an image column do not decode as an image",
+    "E_INTERRUPTED": "the run was asked to stop; the same command continues it",
+    "E_IO": "the file system reported an error",
+    "E_LABEL": "the target column cannot be learned from",
+    "E_LEDGER": "rows went missing between a step's input and its output",
+    "E_NOT_REGULAR_FILE": "a source is a directory, pipe, socket or device where a file is needed",
+    "E_PERMISSION": "reading or writing is not permitted",
+    "E_PLATFORM": "this platform has no lock",
+    "E_PORT_TAKEN": "a port that was set is in use",
+    "E_QUARANTINE_LIMIT": "more rows were quarantined than the recipe allows",
+    "E_ROW_FIELDS": "a row has more or fewer fields than the header",
+    "E_ROW_REJECTED": "a row misses what the model needs",
+    "E_SERVER_UNREACHABLE": "a server that was set does not answer",
+    "E_SERVER_VERSION": "a server runs another version than this client",
+    "E_SMOKE": "the package does not answer its own example in a clean process",
+    "E_SOURCE_EMPTY": "a source names nothing that exists",
+    "E_TOO_FEW_ROWS": "a part of the split has too few rows",
+    "E_TRAINING": "the training process ended without a result",
+    "E_TYPE": "a value does not have the declared type",
+    "E_VALUE": "a value lies outside what the recipe allows",
+}
+"""Code to meaning. A code is never renamed: scripts match on it."""
+
+
+class MillraceError(Exception):
+    """One line that a person can act on; survives pickling."""
+
+    exit_code = 1
+
+    def __init__(
+        self, code: str, what: str, *, place: str = "", value: Any = None, allowed: str = "", action: str
+    ) -> None:
+        if code not in CODES:
+            raise KeyError(code)
+        self.code, self.what, self.place, self.action = code, what, place, action
+        self.value = None if value is None else shorten(value)
+        self.allowed = allowed
+        self.others: tuple["MillraceError", ...] = ()
+        super().__init__(self.line())
+
+    def line(self) -> str:
+        """The rendered line, without the exit code."""
+        where = f"{self.place}: " if self.place else ""
+        value = f" (got {self.value})" if self.value is not None else ""
+        allowed = f"; allowed: {self.allowed}" if self.allowed else ""
+        return f"{self.code} {where}{self.what}{value}{allowed}; {self.action}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.code, self.what, self.place, self.value, self.allowed, self.action)
+
+
+def _rebuild(kind: type[MillraceError], code: str, what: str, *rest: Any) -> MillraceError:
+    place, value, allowed, action = rest
+    error = kind(code, what, place=place, allowed=allowed, action=action)
+    error.value = value
+    error.args = (error.line(),)
+    return error
+
+
+class ConfigError(MillraceError, ValueError):
+    """The recipe, an override or a setting is wrong."""
+
+    exit_code = 2
+
+
+class DataError(MillraceError, ValueError):
+    """The data that the user pointed at cannot be used."""
+
+    exit_code = 2
+
+
+class EnvironmentFault(MillraceError, OSError):
+    """The machine, a server or the disk did not do its part."""
+
+
+class IntegrityError(MillraceError, RuntimeError):
+    """An invariant of ours does not hold; nothing was committed."""
+
+
+class Interrupted(MillraceError, RuntimeError):
+    """The run was asked to stop and can be continued."""
+
+    exit_code = 75
+
+
+def shorten(value: Any, limit: int = 80) -> str:
+    """`value` as text of at most `limit` characters, line breaks escaped."""
+    text = repr(value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -1,0 +1,59 @@
+"""Categories as indices into a vocabulary that the training part fixed; 0 stands for missing and for unknown."""
+
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pydantic import Field
+
+from components.contracts.config import StepConfig
+from components.contracts.spec import TensorSpec
+from components.features.feature import Prepared, State, add_counts, count, encode
+
+
+class Category(StepConfig):
+    """Text, whole-number or boolean columns as one int64 tensor of indices."""
+
+    kind: Literal["category"] = "category"
+    name: str = Field("categories", description="the tensor's name; unique in the recipe")
+    columns: tuple[str, ...] = Field(min_length=1, description="columns whose values are names, not amounts")
+    min_count: int = Field(1, ge=1, description="a value rarer than this in the training part counts as unknown")
+    max_values: int = Field(10_000, ge=1, description="at most this many values per column, the most frequent")
+
+    def prepare(self, table: pa.Table) -> Prepared:
+        """int32[rows, columns] codes into the partition's own dictionaries."""
+        return encode(table, self.columns)
+
+    def fit(self, prepared: Prepared) -> State:
+        """How often each value occurs."""
+        return {"counts": count(prepared)}
+
+    def merge(self, first: State, second: State) -> State:
+        """Counts added up."""
+        return {"counts": add_counts(first["counts"], second["counts"])}
+
+    def finish(self, partial: State) -> State:
+        """Per column the values, the most frequent first; index 0 is left free."""
+        vocabularies = []
+        for counts in partial["counts"]:
+            frequent = [(-number, value) for value, number in counts.items() if number >= self.min_count]
+            vocabularies.append([value for _, value in sorted(frequent)[: self.max_values]])
+        return {"vocabularies": vocabularies}
+
+    def spec(self, state: State, stored: tuple[int, ...]) -> TensorSpec:
+        """int64[columns] with the size of each vocabulary plus one."""
+        sizes = tuple(len(vocabulary) + 1 for vocabulary in state["vocabularies"])
+        return TensorSpec(name=self.name, shape=(len(sizes),), dtype="int64", classes=sizes)
+
+    def lookup(self, state: State, dictionaries: list[list[str]]) -> list[NDArray[np.int32]]:
+        """Vocabulary index + 1 of each entry; 0 for unknown ones and for a missing cell."""
+        tables = []
+        for vocabulary, entries in zip(state["vocabularies"], dictionaries, strict=True):
+            index = {value: position + 1 for position, value in enumerate(vocabulary)}
+            tables.append(np.array([*(index.get(entry, 0) for entry in entries), 0], np.int32))
+        return tables
+
+    def apply(self, values: Any, state: State) -> Any:
+        """The indices as int64."""
+        return values.long()

@@ -1,0 +1,81 @@
+"""What a feature offers, and the one array that it stores.
+
+`prepare` hangs on no fitted state, so its result is written to shards once. `fit` of one partition gives a partial
+state, `merge` joins two in any order, `finish` makes the state: plain JSON. `apply` turns a stored batch into the
+tensor that the model sees; training, scoring and serving run that same code.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from components.contracts.spec import TensorSpec
+
+State = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """`values` has one row per row. Dictionary codes in it index `dictionaries`, one per column, -1 where missing."""
+
+    values: NDArray[Any]
+    dictionaries: list[list[str]] = field(default_factory=list)
+
+
+class Feature(Protocol):
+    """A config that turns columns into a tensor."""
+
+    name: str
+    columns: tuple[str, ...]
+
+    def prepare(self, table: pa.Table) -> Prepared:
+        """The stored form of the feature's columns."""
+
+    def fit(self, prepared: Prepared) -> State:
+        """The partial state of one partition's training rows."""
+
+    def merge(self, first: State, second: State) -> State:
+        """Two partial states as one."""
+
+    def finish(self, partial: State) -> State:
+        """The state."""
+
+    def spec(self, state: State, stored: tuple[int, ...]) -> TensorSpec:
+        """The tensor that `apply` gives; `stored` is the shape of one stored row."""
+
+    def lookup(self, state: State, dictionaries: list[list[str]]) -> list[NDArray[np.int32]]:
+        """Per column, which fitted index each dictionary entry has, and last the one of a missing cell."""
+
+    def apply(self, values: Any, state: State) -> Any:
+        """A stored batch (a tensor, codes already looked up) as the model's input, on the batch's device."""
+
+
+def encode(table: pa.Table, columns: tuple[str, ...]) -> Prepared:
+    """Text of the columns as int32[rows, columns] codes with their dictionaries."""
+    codes, dictionaries = [], []
+    for name in columns:
+        encoded = table[name].cast(pa.string()).combine_chunks().dictionary_encode()
+        codes.append(np.asarray(encoded.indices.fill_null(-1)).astype(np.int32))
+        dictionaries.append(encoded.dictionary.to_pylist())
+    return Prepared(values=np.stack(codes, axis=1), dictionaries=dictionaries)
+
+
+def count(prepared: Prepared) -> list[dict[str, int]]:
+    """How often each dictionary entry occurs, per column."""
+    counted = []
+    for column, entries in enumerate(prepared.dictionaries):
+        codes = prepared.values[:, column]
+        numbers = np.bincount(codes[codes >= 0], minlength=len(entries))
+        counted.append({entry: int(number) for entry, number in zip(entries, numbers, strict=True) if number})
+    return counted
+
+
+def add_counts(first: list[dict[str, int]], second: list[dict[str, int]]) -> list[dict[str, int]]:
+    """Two results of `count` as one."""
+    return [
+        {entry: one.get(entry, 0) + other.get(entry, 0) for entry in sorted({*one, *other})}
+        for one, other in zip(first, second, strict=True)
+    ]

@@ -1,0 +1,106 @@
+"""Encoded images as normalised pixels."""
+
+import io
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pydantic import Field
+
+from components.contracts.config import StepConfig
+from components.contracts.errors import EnvironmentFault
+from components.contracts.spec import TensorSpec
+from components.features.feature import Prepared, State
+
+MODES = {1: "L", 3: "RGB"}
+
+
+class Image(StepConfig):
+    """One image column as a float32 tensor of channels, height and width."""
+
+    kind: Literal["image"] = "image"
+    name: str = Field("image", description="the tensor's name; unique in the recipe")
+    column: str = Field("image", description="column of encoded images")
+    height: int = Field(ge=1, description="pixels; other sizes are resampled")
+    width: int = Field(ge=1, description="pixels; other sizes are resampled")
+    channels: Literal[1, 3] = Field(3, description="1 for grey, 3 for red, green, blue")
+    decoder: Literal["pillow", "simplejpeg"] = Field(
+        "pillow", description="simplejpeg decodes JPEG faster and needs the extra `vision`; both give equal sizes"
+    )
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The one column."""
+        return (self.column,)
+
+    def prepare(self, table: pa.Table) -> Prepared:
+        """uint8[rows, channels, height, width]."""
+        decode = _simplejpeg() if self.decoder == "simplejpeg" else None
+        pixels = np.empty((table.num_rows, self.height, self.width, self.channels), np.uint8)
+        for row, cell in enumerate(table[self.column]):
+            pixels[row] = self._pixels(cell.as_py(), decode)
+        return Prepared(values=np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
+
+    def _pixels(self, data: bytes, decode: Any) -> NDArray[np.uint8]:
+        from PIL import Image as Pillow
+
+        if decode is not None and data[:2] == b"\xff\xd8":
+            image = Pillow.fromarray(decode(data, colorspace="RGB"))
+        else:
+            image = Pillow.open(io.BytesIO(data))
+        image = image.convert(MODES[self.channels])
+        if image.size != (self.width, self.height):
+            image = image.resize((self.width, self.height), Pillow.Resampling.BILINEAR)
+        return np.asarray(image).reshape(self.height, self.width, self.channels)
+
+    def fit(self, prepared: Prepared) -> State:
+        """Pixel count, sum and sum of squares per channel, as exact integers."""
+        pixels = prepared.values.astype(np.int64)
+        count = pixels.size // self.channels
+        sums, squares = pixels.sum((0, 2, 3)), (pixels**2).sum((0, 2, 3))
+        return {"count": count, "sum": sums.tolist(), "squares": squares.tolist()}
+
+    def merge(self, first: State, second: State) -> State:
+        """Sums added up."""
+        added = {name: np.add(first[name], second[name]).tolist() for name in ("sum", "squares")}
+        return {"count": first["count"] + second["count"], **added}
+
+    def finish(self, partial: State) -> State:
+        """Mean and standard deviation per channel, in units of 0 to 255."""
+        mean = np.array(partial["sum"]) / max(partial["count"], 1)
+        variance = np.array(partial["squares"]) / max(partial["count"], 1) - mean**2
+        scale = np.where(variance > 0, np.sqrt(np.maximum(variance, 0)), 1.0)
+        return {"mean": mean.tolist(), "scale": scale.tolist()}
+
+    def spec(self, state: State, stored: tuple[int, ...]) -> TensorSpec:
+        """float32[channels, height, width]."""
+        return TensorSpec(name=self.name, shape=(self.channels, self.height, self.width), dtype="float32")
+
+    def lookup(self, state: State, dictionaries: list[list[str]]) -> list[NDArray[np.int32]]:
+        """Pixels have no codes."""
+        return []
+
+    def apply(self, values: Any, state: State) -> Any:
+        """(pixel - mean) / deviation per channel."""
+        import torch
+
+        shape = (1, self.channels, 1, 1)
+        mean = torch.tensor(state["mean"], dtype=torch.float32, device=values.device).reshape(shape)
+        scale = torch.tensor(state["scale"], dtype=torch.float32, device=values.device).reshape(shape)
+        return (values.float() - mean) / scale
+
+
+def _simplejpeg() -> Any:
+    try:
+        from simplejpeg import decode_jpeg
+    except ImportError as error:
+        raise EnvironmentFault(
+            "E_EXTRA_MISSING",
+            "simplejpeg is not installed",
+            place="features.image.decoder",
+            value="simplejpeg",
+            allowed="pillow without it",
+            action="install it: pip install -e '.[vision]'",
+        ) from error
+    return decode_jpeg

@@ -1,0 +1,53 @@
+"""EvalReport → Approved or Rejected. Pure: no clock, no file, no server."""
+
+from pydantic import Field
+
+from components.contracts.artifacts import Approval, Approved, EvalReport, Rejected, Verdict
+from components.contracts.config import StepConfig
+
+LOWER_IS_BETTER = frozenset({"log_loss"})
+
+
+class GateConfig(StepConfig):
+    """What a package must reach to be registered."""
+
+    minimum: dict[str, float] = Field({}, description="metric to the least value on the test part")
+    maximum: dict[str, float] = Field({}, description="metric to the greatest value on the test part")
+    max_regression: dict[str, float] = Field(
+        {}, description="metric to how much worse than the champion it may be, on the rows that both were tested on"
+    )
+    approval: bool = Field(False, description="whether a person has to approve before the model is registered")
+
+
+def run(config: GateConfig, report: EvalReport, approval: Approval | None = None) -> Verdict:
+    """Every check, each with its line. An approval also overrides failed checks, and is named in the verdict."""
+    lines, failed = [], False
+    for names, word, sign in ((config.minimum, "at least", 1), (config.maximum, "at most", -1)):
+        for metric, bound in names.items():
+            known = report.metrics.get(metric)
+            passed = known is not None and sign * known.value >= sign * bound
+            failed |= not passed
+            lines.append(_line(passed, f"{metric} {_figure(known.value if known else None)}, {word} {bound:g}"))
+    for metric, bound in config.max_regression.items():
+        gain = report.gain.get(metric)
+        if gain is None:
+            lines.append(_line(True, f"{metric} against the champion: there is none"))
+            continue
+        worse = gain.value if metric in LOWER_IS_BETTER else -gain.value
+        failed |= worse > bound
+        lines.append(_line(worse <= bound, f"{metric} {gain.value:+.4f} against the champion, at most {bound:g} worse"))
+    if approval is not None:
+        return Approved(checks=(*lines, f"approved by {approval.who}: {approval.why}"), report=report)
+    if failed:
+        return Rejected(verdict="rejected", checks=tuple(lines), report=report)
+    if config.approval:
+        return Rejected(verdict="awaiting", checks=(*lines, "waits for approval"), report=report)
+    return Approved(checks=tuple(lines), report=report)
+
+
+def _line(passed: bool, text: str) -> str:
+    return f"{'pass' if passed else 'fail'}: {text}"
+
+
+def _figure(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.4f}"

@@ -1,0 +1,5 @@
+"""One learning task per file: what the model must give, the loss, the decoding and the metrics."""
+
+KINDS = {
+    "classification": "classification:Classification",
+}

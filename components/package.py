@@ -1,0 +1,240 @@
+"""Checkpoint → ModelPackage: an MLflow model folder that needs nothing of this project.
+
+Raw typed rows in, predictions out: clean's value operations, fitted features, weights, decoding and private code, with
+a signature and an example. It is tried in a process that cannot import the project and may not unpickle.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from components.adapters.tracking import quiet
+from components.adapters.tables import read_table
+from components.cleaning import KINDS as OPERATIONS
+from components.cleaning.typed import typed
+from components.context import RunContext
+from components.contracts.artifacts import Checkpoint, Dataset, ModelPackage
+from components.contracts.closure import ROOT
+from components.contracts.config import StepConfig
+from components.contracts.errors import IntegrityError
+from components.contracts.fingerprint import digest, library_version
+from components.contracts.spec import Column
+from components.features import KINDS as FEATURES
+from components.models import KINDS as MODELS
+from components.objectives import KINDS as OBJECTIVES
+from components.packages import forget, kind_modules, private_code
+
+LIBRARIES = ("mlflow", "numpy", "pandas", "pyarrow", "pydantic", "blake3", "safetensors", "torch", "pillow")
+EXAMPLE_ROWS = 3
+SIGNATURE_TYPES = {"string": "string", "int64": "long", "float64": "double", "bool": "boolean", "image": "binary"}
+
+LOADER = '''"""Raw rows in, predictions out. Run by MLflow when the model is loaded."""
+
+from pathlib import Path
+
+import mlflow
+import pyarrow as pa
+
+from {code}.predictor import Predictor
+
+
+class Model(mlflow.pyfunc.PythonModel):
+    """The package behind MLflow's interface."""
+
+    def load_context(self, context):
+        """Load the weights and the fitted state."""
+        self.predictor = Predictor(Path(context.artifacts["package"]))
+
+    def predict(self, context, model_input, params=None):
+        """Columns `prediction`, `confidence` and `probabilities`, one row per row."""
+        rows = pa.Table.from_pandas(model_input, preserve_index=False)
+        return self.predictor.predict(rows).table().to_pandas()
+
+
+mlflow.models.set_model(Model())
+'''
+
+
+class PackageConfig(StepConfig):
+    """Nothing to set so far."""
+
+
+def run(config: PackageConfig, checkpoint: Checkpoint, dataset: Dataset, *, ctx: RunContext) -> ModelPackage:
+    """Assemble the package and try it.
+
+    Raises:
+        IntegrityError: E_SMOKE, the package does not answer its own example in a clean process.
+    """
+    features = [fitted.config["kind"] for fitted in (*dataset.features, dataset.target)]
+    operations = [operation["kind"] for operation in dataset.clean.operations]
+    code, files = private_code(
+        [
+            *kind_modules("features", FEATURES, features),
+            *kind_modules("cleaning", OPERATIONS, operations),
+            *kind_modules("models", MODELS, [checkpoint.model["kind"]]),
+            *kind_modules("objectives", OBJECTIVES, [checkpoint.objective["kind"]]),
+        ]
+    )
+
+    def build(folder: Path) -> ModelPackage:
+        model = model_data(checkpoint, dataset)
+        example = _example(dataset, ctx)
+        with tempfile.TemporaryDirectory() as scratch:
+            _write_parts(Path(scratch), code, files, model, _weights(checkpoint, ctx))
+            _save(Path(scratch), folder / "model", code, model, example)
+        smoke(folder / "model")
+        content = digest([code, model, checkpoint.files["weights.safetensors"]])
+        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        return ModelPackage(code=code, size_bytes=size, content=content)
+
+    inputs = {"checkpoint": checkpoint.content, "dataset": dataset.content, "private code": code}
+    return ctx.commit(ModelPackage, __name__, config, inputs, build)
+
+
+def model_data(checkpoint: Checkpoint, dataset: Dataset) -> dict[str, Any]:
+    """What `model.json` says: everything but the weights."""
+    needed = {name for fitted in dataset.features for name in _columns(fitted.config)}
+    return {
+        "columns": [column.model_dump(mode="json") for column in dataset.clean.columns],
+        "needed": [column.name for column in dataset.clean.columns if column.name in needed],
+        "operations": list(dataset.clean.operations),
+        "features": [fitted.model_dump(mode="json") for fitted in dataset.features],
+        "target": dataset.target.model_dump(mode="json"),
+        "inputs": [spec.model_dump(mode="json") for spec in dataset.inputs],
+        "outputs": [spec.model_dump(mode="json") for spec in dataset.outputs],
+        "model": checkpoint.model,
+        "objective": checkpoint.objective,
+        "split": dataset.split,
+    }
+
+
+def _columns(config: dict[str, Any]) -> list[str]:
+    return list(config["columns"]) if "columns" in config else [config["column"]]
+
+
+def _weights(checkpoint: Checkpoint, ctx: RunContext) -> Path:
+    record = ctx.store.artifact("train", checkpoint.fingerprint).record()
+    assert record is not None, checkpoint.fingerprint
+    return ctx.store.open(record, "weights.safetensors")
+
+
+def _example(dataset: Dataset, ctx: RunContext) -> pa.Table:
+    """A few raw typed rows, complete ones first."""
+    columns = [column for column in dataset.clean.columns if column.name in model_inputs(dataset)]
+    for part in dataset.clean.valid.parts:
+        record = ctx.store.part("validate", part.key).record()
+        assert record is not None, part.key
+        rows = read_table(ctx.store.open(record, "rows.parquet"), [column.name for column in columns])
+        whole = rows.drop_null() if rows.drop_null().num_rows >= EXAMPLE_ROWS else rows
+        if whole.num_rows >= 2:
+            return typed(whole.slice(0, EXAMPLE_ROWS), columns)
+    raise AssertionError("preprocess checked that there are rows")
+
+
+def model_inputs(dataset: Dataset) -> set[str]:
+    """The columns that the model's features read."""
+    return {name for fitted in dataset.features for name in _columns(fitted.config)}
+
+
+def _write_parts(scratch: Path, code: str, files: dict[str, str], model: dict[str, Any], weights: Path) -> None:
+    for name, text in files.items():
+        path = scratch / code / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    for folder in {path.parent for path in (scratch / code).rglob("*.py")}:
+        (folder / "__init__.py").touch()
+    (scratch / "package").mkdir()
+    (scratch / "package" / "model.json").write_text(json.dumps(model, indent=1))
+    shutil.copyfile(weights, scratch / "package" / "weights.safetensors")
+    (scratch / "loader.py").write_text(LOADER.format(code=code))
+
+
+def _save(scratch: Path, target: Path, code: str, model: dict[str, Any], example: pa.Table) -> None:
+    from mlflow.models import ModelSignature
+    from mlflow.pyfunc import save_model
+    from mlflow.types import ColSpec, Schema
+    from mlflow.types.schema import Array, DataType
+
+    columns = {column.name: column for column in map(Column.model_validate, model["columns"])}
+    inputs = [
+        ColSpec(SIGNATURE_TYPES[columns[name].type], name, required=not columns[name].nullable)
+        for name in example.column_names
+    ]
+    whole = all(value.lstrip("-").isdigit() for value in model["target"]["state"]["classes"])
+    outputs = [
+        ColSpec("long" if whole else "string", "prediction"),
+        ColSpec("double", "confidence"),
+        ColSpec(Array(DataType.double), "probabilities"),
+    ]
+    sys.path.insert(0, str(scratch))
+    try:
+        with quiet():
+            save_model(
+                str(target),
+                python_model=str(scratch / "loader.py"),
+                artifacts={"package": str(scratch / "package")},
+                code_paths=[str(scratch / code)],
+                signature=ModelSignature(Schema(inputs), Schema(outputs)),
+                input_example=example.to_pandas(),
+                pip_requirements=[f"{name}=={library_version(name)}" for name in LIBRARIES],
+            )
+    finally:
+        sys.path.remove(str(scratch))
+        forget(code)
+
+
+SMOKE = """
+import json, sys
+from pathlib import Path
+model, root = Path(sys.argv[1]), Path(sys.argv[2])
+sys.path = [path for path in sys.path if Path(path).resolve() != root]
+class Wall:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("components", "flows"):
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Wall())
+import mlflow
+loaded = mlflow.pyfunc.load_model(str(model))
+answer = loaded.predict(loaded.input_example)
+assert len(answer) >= 2 and answer["confidence"].between(0, 1).all(), answer
+print(answer["prediction"].to_json())
+"""
+
+
+def smoke(model: Path) -> None:
+    """Load the model folder in a clean process and let it answer its example.
+
+    Raises:
+        IntegrityError: E_SMOKE.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        clean = {
+            "PATH": os.defpath,
+            "HOME": scratch,
+            "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "MLFLOW_TRACKING_URI": f"sqlite:///{scratch}/none.db",
+        }
+        tried = subprocess.run(
+            [sys.executable, "-I", "-c", SMOKE, str(model), str(ROOT)],
+            cwd=scratch,
+            env=clean,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if tried.returncode:
+        said = (tried.stderr.strip().splitlines() or ["nothing"])[-1]
+        raise IntegrityError(
+            "E_SMOKE",
+            f"the package does not answer its own example in a clean process: {said}",
+            place=str(model),
+            action="report this with the recipe",
+        )

@@ -1,0 +1,162 @@
+"""A package in, raw typed rows in, predictions out: what evaluate, score, serve and monitor share.
+
+This module is the root of a package's private code: what it imports, with the kinds that the package names, is
+copied beside the weights. So it reads only what lies in the package's folder, and unpickles nothing.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from components.cleaning import KINDS as OPERATIONS
+from components.cleaning.typed import fits, typed
+from components.contracts.artifacts import FittedFeature
+from components.contracts.errors import DataError
+from components.contracts.registry import load_kind
+from components.contracts.spec import Column, TensorSpec
+from components.features.fitted import load_feature
+from components.models import KINDS as MODELS
+from components.objectives import KINDS as OBJECTIVES
+
+BATCH_ROWS = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictions:
+    """Of each row: class probabilities (float32[rows, classes]) and the classes' names."""
+
+    probabilities: NDArray[np.float32]
+    classes: list[str]
+
+    def table(self) -> pa.Table:
+        """Columns `prediction` (a class, a whole number where all classes are), `confidence`, `probabilities`."""
+        best = self.probabilities.argmax(1)
+        whole = all(name.lstrip("-").isdigit() for name in self.classes)
+        names = np.array([int(name) for name in self.classes] if whole else self.classes, object)
+        return pa.table(
+            {
+                "prediction": pa.array(names[best], pa.int64() if whole else pa.string()),
+                "confidence": pa.array(self.probabilities.max(1).astype(np.float64)),
+                "probabilities": pa.array(list(self.probabilities.astype(np.float64)), pa.list_(pa.float64())),
+            }
+        )
+
+
+class Predictor:
+    """A loaded package."""
+
+    def __init__(self, folder: Path) -> None:
+        from safetensors.torch import load_file
+
+        data = json.loads((folder / "model.json").read_bytes())
+        self.columns = tuple(Column.model_validate(column) for column in data["columns"])
+        self.fitted = tuple(FittedFeature.model_validate(one) for one in data["features"])
+        self.features = [load_feature(fitted) for fitted in self.fitted]
+        self.split = data["split"]
+        self.target_state = data["target"]["state"]
+        self.target = load_feature(FittedFeature.model_validate(data["target"]))
+        self.operations = [
+            load_kind(_sibling("cleaning"), OPERATIONS, one["kind"], "cleaning").model_validate(one)
+            for one in data["operations"]
+        ]
+        objective = load_kind(_sibling("objectives"), OBJECTIVES, data["objective"]["kind"], "objective")
+        self.objective = objective.model_validate(data["objective"])
+        model = load_kind(_sibling("models"), MODELS, data["model"]["kind"], "model").model_validate(data["model"])
+        inputs = [TensorSpec.model_validate(spec) for spec in data["inputs"]]
+        outputs = self.objective.outputs([TensorSpec.model_validate(spec) for spec in data["outputs"]])
+        self.network = model.build(inputs, outputs)
+        self.network.load_state_dict(load_file(folder / "weights.safetensors"))
+        self.network.eval()
+
+    @property
+    def classes(self) -> list[str]:
+        """The classes in the order of the probabilities."""
+        return list(self.target_state["classes"])
+
+    def cleaned(self, rows: pa.Table) -> pa.Table:
+        """`rows` after the recipe's value operations and casts.
+
+        Raises:
+            DataError: E_COLUMN_MISSING; E_ROW_REJECTED, with the row's number counted from 1.
+        """
+        needed = [name for feature in self.features for name in feature.columns]
+        for name in needed:
+            if name not in rows.column_names:
+                raise DataError(
+                    "E_COLUMN_MISSING", "the model needs this column", place="request", value=name, action="add it"
+                )
+        lost = pc.index(self.accepts(rows), False).as_py()
+        if lost >= 0:
+            raise _rejected(lost, "cleaning would drop it")
+        for operation in self.operations:
+            rows = operation.values(rows)
+        for column in self.columns:
+            if column.name in needed:
+                lost = pc.index(fits(rows[column.name], column.type), False).as_py()
+                if lost >= 0:
+                    raise _rejected(lost, f"{column.name} is not of type {column.type}")
+        return typed(rows, [column for column in self.columns if column.name in rows.column_names])
+
+    def accepts(self, rows: pa.Table) -> pa.ChunkedArray:
+        """bool[rows]: the raw rows that cleaning would keep."""
+        accepted = pa.chunked_array([np.ones(rows.num_rows, bool)])
+        for operation in self.operations:
+            rows = operation.values(rows)
+            keeps = operation.keeps(rows)
+            if keeps is not None:
+                accepted = pc.and_(accepted, keeps)
+        return accepted
+
+    def predict(self, rows: pa.Table) -> Predictions:
+        """Predictions for raw rows, in their order, in batches."""
+        cleaned = self.cleaned(rows)
+        pieces = [
+            self._batch(cleaned.slice(start, BATCH_ROWS)) for start in range(0, max(cleaned.num_rows, 1), BATCH_ROWS)
+        ]
+        return Predictions(probabilities=np.concatenate(pieces), classes=self.classes)
+
+    def truth(self, rows: pa.Table) -> NDArray[np.int64]:
+        """The class index of each raw row's own label, -1 for one that the model does not know."""
+        prepared = self.target.prepare(self.cleaned(rows))
+        (table,) = self.target.lookup(self.target_state, prepared.dictionaries)
+        return table[prepared.values[:, 0]].astype(np.int64)
+
+    def _batch(self, rows: pa.Table) -> NDArray[np.float32]:
+        import torch
+
+        with torch.inference_mode():
+            inputs = {
+                feature.name: feature.apply(torch.from_numpy(self._indexed(feature, fitted.state, rows)), fitted.state)
+                for feature, fitted in zip(self.features, self.fitted, strict=True)
+            }
+            probabilities: NDArray[np.float32] = self.objective.decode(self.network(inputs))
+            return probabilities
+
+    def _indexed(self, feature: Any, state: Mapping[str, Any], rows: pa.Table) -> NDArray[Any]:
+        prepared = feature.prepare(rows)
+        tables = feature.lookup(state, prepared.dictionaries)
+        if not tables:
+            values: NDArray[Any] = prepared.values
+            return values
+        # Code -1 (missing) reads the last entry of each column's table.
+        return np.stack([table[prepared.values[:, column]] for column, table in enumerate(tables)], 1)
+
+
+def _sibling(package: str) -> str:
+    return f"{__package__}.{package}"
+
+
+def _rejected(row: int, why: str) -> DataError:
+    return DataError(
+        "E_ROW_REJECTED",
+        f"the row misses what the model needs ({why})",
+        place=f"request row {row + 1}",
+        action="complete the row or leave it out",
+    )

@@ -1,0 +1,112 @@
+"""Approved → ModelVersion: the package in the registry, verified, challenger first and champion by promotion.
+
+Always looks outside: the version that a former run registered may have been deleted since, and is then made again.
+The champion is a pointer in the store; the registry's alias mirrors it.
+"""
+
+import tempfile
+import time
+from pathlib import Path
+
+from components.adapters.pointers import Epoch, Pointer
+from components.adapters.store import Record, digest_file
+from components.adapters.tracking import CHALLENGER, CHAMPION
+from components.context import RunContext
+from components.contracts.artifacts import Approved, ModelPackage, ModelVersion
+from components.contracts.config import StepConfig
+from components.contracts.errors import IntegrityError
+from pydantic import Field
+
+
+class RegisterConfig(StepConfig):
+    """Where the model goes."""
+
+    name: str = Field("", description="name in the registry; the recipe's name where it is empty")
+
+
+def run(config: RegisterConfig, approved: Approved, package: ModelPackage, *, ctx: RunContext) -> ModelVersion:
+    """Register the package once, verify what the registry holds, promote it.
+
+    Raises:
+        IntegrityError: E_DIGEST, the registry gives back other bytes than it was given.
+    """
+    began = time.perf_counter()
+    ctx.progress.started("register")
+    record = ctx.store.artifact("package", package.fingerprint).record()
+    assert record is not None, package.fingerprint
+    done = []
+    version = ctx.tracker.find_version(config.name, package.content)
+    if version is not None and not _intact(ctx, config.name, str(version.version), record):
+        version = None
+        done.append("the registered files were gone or altered")
+    if version is None:
+        folder = ctx.store.folder(record) / "model"
+        version = ctx.tracker.add_version(config.name, folder, package.content, "; ".join(approved.checks))
+        if not _intact(ctx, config.name, str(version.version), record):
+            raise IntegrityError(
+                "E_DIGEST",
+                "the registry gave back other bytes than it was given",
+                place=f"{config.name} version {version.version}",
+                action="check the registry's artifact store",
+            )
+        done.append(f"version {version.version} registered")
+    number = str(version.version)
+    ctx.tracker.verify(config.name, number)
+    if ctx.tracker.alias(config.name, CHALLENGER, number):
+        done.append(CHALLENGER)
+    if promote(ctx, config.name, number, package):
+        done.append(CHAMPION)
+    result = ModelVersion(
+        name=config.name, version=int(number), aliases=(CHALLENGER, CHAMPION), package=package.fingerprint
+    )
+    why = ", ".join(done) or "the version, its files and its aliases are as they should be"
+    ctx.tell("register", not done, why, began, result)
+    return result
+
+
+def promote(ctx: RunContext, name: str, version: str, package: ModelPackage) -> bool:
+    """Make `package` the champion: move the pointer, then its mirror in the registry. False where both stood so."""
+    pointer = champion_pointer(ctx, name)
+    now = pointer.read()
+    moved = False
+    while now is None or (now.value["content"], now.value["version"]) != (package.content, version):
+        value = {"content": package.content, "fingerprint": package.fingerprint, "version": version, "run": ctx.name}
+        moved = pointer.move(value, after=now.epoch if now else 0)
+        now = pointer.read()
+        assert now is not None
+    return ctx.tracker.alias(name, CHAMPION, str(now.value["version"])) or moved
+
+
+def champion_pointer(ctx: RunContext, name: str) -> Pointer:
+    """The pointer whose value is the champion of `name`."""
+    return Pointer(ctx.store, f"champion/{name}")
+
+
+def rival(ctx: RunContext, name: str, package: ModelPackage) -> ModelPackage | None:
+    """The champion to compare `package` with: the newest one that is not `package` itself."""
+    history: list[Epoch] = champion_pointer(ctx, name).history()
+    for epoch in reversed(history):
+        if epoch.value["content"] != package.content:
+            record = ctx.store.artifact("package", str(epoch.value["fingerprint"])).record()
+            if record is not None:
+                return _package(record, str(epoch.value["fingerprint"]))
+    return None
+
+
+def _package(record: Record, fingerprint: str) -> ModelPackage:
+    return ModelPackage.model_validate(record.meta["artifact"]).model_copy(update={"fingerprint": fingerprint})
+
+
+def _intact(ctx: RunContext, name: str, version: str, record: Record) -> bool:
+    """Whether the registry gives back every file of the package with its bytes."""
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            folder = ctx.tracker.download(name, version, Path(scratch))
+        except Exception as error:  # MLflow raises many kinds for a file that is gone; all mean: not intact
+            ctx.progress.warned(f"{name} version {version} cannot be fetched: {error}")
+            return False
+        for file in record.files:
+            path = folder / Path(file.name).relative_to("model")
+            if file.name != "model/MLmodel" and (not path.is_file() or digest_file(path) != file.digest):
+                return False
+    return True

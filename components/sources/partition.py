@@ -1,0 +1,65 @@
+"""What every source gives: partitions that can be read one by one, anywhere."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from components.contracts.spec import Column
+
+DigestOf = Callable[[Path], str]
+"""A file's content digest, remembered by size and time of change."""
+
+NO_SPLIT = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Partition:
+    """One piece of a source. `place` names it to a person, `version` is the digest of its bytes."""
+
+    place: str
+    version: str
+    size_bytes: int
+    split: str = NO_SPLIT
+    argument: Any = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BadRow:
+    """A row that could not even be read: `row` counts from 1."""
+
+    row: int
+    code: str
+    reason: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """What was read: `table` and, beside it, the number of each row in its file, counting from 1.
+
+    `files` names the file of each row where that is not the partition's place.
+    """
+
+    table: pa.Table
+    numbers: pa.Array
+    files: pa.Array | None = None
+    bad: list[BadRow] = field(default_factory=list)
+
+
+class Source(Protocol):
+    """A config that can be read."""
+
+    def version(self, digest_of: DigestOf) -> str:
+        """The digest of everything that `partitions` would read."""
+
+    def columns(self) -> tuple[Column, ...]:
+        """The columns of every partition; none where only the data know them."""
+
+    def partitions(self, digest_of: DigestOf) -> list[Partition]:
+        """The pieces, in a fixed order."""
+
+    def read(self, partition: Partition) -> Rows:
+        """The rows of one piece."""

@@ -1,0 +1,94 @@
+"""Dataset → Checkpoint: gradients, by Lightning, in a child process that cannot outlive this one.
+
+Here: what a person sets, the job that the child gets, and the result. The child's side is worker.py and module.py;
+supervisor.py ties the two together.
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from components.context import RunContext
+from components.contracts.artifacts import Checkpoint, Dataset
+from components.contracts.config import StepConfig, placed
+from components.features.shards import shard_files
+from components.statistics.keys import TRAIN, VALIDATION
+from components.train.devices import check_devices
+from components.train.supervisor import supervise
+
+
+class TrainSettings(StepConfig):
+    """How to train; the recipe's `train` section."""
+
+    max_epochs: int = Field(20, ge=1, description="passes over the training rows, at most")
+    batch_size: int = Field(64, ge=1, description="rows per step, over all processes together")
+    learning_rate: float = Field(1e-3, gt=0, allow_inf_nan=False, description="peak step size of AdamW")
+    weight_decay: float = Field(1e-2, ge=0, allow_inf_nan=False, description="AdamW's decoupled decay")
+    schedule: Literal["one-cycle", "constant"] = Field(
+        "one-cycle", description="one-cycle: warm-up, then cosine to zero (Smith 2018)"
+    )
+    patience: int = Field(0, ge=0, description="end after this many epochs without a better one; 0: never")
+    monitor: str = Field("loss", description="validation metric that chooses the epoch: loss (low) or accuracy (high)")
+    seed: int = Field(0, ge=0, description="of weights, order and dropout")
+    accelerator: Literal["auto", "cpu", "gpu"] = placed("auto", description="auto: a GPU where there is one")
+    devices: int = placed(1, ge=1, description="how many of them; one process so far")
+
+
+class TrainConfig(StepConfig):
+    """Model, objective and settings."""
+
+    model: Any
+    objective: Any
+    settings: TrainSettings = TrainSettings()
+
+
+def run(config: TrainConfig, dataset: Dataset, *, ctx: RunContext) -> Checkpoint:
+    """Train, and keep the weights of the epoch that was best on the validation part.
+
+    Raises:
+        EnvironmentFault: E_DEVICE, E_TRAINING.
+        ConfigError: E_CONFIG, the model does not fit the data.
+    """
+    check_devices(config.settings.accelerator, config.settings.devices)
+
+    def build(folder: Path) -> Checkpoint:
+        history: list[dict[str, float]] = []
+
+        def told(event: dict[str, Any]) -> None:
+            if event["event"] == "epoch":
+                history.append(event["metrics"])
+                ctx.tracker.metrics(event["metrics"], len(history))
+            note = " ".join(f"{name} {value:.4f}" for name, value in event["metrics"].items())
+            ctx.progress.advanced("train", event["done"], event["total"], "epochs", note)
+
+        job = job_of(config, dataset, ctx, folder)
+        result = supervise(job, ctx.placement.home / "logs", told)
+        return Checkpoint(
+            model=config.model.model_dump(mode="json"),
+            objective=config.objective.model_dump(mode="json"),
+            metrics=result["metrics"],
+            history=tuple(history),
+            device=result["device"],
+        )
+
+    return ctx.commit(Checkpoint, __name__, config, {"dataset": dataset.content}, build)
+
+
+def job_of(config: TrainConfig, dataset: Dataset, ctx: RunContext, folder: Path) -> dict[str, Any]:
+    """Everything that the child needs, as JSON: resolved config, shards, fitted features, where to write."""
+    shards = {split: shard_files(dataset, ctx.store, split) for split in (TRAIN, VALIDATION)}
+    return {
+        "model": config.model.model_dump(mode="json"),
+        "objective": config.objective.model_dump(mode="json"),
+        "settings": config.settings.model_dump(mode="json"),
+        "features": [fitted.model_dump(mode="json") for fitted in dataset.features],
+        "target": dataset.target.model_dump(mode="json"),
+        "inputs": [spec.model_dump(mode="json") for spec in dataset.inputs],
+        "outputs": [spec.model_dump(mode="json") for spec in dataset.outputs],
+        "shards": {
+            split: {name: [vars(file) for file in files] for name, files in columns.items()}
+            for split, columns in shards.items()
+        },
+        "folder": str(folder),
+    }

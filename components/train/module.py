@@ -1,0 +1,81 @@
+"""The Lightning module: fitted features on the batch's device, model, objective, optimiser.
+
+Metrics stay tensors on the device until the epoch's end: reading one costs a synchronisation, and `self.log` on every
+step costs more than a small model's step.
+"""
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from components.contracts.artifacts import FittedFeature
+from components.contracts.registry import load_kind
+from components.contracts.spec import TensorSpec
+from components.features.fitted import load_feature
+from components.models import KINDS as MODELS
+from components.objectives import KINDS as OBJECTIVES
+
+
+class Learner(pl.LightningModule):
+    """One job's model in training."""
+
+    def __init__(self, job: dict[str, Any], steps_per_epoch: int) -> None:
+        super().__init__()
+        self.settings = job["settings"]
+        self._steps = steps_per_epoch * self.settings["max_epochs"]
+        self._features = [FittedFeature.model_validate(one) for one in job["features"]]
+        self._target = FittedFeature.model_validate(job["target"])
+        self._loaded = {id(one): load_feature(one) for one in (*self._features, self._target)}
+        objective = load_kind("components.objectives", OBJECTIVES, job["objective"]["kind"], "objective")
+        self.objective = objective.model_validate(job["objective"])
+        model = load_kind("components.models", MODELS, job["model"]["kind"], "model").model_validate(job["model"])
+        targets = [TensorSpec.model_validate(spec) for spec in job["outputs"]]
+        self.network = model.build(
+            [TensorSpec.model_validate(spec) for spec in job["inputs"]], self.objective.outputs(targets)
+        )
+        self._sums: dict[str, dict[str, Tensor]] = {"train": {}, "validation": {}}
+
+    def training_step(self, batch: dict[str, Tensor], _: int) -> Tensor:
+        """The loss of one batch."""
+        return self._step(batch, "train")
+
+    def validation_step(self, batch: dict[str, Tensor], _: int) -> None:
+        """The metrics of one batch."""
+        self._step(batch, "validation")
+
+    def configure_optimizers(self) -> Any:
+        """AdamW, with the schedule stepped on every batch."""
+        peak = self.settings["learning_rate"]
+        optimizer = torch.optim.AdamW(self.parameters(), peak, weight_decay=self.settings["weight_decay"])
+        if self.settings["schedule"] == "constant":
+            return optimizer
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, peak, total_steps=self._steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def epoch_metrics(self) -> dict[str, float]:
+        """Means over the rows since the last call, as `train_loss`, `validation_accuracy`, …"""
+        metrics = {}
+        for split, sums in self._sums.items():
+            rows = float(sums.pop("rows", torch.tensor(1.0)))
+            metrics |= {f"{split}_{name}": float(total) / rows for name, total in sums.items()}
+            sums.clear()
+        return metrics
+
+    def _step(self, batch: dict[str, Tensor], split: str) -> Tensor:
+        inputs = {one.name: one.apply(batch[one.name], fitted.state) for one, fitted in self._pairs()}
+        target = self._loaded[id(self._target)]
+        targets = {target.name: target.apply(batch[target.name], self._target.state)}
+        outputs = self.network(inputs)
+        loss: Tensor = self.objective.loss(outputs, targets)
+        rows = torch.tensor(float(len(targets[target.name])))
+        with torch.no_grad():
+            sums = {"loss": loss.detach() * rows, **self.objective.scores(outputs, targets), "rows": rows}
+            for name, value in sums.items():
+                held = self._sums[split].get(name)
+                self._sums[split][name] = value if held is None else held + value
+        return loss
+
+    def _pairs(self) -> list[tuple[Any, FittedFeature]]:
+        return [(self._loaded[id(one)], one) for one in self._features]

@@ -1,0 +1,127 @@
+"""The child's side of training: a job in, weights in its folder, events out. Imports torch and Lightning."""
+
+import logging
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from safetensors.torch import save_file
+from torch import Tensor
+
+from components.adapters.dataset_store import Batches, ShardFile
+from components.contracts.errors import EnvironmentFault
+from components.statistics.keys import TRAIN, VALIDATION
+from components.train.module import Learner
+
+Tell = Callable[[dict[str, Any]], None]
+TELL_SECONDS = 0.5
+
+
+class Epochs:
+    """The training batches of epoch 0, 1, 2, …: each iteration is the next epoch."""
+
+    def __init__(self, batches: Batches, batch_size: int, seed: int) -> None:
+        self._batches, self._batch_size, self._seed, self._epoch = batches, batch_size, seed, 0
+
+    def __len__(self) -> int:
+        return self._batches.count(self._batch_size)
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        epoch, self._epoch = self._epoch, self._epoch + 1
+        for batch in self._batches.shuffled(self._batch_size, self._seed, epoch):
+            yield {name: torch.from_numpy(values) for name, values in batch.items()}
+
+
+class Validation:
+    """The validation batches, in order."""
+
+    def __init__(self, batches: Batches, batch_size: int) -> None:
+        self._batches, self._batch_size = batches, batch_size
+
+    def __len__(self) -> int:
+        return self._batches.count(self._batch_size)
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        for batch in self._batches.ordered(self._batch_size):
+            yield {name: torch.from_numpy(values) for name, values in batch.items()}
+
+
+class Reporter(Callback):
+    """Tells each epoch, keeps the best weights, and ends the run when nothing gets better."""
+
+    def __init__(self, tell: Tell, monitor: str, patience: int, total: int) -> None:
+        self._tell, self._monitor, self._patience, self._total = tell, monitor, patience, total
+        self._told = time.monotonic()
+        self.best: dict[str, float] = {}
+        self.weights: dict[str, Tensor] = {}
+        self._best_epoch = 0
+
+    def on_train_batch_end(self, trainer: Any, module: Any, *_: Any) -> None:
+        """Say now and then how far the epoch is."""
+        if time.monotonic() - self._told < TELL_SECONDS:
+            return
+        self._told = time.monotonic()
+        done = trainer.current_epoch + (trainer.fit_loop.batch_idx + 1) / max(trainer.num_training_batches, 1)
+        self._tell({"event": "step", "done": done, "total": self._total, "metrics": {}})
+
+    def on_validation_epoch_end(self, trainer: Any, module: Any) -> None:
+        """Compare with the best epoch so far."""
+        metrics = module.epoch_metrics()
+        if not all(value == value and abs(value) != float("inf") for value in metrics.values()):
+            raise EnvironmentFault(
+                "E_TRAINING",
+                f"the loss is no longer a number in epoch {trainer.current_epoch + 1}",
+                place="train.learning_rate",
+                action="lower train.learning_rate",
+            )
+        name = f"validation_{self._monitor}"
+        sign = -1 if self._monitor == "loss" else 1
+        if not self.best or sign * metrics[name] > sign * self.best[name]:
+            self.best, self._best_epoch = metrics, trainer.current_epoch
+            self.weights = {key: value.detach().cpu().clone() for key, value in module.network.state_dict().items()}
+        self._told = time.monotonic()
+        done = trainer.current_epoch + 1
+        self._tell({"event": "epoch", "done": done, "total": self._total, "metrics": metrics})
+        if self._patience and trainer.current_epoch - self._best_epoch >= self._patience:
+            trainer.should_stop = True
+
+
+def work(job: dict[str, Any], tell: Tell) -> dict[str, Any]:
+    """Train; returns the metrics of the kept epoch and the device used."""
+    settings = job["settings"]
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="pytorch_lightning|lightning")
+    torch.manual_seed(settings["seed"])
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    shards = {
+        split: Batches({name: [ShardFile(**file) for file in files] for name, files in columns.items()})
+        for split, columns in job["shards"].items()
+    }
+    training = Epochs(shards[TRAIN], settings["batch_size"], settings["seed"])
+    learner = Learner(job, len(training))
+    reporter = Reporter(tell, settings["monitor"], settings["patience"], settings["max_epochs"])
+    trainer = pl.Trainer(
+        accelerator=settings["accelerator"],
+        devices=settings["devices"],
+        max_epochs=settings["max_epochs"],
+        callbacks=[reporter],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        default_root_dir=job["folder"],
+    )
+    trainer.fit(learner, training, Validation(shards[VALIDATION], settings["batch_size"]))
+    save_file({key: value.contiguous() for key, value in reporter.weights.items()}, _weights(job))
+    return {"metrics": reporter.best, "device": str(learner.device)}
+
+
+def _weights(job: dict[str, Any]) -> Path:
+    return Path(job["folder"]) / "weights.safetensors"

@@ -1,0 +1,195 @@
+"""A recipe as data: loaded, checked, resolved. Checking imports neither torch nor dask.
+
+`PipelineConfig` is what a recipe says; `load_recipe` reads one by name or path, applies overrides and reports every
+mistake at once.
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, Field, SerializeAsAny, ValidationError
+
+from components.cleaning import KINDS as OPERATIONS
+from components.contracts.config import Frozen
+from components.contracts.errors import ConfigError
+from components.contracts.registry import load_kind
+from components.evaluate import EvaluateConfig
+from components.features import KINDS as FEATURES
+from components.gate import GateConfig
+from components.models import KINDS as MODELS
+from components.objectives import KINDS as OBJECTIVES
+from components.preprocess import SplitConfig
+from components.register import RegisterConfig
+from components.sources import KINDS as SOURCES
+from components.train import TrainSettings
+from components.validate import ValidateConfig
+
+RECIPES = Path(__file__).with_name("recipes")
+MAX_BYTES = 1_000_000
+
+
+def _kind(package: str, kinds: Mapping[str, str]) -> Any:
+    def choose(value: Any) -> Any:
+        if isinstance(value, BaseModel):
+            return value
+        if not isinstance(value, dict):
+            raise ValueError("needs keys, first of all `kind`")
+        return load_kind(f"components.{package}", kinds, value.get("kind"), package).model_validate(value)
+
+    return BeforeValidator(choose)
+
+
+Source = Annotated[SerializeAsAny[BaseModel], _kind("sources", SOURCES)]
+Operation = Annotated[SerializeAsAny[BaseModel], _kind("cleaning", OPERATIONS)]
+Feature = Annotated[SerializeAsAny[BaseModel], _kind("features", FEATURES)]
+Model = Annotated[SerializeAsAny[BaseModel], _kind("models", MODELS)]
+Objective = Annotated[SerializeAsAny[BaseModel], _kind("objectives", OBJECTIVES)]
+
+
+class PipelineConfig(Frozen):
+    """One recipe, resolved."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="lower-case letters, digits and dashes")
+    description: str = Field("", description="one or two sentences for the list of recipes")
+    source: Source
+    checks: ValidateConfig = ValidateConfig()
+    cleaning: tuple[Operation, ...] = ()
+    features: tuple[Feature, ...] = Field(min_length=1)
+    target: Feature
+    split: SplitConfig = SplitConfig()
+    model: Model
+    objective: Objective
+    train: TrainSettings = TrainSettings()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    gate: GateConfig = GateConfig()
+    register_as: RegisterConfig = Field(RegisterConfig(), alias="register")
+
+    @property
+    def model_name(self) -> str:
+        """The name in the registry."""
+        return self.register_as.name or self.name
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain data only: a key that stands twice and an alias are errors."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.YAMLError(f"aliases are not allowed (line {mark.line + 1})")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        keys = [key.value for key, _ in node.value]
+        double = [key for key in keys if keys.count(key) > 1]
+        if double:
+            raise yaml.YAMLError(f"the key {double[0]!r} stands twice (line {node.start_mark.line + 1})")
+        return super().construct_mapping(node, deep)
+
+
+def recipe_names() -> list[str]:
+    """The shipped recipes."""
+    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+
+
+def load_recipe(recipe: str, overrides: Iterable[str] = (), data: Path | None = None) -> PipelineConfig:
+    """The recipe of that name or at that path, with `key.path=value` overrides applied.
+
+    A relative `source.uri` is looked for under `data` first, where that is set.
+
+    Raises:
+        ConfigError: E_CONFIG; further mistakes are in `others`.
+    """
+    raw = _read(_find(recipe))
+    for override in overrides:
+        _apply(raw, override)
+    _place(raw, data)
+    try:
+        return PipelineConfig.model_validate(raw)
+    except ValidationError as error:
+        mistakes = [_mistake(raw, one) for one in error.errors()]
+        first = mistakes[0]
+        first.others = tuple(mistakes[1:])
+        raise first from None
+
+
+def _find(recipe: str) -> Path:
+    path = RECIPES / f"{recipe}.yaml"
+    if path.is_file():
+        return path
+    path = Path(recipe)
+    if path.is_file():
+        return path
+    near = difflib.get_close_matches(recipe, recipe_names(), 1, 0.0)
+    raise ConfigError(
+        "E_CONFIG",
+        f"there is no such recipe or file; nearest: {near[0]}",
+        place="recipe",
+        value=recipe,
+        allowed=", ".join(recipe_names()) + " or a path",
+        action="name one of these",
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise yaml.YAMLError(f"the file is larger than {MAX_BYTES} bytes")
+        data = yaml.load(path.read_bytes(), Loader=_Loader)  # noqa: S506 - a safe loader, made stricter
+        if not isinstance(data, dict):
+            raise yaml.YAMLError("a recipe is a mapping of keys")
+    except (yaml.YAMLError, RecursionError, UnicodeDecodeError) as error:
+        text = " ".join(str(error).split())
+        raise ConfigError("E_CONFIG", text, place=str(path), action="correct the YAML") from None
+    return data
+
+
+def _apply(raw: dict[str, Any], override: str) -> None:
+    path, equals, text = override.partition("=")
+    keys = path.strip().split(".")
+    if not equals or not all(keys):
+        raise ConfigError(
+            "E_CONFIG", "an override is key.path=value", place="--set", value=override, action="write it so"
+        )
+    node: Any = raw
+    for key in keys[:-1]:
+        node = node[int(key)] if isinstance(node, list) and key.isdigit() and int(key) < len(node) else _child(node, key)
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        value = text
+    if isinstance(node, list) and keys[-1].isdigit() and int(keys[-1]) < len(node):
+        node[int(keys[-1])] = value
+    elif isinstance(node, dict):
+        node[keys[-1]] = value
+    else:
+        raise ConfigError("E_CONFIG", "nothing is there to set", place="--set", value=override, action="correct the key")
+
+
+def _child(node: Any, key: str) -> Any:
+    if not isinstance(node, dict):
+        raise ConfigError("E_CONFIG", "nothing is there to set", place="--set", value=key, action="correct the key")
+    return node.setdefault(key, {})
+
+
+def _place(raw: dict[str, Any], data: Path | None) -> None:
+    source = raw.get("source")
+    uri = source.get("uri") if isinstance(source, dict) else None
+    if isinstance(uri, str) and data is not None and not Path(uri).is_absolute() and (data / uri).exists():
+        source["uri"] = str(data / uri)
+
+
+def _mistake(raw: Any, error: Any) -> ConfigError:
+    inner = error.get("ctx", {}).get("error")
+    if isinstance(inner, ConfigError):
+        return inner
+    place = [part for part in error["loc"] if not (isinstance(part, str) and part.startswith("function-"))]
+    text = ".".join(str(part) for part in place)
+    if error["type"] == "extra_forbidden":
+        return ConfigError("E_CONFIG", "there is no such key", place=text, value=error["input"], action="leave it out")
+    if error["type"] == "missing":
+        return ConfigError("E_CONFIG", "this key is needed", place=text, action="add it")
+    return ConfigError("E_CONFIG", error["msg"], place=text, value=error["input"], action="correct the value")
