@@ -71,9 +71,17 @@ class Silent:
     def warned(self, line: str) -> None: ...
 
 
+class NotCommitted(LookupError):
+    """A peeking context met a step whose result is not in the store."""
+
+
 @dataclass(kw_only=True)
 class RunContext:
-    """One run's store, compute, tracker and progress. `rerun` counts, per step, how often it was asked to run anew."""
+    """One run's store, compute, tracker and progress.
+
+    `rerun` counts, per step, how often it was asked to run anew. A `peeking` context only looks: a step that would
+    have to run raises NotCommitted.
+    """
 
     placement: Placement
     store: Store
@@ -83,15 +91,7 @@ class RunContext:
     progress: Progress = field(default_factory=Silent)
     rerun: Mapping[str, int] = field(default_factory=dict)
     outcomes: list[Outcome] = field(default_factory=list)
-
-    def fingerprint(self, kind: type[Artifact], module: str, config: Any, inputs: Mapping[str, str]) -> Fingerprint:
-        """What the result of a step depends on; `inputs` are contents."""
-        return fingerprint(kind.step, config, inputs, code_of(module, config), self.rerun.get(kind.step, 0))
-
-    def committed(self, kind: type[Kind], key: Fingerprint) -> Kind | None:
-        """The artifact of a step that has been done, or None."""
-        record = self.store.artifact(kind.step, key.key).record()
-        return None if record is None else _artifact(kind, key, record)
+    peeking: bool = False
 
     def commit(
         self, kind: type[Kind], module: str, config: Any, inputs: Mapping[str, str], build: Callable[[Path], Kind]
@@ -102,9 +102,12 @@ class RunContext:
             IntegrityError: E_LEDGER, rows are unaccounted for; nothing was committed.
         """
         began = time.perf_counter()
-        key = self.fingerprint(kind, module, config, inputs)
-        self.progress.started(kind.step)
+        code = code_of(module, config)
+        key = fingerprint(kind.step, config, inputs, code, self.rerun.get(kind.step, 0))
         entry = self.store.artifact(kind.step, key.key)
+        if self.peeking:
+            return _peeked(kind, key, entry.record())
+        self.progress.started(kind.step)
         last = Pointer(self.store, f"last/{self.name}/{kind.step}")
         record, why = entry.record(), "nothing it depends on changed"
         if record is None:
@@ -121,6 +124,17 @@ class RunContext:
         result = _artifact(kind, key, record)
         self.tell(kind.step, record.reused, why, began, result)
         return result
+
+    def reruns(self, asked: Sequence[str]) -> dict[str, int]:
+        """How often each step of this recipe was asked to run anew, counting `asked` in."""
+        counts = Pointer(self.store, f"rerun/{self.name}")
+        now = counts.read()
+        total = dict(now.value) if now else {}
+        for step in asked:
+            total[step] = total.get(step, 0) + 1
+        if asked:
+            counts.set(total)
+        return total
 
     def tell(self, step: str, reused: bool, why: str, began: float, result: Artifact) -> None:
         """Note how a step went, for progress, the run's page and the final record."""
@@ -173,6 +187,12 @@ def _artifact(kind: type[Kind], key: Fingerprint, record: Record) -> Kind:
     files = {file.name: file.digest for file in record.files}
     content = artifact.content or digest([content_of(artifact), record.digest])
     return artifact.model_copy(update={"fingerprint": key.key, "files": files, "content": content})
+
+
+def _peeked(kind: type[Kind], key: Fingerprint, record: Record | None) -> Kind:
+    if record is None:
+        raise NotCommitted(kind.step)
+    return _artifact(kind, key, record)
 
 
 def content_of(value: Any) -> Any:

@@ -138,6 +138,12 @@ class Tracker:
         if self.run_id:
             self.client.set_terminated(self.run_id, status)
 
+    def end_tagged(self, tag: str, value: str, status: str) -> None:
+        """End every run that carries the tag and still counts as running."""
+        found = self.client.search_runs([self.create()], f"tags.`{tag}` = '{value}' and attributes.status = 'RUNNING'")
+        for run in found:
+            self.client.set_terminated(run.info.run_id, status)
+
     def artifact_link(self, path: str) -> str:
         """Where a file of the run can be opened."""
         return f"{self.client.get_run(self.run_id).info.artifact_uri}/{path}"
@@ -222,7 +228,8 @@ def quiet() -> Iterator[None]:
     log.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+            # Not by a filter: MLflow puts one of its own in front, and shows the warning all the same.
+            warnings.showwarning = lambda *_, **__: None
             yield
     finally:
         log.setLevel(level)

@@ -1,0 +1,107 @@
+"""The terminal: one line a step, a bar while one works, a summary at the end, an error as its line.
+
+Everything goes to standard error; standard output belongs to `--json`.
+"""
+
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from components.context import Outcome
+from components.contracts.errors import MillraceError
+from flows.runs import RunRecord
+
+PLAIN_SECONDS = 2.0
+
+
+class Terminal:
+    """Draws a run. Without a terminal it prints plain lines, at most one every two seconds while a step works."""
+
+    def __init__(self) -> None:
+        self.out = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._bar: Progress | None = None
+        self._task: Any = None
+        self._said = 0.0
+        self._began = time.monotonic()
+
+    def note(self, text: str) -> None:
+        """A dim line, with the time since the start where there is no terminal to show it."""
+        self.out.print(f"  [dim]{escape(text)}[/dim]")
+
+    def started(self, step: str) -> None:
+        """Show that a step works."""
+        self._said = time.monotonic()
+        if not self.out.is_terminal:
+            return
+        self._bar = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description:<11}"),
+            BarColumn(24),
+            TextColumn("[dim]{task.fields[note]}"),
+            TimeElapsedColumn(),
+            console=self.out,
+            transient=True,
+        )
+        self._task = self._bar.add_task(step, total=None, note="")
+        self._bar.start()
+
+    def advanced(self, step: str, done: float, total: int, unit: str, note: str = "") -> None:
+        """Move the bar."""
+        text = f"{done:.0f}/{total} {unit}" + (f"  {note}" if note else "")
+        if self._bar is not None:
+            fields = {"note": text} if note or unit != "epochs" else {}
+            self._bar.update(self._task, completed=done, total=total, **fields)
+        elif not self.out.is_terminal and time.monotonic() - self._said >= PLAIN_SECONDS:
+            self._said = time.monotonic()
+            self.out.print(f"    {step:<11}{escape(text)}")
+
+    def finished(self, outcome: Outcome) -> None:
+        """One line for the step."""
+        self.stop()
+        mark, word = ("[cyan]=[/cyan]", "reused") if outcome.reused else ("[green]✓[/green]", "ran")
+        rows = f"{outcome.rows:,} rows" if outcome.rows is not None else ""
+        line = f"  {mark} {outcome.step:<11}{word:<7}{outcome.seconds:7.2f} s  {rows:>12}"
+        self.out.print(f"{line}  [dim]{escape(outcome.why)}[/dim]")
+
+    def warned(self, line: str) -> None:
+        """A yellow line, above the bar."""
+        self.out.print(f"  [yellow]![/yellow] {escape(line)}")
+
+    def stop(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def failed(self, error: MillraceError) -> None:
+        """The error's line, and those of its companions."""
+        self.stop()
+        for one in (error, *error.others):
+            self.out.print(f"[red]{one.code}[/red]{escape(one.line().removeprefix(one.code))}")
+
+    def summary(self, record: RunRecord, next_commands: list[tuple[str, str]]) -> None:
+        """How it ended, and what to do next."""
+        self.stop()
+        out = self.out
+        colour = {"Rejected": "red", "AwaitingApproval": "yellow"}.get(record.state, "green")
+        out.print(f"\n  [bold]{record.recipe}[/bold]  [{colour}]{record.state}[/{colour}]")
+        for name, value in record.metrics.items():
+            out.print(f"    {name.replace('_', ' '):<15}{value:.4f}")
+        out.print(f"    {'gate':<15}{record.verdict}")
+        for line in record.checks:
+            out.print(f"    {'':<15}[dim]{escape(line)}[/dim]")
+        if record.model:
+            aliases = ", ".join(f"@{alias}" for alias in record.model["aliases"])
+            out.print(f"    {'model':<15}{record.model['name']} version {record.model['version']} {aliases}")
+        out.print(f"    {'report':<15}{escape(record.report)}")
+        seconds = record.seconds
+        out.print(
+            f"    {'time':<15}{seconds['total']:.1f} s "
+            f"[dim](and {seconds['imports']:.1f} s imports, {seconds['server_start']:.1f} s server start)[/dim]"
+        )
+        out.print("\n  next")
+        for command, what in next_commands:
+            out.print(f"    {escape(command):<58} [dim]{escape(what)}[/dim]")

@@ -1,0 +1,173 @@
+"""Starting a run from the command line: what can be checked first is checked first, what is slow starts first.
+
+The Prefect server comes up in the background while recipes are checked and libraries are imported; the training
+server is started only if the store does not already hold the checkpoint.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from components.contracts.errors import ConfigError, Interrupted, MillraceError
+from components.contracts.placement import Placement
+from components.train.devices import check_devices
+from flows import server, settings
+from flows.console import Terminal
+from flows.pipeline import load_recipe
+from flows.plan import STEPS, will_train
+from flows.runs import RUN_TAG, Interruption, Run, RunRecord, alive, gone, open_run
+
+REJECTED = 3
+
+
+def launch(recipe: str, overrides: Sequence[str], rerun: Sequence[str], *, as_json: bool) -> int:
+    """Run `recipe` as a Prefect flow from this process; returns the exit code."""
+    terminal = Terminal()
+    with _interruptible():
+        try:
+            placement = settings.read()
+            config = load_recipe(recipe, overrides, placement.data)
+            _check_steps(rerun)
+            check_devices(config.train.accelerator, config.train.devices)
+            run = open_run(placement, recipe, config, overrides, rerun, terminal)
+            record = _run(run, placement, terminal)
+        except MillraceError as error:
+            terminal.failed(error)
+            if as_json:
+                _print(RunRecord(recipe=recipe, run="", state="Failed", error=error.line()))
+            return error.exit_code
+        except Interruption:
+            error = Interrupted("E_INTERRUPTED", "the run was asked to stop", action="run the same command to continue")
+            terminal.failed(error)
+            return error.exit_code
+    terminal.summary(record, _next(record))
+    if as_json:
+        _print(record)
+    return REJECTED if record.state == "Rejected" else 0
+
+
+def _run(run: Run, placement: Placement, terminal: Terminal) -> RunRecord:
+    began = time.perf_counter()
+    prefect = server.ensure(placement)
+    if prefect.started:
+        terminal.note(f"Prefect server starting at {prefect.address}; it stays up for later runs, `make down` ends it")
+    training = will_train(run)
+    if training:
+        from components.train.supervisor import prepare
+
+        prepare()
+    settings.export(placement, prefect.api_url)
+    flow = _imported()
+    imports = time.perf_counter() - began
+    server.wait(placement, prefect)
+    waited = time.perf_counter() - began - imports
+    if gone(placement):
+        from flows.reconcile import reconcile
+
+        for name in reconcile(run.ctx):
+            terminal.note(f"run {name} went away earlier; it is now marked as crashed")
+    terminal.note(f"run {run.name} of {run.recipe}, seen at {prefect.address}/runs, stored in {placement.store_folder}")
+    begun = time.perf_counter()
+    with alive(placement, run.name):
+        _as_flow(flow, run)
+    seconds = {
+        "total": round(time.perf_counter() - begun, 3),
+        "imports": round(imports, 3),
+        "server_start": round(waited, 3),
+    }
+    return run.record(seconds)
+
+
+def _imported() -> Any:
+    """The training flow, with Prefect and MLflow imported side by side."""
+    other = threading.Thread(target=__import__, args=("mlflow",), daemon=True)
+    other.start()
+    from flows.training import training
+
+    other.join()
+    return training
+
+
+def _as_flow(flow: Any, run: Run) -> None:
+    from prefect import tags
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    from flows.runs import CURRENT
+
+    token = CURRENT.set(run)
+    try:
+        # The heartbeat thread costs a second at the end of every flow; a run's own file shows that it lives.
+        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}), tags(f"{RUN_TAG}:{run.name}"):
+            flow(run.recipe, overrides=list(run.overrides))
+    finally:
+        CURRENT.reset(token)
+
+
+def _check_steps(rerun: Sequence[str]) -> None:
+    for step in rerun:
+        if step not in STEPS:
+            raise ConfigError(
+                "E_CONFIG",
+                "there is no such step",
+                place="--rerun",
+                value=step,
+                allowed=", ".join(STEPS),
+                action="name one of these",
+            )
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Turn SIGTERM and Ctrl-C into `Interruption` inside the block."""
+
+    def stop(*_: Any) -> None:
+        raise Interruption
+
+    before = {name: signal.signal(name, stop) for name in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
+
+
+def _next(record: RunRecord) -> list[tuple[str, str]]:
+    if record.state in ("Rejected", "AwaitingApproval"):
+        return [
+            (f"millrace approve {record.run} --why '…'", "let this package through all the same"),
+            (f"millrace run {record.recipe} --set train.max_epochs=30", "train longer"),
+            (f"millrace run {record.recipe} --rerun train", "train once more"),
+        ]
+    return [
+        (f"make train RECIPE={record.recipe}", "again: everything is reused"),
+        (f"make train RECIPE={record.recipe} SET='train.seed=1'", "another seed: only what depends on it runs"),
+        ("make train RECIPE=adult-mlp DATA=<folder>", "a table with missing values and categories"),
+    ]
+
+
+def _print(record: RunRecord) -> None:
+    sys.stdout.write(record.model_dump_json(indent=1) + "\n")
+
+
+def setup_databases() -> None:
+    """Create Prefect's and MLflow's databases where they are missing, side by side."""
+    placement = settings.read()
+    environment = {**os.environ, **settings.prefect_settings(placement, "")}
+    (placement.home / "prefect").mkdir(parents=True, exist_ok=True)
+    (placement.home / "logs").mkdir(parents=True, exist_ok=True)
+    del environment["PREFECT_API_URL"]
+    with (placement.home / "logs" / "setup.log").open("ab") as log:
+        command = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "-y"]
+        prefect = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=placement.home)
+        settings.export(placement, "")
+        from components.adapters.tracking import Tracker
+
+        Tracker(placement).create()
+        if prefect.wait():
+            raise RuntimeError(f"Prefect's database could not be created, see {log.name}")

@@ -1,0 +1,142 @@
+"""One run of a pipeline: who it is, what it noted, how it ended, and the file that says it is alive.
+
+The file is locked while the process lives. A later command that finds one unlocked knows that its run went away, and
+reconcile.py ends it in Prefect and MLflow.
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from components.adapters.pointers import Pointer
+from components.context import Outcome, Progress, RunContext, Silent, open_context
+from components.contracts.artifacts import Approval, ModelPackage
+from components.contracts.config import Frozen
+from components.contracts.errors import ConfigError
+from components.contracts.placement import Placement
+from flows.pipeline import PipelineConfig
+
+RUN_TAG = "millrace.run"
+
+
+class Interruption(BaseException):
+    """The process was asked to stop. Not an Exception, so that nothing takes it for a failure."""
+
+
+class RunRecord(Frozen):
+    """What `--json` prints: how a run ended and what it made."""
+
+    recipe: str
+    run: str
+    state: str
+    verdict: str = ""
+    checks: tuple[str, ...] = ()
+    metrics: dict[str, float] = {}
+    model: dict[str, Any] = {}
+    report: str = ""
+    steps: tuple[Outcome, ...] = ()
+    seconds: dict[str, float] = {}
+    prefect_run: str = ""
+    mlflow_run: str = ""
+    error: str = ""
+
+
+@dataclass(kw_only=True)
+class Run:
+    """A run in progress."""
+
+    name: str
+    recipe: str
+    overrides: tuple[str, ...]
+    config: PipelineConfig
+    ctx: RunContext
+    approval: Approval | None = None
+    noted: dict[str, Any] = field(default_factory=dict)
+
+    def approve(self, package: ModelPackage) -> None:
+        """Take up the approval that a person gave this package, if any."""
+        given = Pointer(self.ctx.store, f"approvals/{package.fingerprint}").read()
+        self.approval = Approval.model_validate(given.value) if given else None
+
+    def record(self, seconds: dict[str, float]) -> RunRecord:
+        """The final record."""
+        return RunRecord(
+            recipe=self.recipe,
+            run=self.name,
+            steps=tuple(self.ctx.outcomes),
+            mlflow_run=self.ctx.tracker.run_id,
+            seconds=seconds,
+            **self.noted,
+        )
+
+
+CURRENT: ContextVar[Run | None] = ContextVar("millrace_run", default=None)
+
+
+def open_run(
+    placement: Placement,
+    recipe: str,
+    config: PipelineConfig,
+    overrides: Sequence[str] = (),
+    rerun: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> Run:
+    """A run of `config` at `placement`. Naming a step in `rerun` makes it run anew, now and not again."""
+    ctx = open_context(placement, config.name, progress or Silent())
+    ctx.rerun = ctx.reruns(rerun)
+    return Run(name=os.urandom(6).hex(), recipe=recipe, overrides=tuple(overrides), config=config, ctx=ctx)
+
+
+def remember(run: Run, package: str) -> None:
+    """Keep what `approve` needs to start the same run again: the package is named by its fingerprint."""
+    value = {"recipe": run.recipe, "overrides": list(run.overrides), "package": package}
+    Pointer(run.ctx.store, f"runs/{run.name}").set(value)
+
+
+def approve(placement: Placement, name: str, approval: Approval) -> tuple[str, list[str]]:
+    """Let the package of run `name` through the gate; returns the recipe and overrides to run again.
+
+    Raises:
+        ConfigError: E_CONFIG, there is no such run.
+    """
+    store = open_context(placement).store
+    known = Pointer(store, f"runs/{name}").read()
+    if known is None:
+        raise ConfigError(
+            "E_CONFIG", "no run of that name ended here", place="RUN", value=name, action="take the name that it printed"
+        )
+    Pointer(store, f"approvals/{known.value['package']}").set(approval.model_dump())
+    return known.value["recipe"], list(known.value["overrides"])
+
+
+@contextmanager
+def alive(placement: Placement, name: str) -> Iterator[None]:
+    """Hold the run's file while the block runs; it stays, unlocked, if the process goes away."""
+    folder = placement.home / "runs"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        json.dump({"run": name, "process": os.getpid()}, file)
+        file.flush()
+        yield
+        path.unlink(missing_ok=True)
+
+
+def gone(placement: Placement) -> list[tuple[str, Path]]:
+    """The runs whose process went away: name and file."""
+    found = []
+    for path in sorted((placement.home / "runs").glob("*.json")):
+        with path.open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            found.append((path.stem, path))
+    return found

@@ -1,0 +1,98 @@
+"""The only reader of environment variables: `MILLRACE_*` in, a `Placement` out, and Prefect's and MLflow's own
+settings set from it before either is imported.
+
+So a profile, an address or a token that the user has for other work never receives a run of ours.
+"""
+
+import os
+from collections.abc import Mapping, MutableMapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from components.contracts.errors import ConfigError
+from components.contracts.placement import Placement
+
+PREFIX = "MILLRACE_"
+NAMES = {
+    "HOME": "home",
+    "PROFILE": "profile",
+    "STORE": "store",
+    "TRACKING_URI": "tracking_uri",
+    "PREFECT_API_URL": "prefect_api_url",
+    "DASK_ADDRESS": "dask_address",
+    "DATA": "data",
+    "PREFECT_PORT": "prefect_port",
+}
+LOGINS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
+"""Kept where a tracking server was set: it may ask for them."""
+
+
+def read(environment: Mapping[str, str] = os.environ) -> Placement:
+    """Where to run.
+
+    Raises:
+        ConfigError: E_CONFIG, naming the variable.
+    """
+    values: dict[str, Any] = {
+        field: environment[PREFIX + name] for name, field in NAMES.items() if environment.get(PREFIX + name)
+    }
+    for name in environment:
+        if name.startswith(PREFIX) and name.removeprefix(PREFIX) not in NAMES:
+            raise ConfigError(
+                "E_CONFIG",
+                "there is no such setting",
+                place=name,
+                allowed=", ".join(PREFIX + one for one in NAMES),
+                action="unset it or correct its name",
+            )
+    values["home"] = Path(values.get("home", ".millrace")).expanduser().absolute()
+    if "data" in values:
+        values["data"] = Path(values["data"]).expanduser().absolute()
+    if values.get("store"):
+        values["store"] = str(Path(values["store"]).expanduser().absolute())
+    try:
+        return Placement.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = str(first["loc"][0])
+        name = next(name for name, known in NAMES.items() if known == field)
+        raise ConfigError(
+            "E_CONFIG", first["msg"], place=PREFIX + name, value=first["input"], action="correct the setting"
+        ) from None
+
+
+def export(placement: Placement, prefect_api_url: str, environment: MutableMapping[str, str] = os.environ) -> None:
+    """Set what Prefect and MLflow read, and remove what was set for other work."""
+    keep = LOGINS if placement.tracking_uri else ()
+    for name in list(environment):
+        if name.startswith(("PREFECT_", "MLFLOW_")) and name not in keep:
+            del environment[name]
+    environment.update(prefect_settings(placement, prefect_api_url))
+    environment.update(
+        MLFLOW_TRACKING_URI=placement.tracking,
+        MLFLOW_REGISTRY_URI=placement.tracking,
+        MLFLOW_DISABLE_TELEMETRY="true",
+        MLFLOW_ALLOW_PICKLE_DESERIALIZATION="false",
+        MLFLOW_ALLOW_HTTP_REDIRECTS="false",
+        DO_NOT_TRACK="1",
+    )
+
+
+def prefect_settings(placement: Placement, api_url: str) -> dict[str, str]:
+    """The variables for a Prefect client or server of this placement."""
+    home = placement.home / "prefect"
+    return {
+        "PREFECT_HOME": str(home),
+        "PREFECT_PROFILES_PATH": str(home / "profiles.toml"),
+        "PREFECT_API_URL": api_url,
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home / 'prefect.db'}",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
+        "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
+        "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+        "PREFECT_CLI_PROMPT": "false",
+    }

@@ -1,0 +1,79 @@
+"""Each step as a Prefect task: one line per step with its timeout.
+
+A task is retried once, and only after a fault that may pass. Caching is ours, results are never persisted by Prefect,
+and the context is not a parameter, since Prefect would walk through it.
+"""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from components import clean as clean_step
+from components import evaluate as evaluate_step
+from components import gate as gate_step
+from components import ingest as ingest_step
+from components import package as package_step
+from components import preprocess as preprocess_step
+from components import register as register_step
+from components import train as train_step
+from components import validate as validate_step
+from components.contracts.artifacts import Approved, EvalReport, Rejected, Verdict
+from components.contracts.errors import EnvironmentFault
+from components.contracts.fingerprint import digest
+from components.gate import GateConfig
+from flows.runs import CURRENT, Run
+
+PASSING = frozenset({"E_IO", "E_SERVER_UNREACHABLE"})
+"""Faults that may be over a few seconds later."""
+
+
+def current() -> Run:
+    """The run that this flow or task belongs to."""
+    run = CURRENT.get()
+    if run is None:
+        raise RuntimeError("a step's task runs inside the training flow")
+    return run
+
+
+def _may_pass(_task: Any, _run: Any, state: Any) -> bool:
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, EnvironmentFault) and error.code in PASSING
+
+
+def _step(run: Callable[..., Any], name: str, hours: float) -> Any:
+    def body(*arguments: Any) -> Any:
+        return run(*arguments, ctx=current().ctx)
+
+    return task(
+        name=name,
+        retries=1,
+        retry_delay_seconds=2,
+        retry_condition_fn=_may_pass,
+        timeout_seconds=timedelta(hours=hours).total_seconds(),
+        cache_policy=NO_CACHE,
+        persist_result=False,
+    )(body)
+
+
+def _gate(config: GateConfig, report: EvalReport, *, ctx: Any) -> Verdict:
+    approval = current().approval
+    inputs = {"report": report.content, "approval": digest(approval.model_dump()) if approval else ""}
+    verdict = ctx.commit(
+        Verdict, gate_step.__name__, config, inputs, lambda folder: gate_step.run(config, report, approval)
+    )
+    kind = Approved if verdict.verdict == "approved" else Rejected
+    return kind.model_validate(verdict.model_dump())
+
+
+ingest = _step(ingest_step.run, "ingest", hours=12)
+validate = _step(validate_step.run, "validate", hours=12)
+clean = _step(clean_step.run, "clean", hours=12)
+preprocess = _step(preprocess_step.run, "preprocess", hours=12)
+train = _step(train_step.run, "train", hours=72)
+package = _step(package_step.run, "package", hours=1)
+evaluate = _step(evaluate_step.run, "evaluate", hours=6)
+gate = _step(_gate, "gate", hours=0.1)
+register = _step(register_step.run, "register", hours=1)
