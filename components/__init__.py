@@ -1,0 +1,1 @@
+"""The steps of the line and what they are made of; none of it knows Prefect."""

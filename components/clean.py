@@ -24,10 +24,14 @@ class CleanConfig(StepConfig):
 def run(config: CleanConfig, valid: ValidSnapshot, *, ctx: RunContext) -> CleanSnapshot:
     """Clean every partition."""
 
-    def build(folder: Path) -> CleanSnapshot:
-        items = [(part.place, digest([part.digest, identity(valid.columns)]), (part, valid.columns)) for part in valid.parts]
+    def build(_: Path) -> CleanSnapshot:
+        items = [
+            (part.place, digest([part.digest, identity(valid.columns)]), (part, valid.columns)) for part in valid.parts
+        ]
         size = valid.rows * 100
-        parts, records = ctx.parts("clean", __name__, config, clean_partition, items, size)
+        parts, records = ctx.parts(
+            "clean", module=__name__, config=config, work=clean_partition, items=items, size_bytes=size
+        )
         operations = tuple(operation.model_dump(mode="json") for operation in config.operations)
         return CleanSnapshot(
             columns=valid.columns, parts=tuple(parts), operations=operations, valid=valid, ledger=summed(records)
@@ -44,7 +48,7 @@ def clean_partition(
     record = store.part("validate", part.key).record()
     assert record is not None, part.key
     table = read_table(store.open(record, "rows.parquet"))
-    rows_in, dropped = table.num_rows, {}
+    rows_in, dropped = table.num_rows, dict[str, int]()
     for operation in config.operations:
         table = operation.values(table)
         keeps = operation.keeps(table)

@@ -49,7 +49,7 @@ class Progress(Protocol):
     def started(self, step: str) -> None:
         """A step begins."""
 
-    def advanced(self, step: str, done: int, total: int, unit: str, note: str = "") -> None:
+    def advanced(self, step: str, done: float, total: int, unit: str, note: str = "") -> None:
         """`done` of `total` parts or epochs."""
 
     def finished(self, outcome: Outcome) -> None:
@@ -62,16 +62,20 @@ class Progress(Protocol):
 class Silent:
     """Tells nobody."""
 
-    def started(self, step: str) -> None: ...
+    def started(self, step: str) -> None:
+        """Nothing."""
 
-    def advanced(self, step: str, done: int, total: int, unit: str, note: str = "") -> None: ...
+    def advanced(self, step: str, done: float, total: int, unit: str, note: str = "") -> None:
+        """Nothing."""
 
-    def finished(self, outcome: Outcome) -> None: ...
+    def finished(self, outcome: Outcome) -> None:
+        """Nothing."""
 
-    def warned(self, line: str) -> None: ...
+    def warned(self, line: str) -> None:
+        """Nothing."""
 
 
-class NotCommitted(LookupError):
+class NotCommittedError(LookupError):
     """A peeking context met a step whose result is not in the store."""
 
 
@@ -80,7 +84,7 @@ class RunContext:
     """One run's store, compute, tracker and progress.
 
     `rerun` counts, per step, how often it was asked to run anew. A `peeking` context only looks: a step that would
-    have to run raises NotCommitted.
+    have to run raises NotCommittedError.
     """
 
     placement: Placement
@@ -122,7 +126,7 @@ class RunContext:
                 record = attempt.commit({"fingerprint": key.model_dump(), "artifact": made, "seconds": seconds})
         last.set(key.model_dump(mode="json"))
         result = _artifact(kind, key, record)
-        self.tell(kind.step, record.reused, why, began, result)
+        self.tell(kind.step, reused=record.reused, why=why, began=began, result=result)
         return result
 
     def reruns(self, asked: Sequence[str]) -> dict[str, int]:
@@ -136,7 +140,7 @@ class RunContext:
             counts.set(total)
         return total
 
-    def tell(self, step: str, reused: bool, why: str, began: float, result: Artifact) -> None:
+    def tell(self, step: str, *, reused: bool, why: str, began: float, result: Artifact) -> None:
         """Note how a step went, for progress, the run's page and the final record."""
         rows = result.ledger.rows_out if result.ledger else None
         outcome = Outcome(
@@ -152,7 +156,14 @@ class RunContext:
         self.progress.finished(outcome)
 
     def parts(
-        self, step: str, module: str, config: Any, work: PartWork, items: Sequence[tuple[str, str, Any]], size_bytes: int
+        self,
+        step: str,
+        *,
+        module: str,
+        config: Any,
+        work: PartWork,
+        items: Sequence[tuple[str, str, Any]],
+        size_bytes: int,
     ) -> tuple[list[Part], list[Record]]:
         """Each partition's committed output; `items` are (place, content digest, argument of `work`)."""
         code = code_of(module, config)
@@ -191,7 +202,7 @@ def _artifact(kind: type[Kind], key: Fingerprint, record: Record) -> Kind:
 
 def _peeked(kind: type[Kind], key: Fingerprint, record: Record | None) -> Kind:
     if record is None:
-        raise NotCommitted(kind.step)
+        raise NotCommittedError(kind.step)
     return _artifact(kind, key, record)
 
 

@@ -80,8 +80,8 @@ def run(
         ours = open_package(_folder(package, ctx.store))
         theirs = open_package(_folder(champion, ctx.store)) if champion else None
         tally = Tally(ours.classes, config.worst)
-        for done, (rows, keys, given) in enumerate(_test_rows(dataset, ctx.store), 1):
-            rows, keep = _accepted(ours, rows)
+        for done, (chunk, keys, given) in enumerate(_test_rows(dataset, ctx.store), 1):
+            rows, keep = _accepted(ours, chunk)
             truth = _truth(ours, rows)
             tally.add(rows, truth, ours.predict(rows.drop(list(OWN_COLUMNS))).probabilities, ours.objective)
             if theirs is not None:
@@ -178,11 +178,7 @@ def _report(folder: Path, tally: Tally, package: ModelPackage, predictor: Any) -
 
 
 def _mistake(rows: pa.Table, row: int, names: tuple[str, str], confidence: float) -> Mistake:
-    cells = {
-        name: rows[name][row].as_py()
-        for name in rows.column_names
-        if name not in OWN_COLUMNS
-    }
+    cells = {name: rows[name][row].as_py() for name in rows.column_names if name not in OWN_COLUMNS}
     image = next((cell for cell in cells.values() if isinstance(cell, bytes)), b"")
     return Mistake(
         truth=names[0],

@@ -27,15 +27,17 @@ def run(config: GateConfig, report: EvalReport, approval: Approval | None = None
             known = report.metrics.get(metric)
             passed = known is not None and sign * known.value >= sign * bound
             failed |= not passed
-            lines.append(_line(passed, f"{metric} {_figure(known.value if known else None)}, {word} {bound:g}"))
+            lines.append(_line(f"{metric} {_figure(known.value if known else None)}, {word} {bound:g}", passed=passed))
     for metric, bound in config.max_regression.items():
         gain = report.gain.get(metric)
         if gain is None:
-            lines.append(_line(True, f"{metric} against the champion: there is none"))
+            lines.append(_line(f"{metric} against the champion: there is none", passed=True))
             continue
         worse = gain.value if metric in LOWER_IS_BETTER else -gain.value
         failed |= worse > bound
-        lines.append(_line(worse <= bound, f"{metric} {gain.value:+.4f} against the champion, at most {bound:g} worse"))
+        lines.append(
+            _line(f"{metric} {gain.value:+.4f} against the champion, at most {bound:g} worse", passed=worse <= bound)
+        )
     if approval is not None:
         return Approved(checks=(*lines, f"approved by {approval.who}: {approval.why}"), report=report)
     if failed:
@@ -45,7 +47,7 @@ def run(config: GateConfig, report: EvalReport, approval: Approval | None = None
     return Approved(checks=tuple(lines), report=report)
 
 
-def _line(passed: bool, text: str) -> str:
+def _line(text: str, *, passed: bool) -> str:
     return f"{'pass' if passed else 'fail'}: {text}"
 
 

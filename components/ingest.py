@@ -12,11 +12,11 @@ import pyarrow as pa
 from components.adapters.file_digests import FileDigests
 from components.adapters.store import Store
 from components.adapters.tables import write_table
+from components.context import RunContext, summed
 from components.contracts.artifacts import Ledger, RawSnapshot
 from components.contracts.config import StepConfig
 from components.contracts.errors import DataError
 from components.contracts.spec import FILE, KEY, ROW, SPLIT, Column
-from components.context import RunContext, summed
 from components.sources.partition import Partition, Source
 from components.statistics.keys import row_keys
 
@@ -39,11 +39,13 @@ def run(config: IngestConfig, *, ctx: RunContext) -> RawSnapshot:
     version = source.version(digests)
     digests.save()
 
-    def build(folder: Path) -> RawSnapshot:
+    def build(_: Path) -> RawSnapshot:
         partitions = source.partitions(digests)
         items = [(piece.place, piece.version, piece) for piece in partitions]
         size = sum(piece.size_bytes for piece in partitions)
-        parts, records = ctx.parts("ingest", __name__, config, read_partition, items, size)
+        parts, records = ctx.parts(
+            "ingest", module=__name__, config=config, work=read_partition, items=items, size_bytes=size
+        )
         columns = source.columns() or tuple(Column.model_validate(column) for column in records[0].meta["columns"])
         if not any(part.rows for part in parts):
             raise DataError("E_FILE_EMPTY", "the source has no rows", place="source", action="name another source")
@@ -59,7 +61,8 @@ def read_partition(_: Store, config: IngestConfig, piece: Partition, folder: Pat
     files = rows.files if rows.files is not None else pa.array([piece.place] * count, pa.string())
     columns = [{"name": field.name, "type": _column_type(field.type)} for field in rows.table.schema]
     table = (
-        rows.table.append_column(KEY, pa.array(row_keys(rows.table)))
+        rows.table
+        .append_column(KEY, pa.array(row_keys(rows.table)))
         .append_column(SPLIT, pa.array([piece.split] * count, pa.string()).dictionary_encode())
         .append_column(FILE, files.dictionary_encode())
         .append_column(ROW, rows.numbers)

@@ -15,8 +15,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from components.adapters.tracking import quiet
 from components.adapters.tables import read_table
+from components.adapters.tracking import quiet
 from components.cleaning import KINDS as OPERATIONS
 from components.cleaning.typed import typed
 from components.context import RunContext
@@ -74,14 +74,12 @@ def run(config: PackageConfig, checkpoint: Checkpoint, dataset: Dataset, *, ctx:
     """
     features = [fitted.config["kind"] for fitted in (*dataset.features, dataset.target)]
     operations = [operation["kind"] for operation in dataset.clean.operations]
-    code, files = private_code(
-        [
-            *kind_modules("features", FEATURES, features),
-            *kind_modules("cleaning", OPERATIONS, operations),
-            *kind_modules("models", MODELS, [checkpoint.model["kind"]]),
-            *kind_modules("objectives", OBJECTIVES, [checkpoint.objective["kind"]]),
-        ]
-    )
+    code, files = private_code([
+        *kind_modules("features", FEATURES, features),
+        *kind_modules("cleaning", OPERATIONS, operations),
+        *kind_modules("models", MODELS, [checkpoint.model["kind"]]),
+        *kind_modules("objectives", OBJECTIVES, [checkpoint.objective["kind"]]),
+    ])
 
     def build(folder: Path) -> ModelPackage:
         model = model_data(checkpoint, dataset)

@@ -25,7 +25,7 @@ PARTS = "artifacts/package"
 
 def private_code(kinds: Iterable[str]) -> tuple[str, dict[str, str]]:
     """The name of the private package and its files' text, for the kinds' modules."""
-    sources = follow([ROOT_MODULE, *kinds], cut=lambda name: False)
+    sources = follow([ROOT_MODULE, *kinds], cut=lambda _: False)
     files = {}
     for name, source in sources.items():
         files[source.path.relative_to(ROOT / "components").as_posix()] = _relative(source.path, name)
@@ -53,8 +53,10 @@ def kind_modules(package: str, kinds: dict[str, str], used: Iterable[str]) -> li
 
 
 def open_package(folder: Path) -> Any:
-    """The predictor of the MLflow model folder `folder`, with its own code. Check the files' digests first: this runs
-    that code."""
+    """The predictor of the MLflow model folder `folder`, with its own code.
+
+    Check the files' digests first: this runs that code.
+    """
     code = folder / "code"
     (name,) = [path.name for path in code.iterdir() if path.name.startswith("millrace_")]
     loaded = sys.modules.get(name)

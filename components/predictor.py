@@ -40,13 +40,11 @@ class Predictions:
         best = self.probabilities.argmax(1)
         whole = all(name.lstrip("-").isdigit() for name in self.classes)
         names = np.array([int(name) for name in self.classes] if whole else self.classes, object)
-        return pa.table(
-            {
-                "prediction": pa.array(names[best], pa.int64() if whole else pa.string()),
-                "confidence": pa.array(self.probabilities.max(1).astype(np.float64)),
-                "probabilities": pa.array(list(self.probabilities.astype(np.float64)), pa.list_(pa.float64())),
-            }
-        )
+        return pa.table({
+            "prediction": pa.array(names[best], pa.int64() if whole else pa.string()),
+            "confidence": pa.array(self.probabilities.max(1).astype(np.float64)),
+            "probabilities": pa.array(list(self.probabilities.astype(np.float64)), pa.list_(pa.float64())),
+        })
 
 
 class Predictor:
@@ -126,7 +124,8 @@ class Predictor:
         """The class index of each raw row's own label, -1 for one that the model does not know."""
         prepared = self.target.prepare(self.cleaned(rows))
         (table,) = self.target.lookup(self.target_state, prepared.dictionaries)
-        return table[prepared.values[:, 0]].astype(np.int64)
+        truth: NDArray[np.int64] = table[prepared.values[:, 0]].astype(np.int64)
+        return truth
 
     def _batch(self, rows: pa.Table) -> NDArray[np.float32]:
         import torch

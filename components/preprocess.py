@@ -48,9 +48,11 @@ def run(config: PreprocessConfig, clean: CleanSnapshot, *, ctx: RunContext) -> D
     """
     _check_columns(config, clean)
 
-    def build(folder: Path) -> Dataset:
+    def build(_: Path) -> Dataset:
         items = [(part.place, part.digest, part) for part in clean.parts]
-        parts, records = ctx.parts("preprocess", __name__, config, shard_partition, items, clean.rows * 100)
+        parts, records = ctx.parts(
+            "preprocess", module=__name__, config=config, work=shard_partition, items=items, size_bytes=clean.rows * 100
+        )
         rows = {split: sum(record.meta["splits"][split] for record in records) for split in SPLITS}
         _check_rows(rows, config.split)
         fitted = [_fit(feature, records) for feature in (*config.features, config.target)]

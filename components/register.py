@@ -8,6 +8,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from pydantic import Field
+
 from components.adapters.pointers import Epoch, Pointer
 from components.adapters.store import Record, digest_file
 from components.adapters.tracking import CHALLENGER, CHAMPION
@@ -15,7 +17,6 @@ from components.context import RunContext
 from components.contracts.artifacts import Approved, ModelPackage, ModelVersion
 from components.contracts.config import StepConfig
 from components.contracts.errors import IntegrityError
-from pydantic import Field
 
 
 class RegisterConfig(StepConfig):
@@ -60,7 +61,7 @@ def run(config: RegisterConfig, approved: Approved, package: ModelPackage, *, ct
         name=config.name, version=int(number), aliases=(CHALLENGER, CHAMPION), package=package.fingerprint
     )
     why = ", ".join(done) or "the version, its files and its aliases are as they should be"
-    ctx.tell("register", not done, why, began, result)
+    ctx.tell("register", reused=not done, why=why, began=began, result=result)
     return result
 
 
@@ -102,7 +103,7 @@ def _intact(ctx: RunContext, name: str, version: str, record: Record) -> bool:
     with tempfile.TemporaryDirectory() as scratch:
         try:
             folder = ctx.tracker.download(name, version, Path(scratch))
-        except Exception as error:  # MLflow raises many kinds for a file that is gone; all mean: not intact
+        except Exception as error:  # noqa: BLE001 - MLflow raises many kinds for a file that is gone; all mean: not intact
             ctx.progress.warned(f"{name} version {version} cannot be fetched: {error}")
             return False
         for file in record.files:

@@ -54,10 +54,12 @@ def run(config: ValidateConfig, raw: RawSnapshot, *, ctx: RunContext) -> ValidSn
     """
     columns = tuple(declared(config, raw.columns))
 
-    def build(folder: Path) -> ValidSnapshot:
+    def build(_: Path) -> ValidSnapshot:
         items = [(part.place, digest([part.digest, identity(columns)]), (part, columns)) for part in raw.parts]
         size = sum(part.rows for part in raw.parts) * 100
-        parts, records = ctx.parts("validate", __name__, config, check_partition, items, size)
+        parts, records = ctx.parts(
+            "validate", module=__name__, config=config, work=check_partition, items=items, size_bytes=size
+        )
         ledger = summed(records)
         _judge(config, raw, ledger, records, ctx)
         return ValidSnapshot(columns=columns, parts=tuple(parts), ledger=ledger)
@@ -101,13 +103,13 @@ def check_partition(
             "E_COLUMN_MISSING",
             "the file lacks a column that the others have",
             place=part.place,
-            value=sorted(lost)[0],
+            value=min(lost),
             action="correct the file",
         )
     reasons = np.full(table.num_rows, None, object)
     for column in columns:
         _check_column(table[column.name], column, config.columns.get(column.name), reasons)
-    good = np.equal(reasons, None)
+    good = _unset(reasons)
     write_table(table.filter(pa.array(good)), folder / "rows.parquet")
     bad = [_bad_line(table, int(row), reasons[row]) for row in np.flatnonzero(~good)]
     (folder / "quarantine.jsonl").write_text("".join(json.dumps(line) + "\n" for line in bad))
@@ -116,9 +118,11 @@ def check_partition(
     return {"rows": rows, "ledger": ledger.model_dump(), "bad": bad[:SHOWN]}
 
 
-def _check_column(cells: pa.ChunkedArray, column: Column, check: ColumnCheck | None, reasons: NDArray[Any]) -> None:
+def _check_column(
+    cells: pa.ChunkedArray, column: Column, check: ColumnCheck | None, reasons: NDArray[np.object_]
+) -> None:
     def fail(mask: Any, code: str, reason: str) -> None:
-        for row in np.flatnonzero(np.asarray(mask) & np.equal(reasons, None)):
+        for row in np.flatnonzero(np.asarray(mask) & _unset(reasons)):
             reasons[row] = (code, column.name, reason)
 
     if not column.nullable:
@@ -138,6 +142,10 @@ def _check_column(cells: pa.ChunkedArray, column: Column, check: ColumnCheck | N
     if check.allowed:
         known = pc.is_in(cells, pa.array(check.allowed, pa.string()))
         fail(pc.and_(pc.is_valid(cells), pc.invert(known)), "E_VALUE", f"not one of {', '.join(check.allowed)}")
+
+
+def _unset(reasons: NDArray[np.object_]) -> NDArray[np.bool_]:
+    return np.array([reason is None for reason in reasons], bool)
 
 
 def _is_image(data: bytes | None) -> bool:

@@ -1,0 +1,1 @@
+"""Prefect flows over the components, the command, and the recipes."""

@@ -24,7 +24,7 @@ Rerun = Annotated[list[str], typer.Option(metavar="STEP", help="run this step an
 
 
 @app.command()
-def run(recipe: Recipe, overrides: Overrides = [], as_json: Json = False, rerun: Rerun = []) -> None:  # noqa: B006
+def run(recipe: Recipe, overrides: Overrides = [], *, as_json: Json = False, rerun: Rerun = []) -> None:  # noqa: B006
     """Run a recipe; what has been done before is reused."""
     from flows.launch import launch
 
@@ -36,6 +36,7 @@ def approve(
     run: Annotated[str, typer.Argument(help="the run that waits, or was rejected")],
     why: Annotated[str, typer.Option(help="the reason, kept with the model")],
     who: Annotated[str, typer.Option(help="who approves; this user if not given")] = "",
+    *,
     as_json: Json = False,
 ) -> None:
     """Let the package of a run through the gate, and run the rest."""

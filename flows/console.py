@@ -52,8 +52,9 @@ class Terminal:
         """Move the bar."""
         text = f"{done:.0f}/{total} {unit}" + (f"  {note}" if note else "")
         if self._bar is not None:
-            fields = {"note": text} if note or unit != "epochs" else {}
-            self._bar.update(self._task, completed=done, total=total, **fields)
+            self._bar.update(self._task, completed=done, total=total)
+            if note or unit != "epochs":
+                self._bar.update(self._task, note=text)
         elif not self.out.is_terminal and time.monotonic() - self._said >= PLAIN_SECONDS:
             self._said = time.monotonic()
             self.out.print(f"    {step:<11}{escape(text)}")

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from components.contracts.errors import ConfigError, Interrupted, MillraceError
+from components.contracts.errors import ConfigError, InterruptedRunError, MillraceError
 from components.contracts.placement import Placement
 from components.train.devices import check_devices
 from flows import server, settings
@@ -35,7 +35,7 @@ def launch(recipe: str, overrides: Sequence[str], rerun: Sequence[str], *, as_js
             config = load_recipe(recipe, overrides, placement.data)
             _check_steps(rerun)
             check_devices(config.train.accelerator, config.train.devices)
-            run = open_run(placement, recipe, config, overrides, rerun, terminal)
+            run = open_run(placement, recipe, config, overrides, rerun=rerun, progress=terminal)
             record = _run(run, placement, terminal)
         except MillraceError as error:
             terminal.failed(error)
@@ -43,9 +43,11 @@ def launch(recipe: str, overrides: Sequence[str], rerun: Sequence[str], *, as_js
                 _print(RunRecord(recipe=recipe, run="", state="Failed", error=error.line()))
             return error.exit_code
         except Interruption:
-            error = Interrupted("E_INTERRUPTED", "the run was asked to stop", action="run the same command to continue")
-            terminal.failed(error)
-            return error.exit_code
+            stopped = InterruptedRunError(
+                "E_INTERRUPTED", "the run was asked to stop", action="run the same command to continue"
+            )
+            terminal.failed(stopped)
+            return stopped.exit_code
     terminal.summary(record, _next(record))
     if as_json:
         _print(record)

@@ -36,7 +36,7 @@ def _kind(package: str, kinds: Mapping[str, str]) -> Any:
         if isinstance(value, BaseModel):
             return value
         if not isinstance(value, dict):
-            raise ValueError("needs keys, first of all `kind`")
+            raise ValueError("needs keys, first of all `kind`")  # noqa: TRY004 - pydantic collects this one
         return load_kind(f"components.{package}", kinds, value.get("kind"), package).model_validate(value)
 
     return BeforeValidator(choose)
@@ -78,11 +78,11 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
             raise yaml.YAMLError(f"aliases are not allowed (line {mark.line + 1})")
         return super().compose_node(parent, index)
 
-    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:  # noqa: FBT001, FBT002 - PyYAML's signature
         keys = [key.value for key, _ in node.value]
         double = [key for key in keys if keys.count(key) > 1]
         if double:
@@ -110,7 +110,7 @@ def load_recipe(recipe: str, overrides: Iterable[str] = (), data: Path | None = 
     try:
         return PipelineConfig.model_validate(raw)
     except ValidationError as error:
-        mistakes = [_mistake(raw, one) for one in error.errors()]
+        mistakes = [_mistake(one) for one in error.errors()]
         first = mistakes[0]
         first.others = tuple(mistakes[1:])
         raise first from None
@@ -156,7 +156,9 @@ def _apply(raw: dict[str, Any], override: str) -> None:
         )
     node: Any = raw
     for key in keys[:-1]:
-        node = node[int(key)] if isinstance(node, list) and key.isdigit() and int(key) < len(node) else _child(node, key)
+        node = (
+            node[int(key)] if isinstance(node, list) and key.isdigit() and int(key) < len(node) else _child(node, key)
+        )
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
@@ -166,7 +168,9 @@ def _apply(raw: dict[str, Any], override: str) -> None:
     elif isinstance(node, dict):
         node[keys[-1]] = value
     else:
-        raise ConfigError("E_CONFIG", "nothing is there to set", place="--set", value=override, action="correct the key")
+        raise ConfigError(
+            "E_CONFIG", "nothing is there to set", place="--set", value=override, action="correct the key"
+        )
 
 
 def _child(node: Any, key: str) -> Any:
@@ -177,12 +181,14 @@ def _child(node: Any, key: str) -> Any:
 
 def _place(raw: dict[str, Any], data: Path | None) -> None:
     source = raw.get("source")
-    uri = source.get("uri") if isinstance(source, dict) else None
+    if not isinstance(source, dict):
+        return
+    uri = source.get("uri")
     if isinstance(uri, str) and data is not None and not Path(uri).is_absolute() and (data / uri).exists():
         source["uri"] = str(data / uri)
 
 
-def _mistake(raw: Any, error: Any) -> ConfigError:
+def _mistake(error: Any) -> ConfigError:
     inner = error.get("ctx", {}).get("error")
     if isinstance(inner, ConfigError):
         return inner

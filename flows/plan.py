@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from components import clean, ingest, preprocess, train, validate
 from components.clean import CleanConfig
-from components.context import NotCommitted, Silent
+from components.context import NotCommittedError, Silent
 from components.ingest import IngestConfig
 from components.preprocess import PreprocessConfig
 from components.train import TrainConfig
@@ -24,6 +24,6 @@ def will_train(run: Run) -> bool:
         dataset = preprocess.run(prepared, cleaned, ctx=ctx)
         learner = TrainConfig(model=config.model, objective=config.objective, settings=config.train)
         train.run(learner, dataset, ctx=ctx)
-    except NotCommitted:
+    except NotCommittedError:
         return True
     return False

@@ -11,9 +11,9 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 from prefect.runtime import flow_run
 from prefect.states import Completed
 
+from components.context import Outcome
 from components.contracts.artifacts import Checkpoint, Dataset, ModelVersion, Verdict
 from components.contracts.errors import MillraceError
-from components.context import Outcome
 from flows import settings
 from flows.pipeline import load_recipe
 from flows.progress import Both, RunPage
@@ -33,13 +33,15 @@ class OneLine(logging.Filter):
 
 @contextmanager
 def running(recipe: str, overrides: Sequence[str], rerun: Sequence[str], epochs: int) -> Iterator[Run]:
-    """The run of this flow: the one that the command prepared, or one opened here from the settings; tracked, and
-    ended in MLflow with its true status."""
+    """The run of this flow, tracked, and ended in MLflow with its true status.
+
+    It is the one that the command prepared, or one opened here from the settings.
+    """
     run = CURRENT.get()
     changes = [*overrides, *([f"train.max_epochs={epochs}"] if epochs else [])]
     if run is None:
         placement = settings.read()
-        run = open_run(placement, recipe, load_recipe(recipe, changes, placement.data), changes, rerun)
+        run = open_run(placement, recipe, load_recipe(recipe, changes, placement.data), changes, rerun=rerun)
     token = CURRENT.set(run)
     for name in ("prefect.flow_runs", "prefect.task_runs"):
         logging.getLogger(name).addFilter(OneLine())

@@ -3,6 +3,8 @@
 Neither notices by itself: a killed flow stays RUNNING in both for ever.
 """
 
+from typing import Any
+
 from components.context import RunContext
 from flows.runs import RUN_TAG, gone
 
@@ -30,7 +32,7 @@ def _end_in_prefect(name: str) -> None:
         for run in runs:
             if run.state is not None and run.state.is_final():
                 continue
-            crashed = Crashed(message="The process went away; the same command continues from what was committed.")
+            crashed: Any = Crashed(message="The process went away; the same command continues from what was committed.")
             children = TaskRunFilter(flow_run_id=TaskRunFilterFlowRunId(any_=[run.id]))
             for child in client.read_task_runs(
                 task_run_filter=children, limit=200, offset=0, sort=TaskRunSort.END_TIME_DESC

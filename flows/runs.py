@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from components.adapters.pointers import Pointer
 from components.context import Outcome, Progress, RunContext, Silent, open_context
 from components.contracts.artifacts import Approval, ModelPackage
@@ -37,11 +39,11 @@ class RunRecord(Frozen):
     state: str
     verdict: str = ""
     checks: tuple[str, ...] = ()
-    metrics: dict[str, float] = {}
-    model: dict[str, Any] = {}
+    metrics: dict[str, float] = Field({}, description="on the test part")
+    model: dict[str, Any] = Field({}, description="name, version and aliases of the registered model")
     report: str = ""
     steps: tuple[Outcome, ...] = ()
-    seconds: dict[str, float] = {}
+    seconds: dict[str, float] = Field({}, description="total, and apart from it imports and server_start")
     prefect_run: str = ""
     mlflow_run: str = ""
     error: str = ""
@@ -84,6 +86,7 @@ def open_run(
     recipe: str,
     config: PipelineConfig,
     overrides: Sequence[str] = (),
+    *,
     rerun: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Run:
@@ -109,7 +112,11 @@ def approve(placement: Placement, name: str, approval: Approval) -> tuple[str, l
     known = Pointer(store, f"runs/{name}").read()
     if known is None:
         raise ConfigError(
-            "E_CONFIG", "no run of that name ended here", place="RUN", value=name, action="take the name that it printed"
+            "E_CONFIG",
+            "no run of that name ended here",
+            place="RUN",
+            value=name,
+            action="take the name that it printed",
         )
     Pointer(store, f"approvals/{known.value['package']}").set(approval.model_dump())
     return known.value["recipe"], list(known.value["overrides"])

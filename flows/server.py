@@ -14,7 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -22,6 +22,7 @@ from typing import Any
 
 import psutil
 
+from components.contracts.closure import ROOT
 from components.contracts.errors import EnvironmentFault
 from components.contracts.placement import Placement
 from flows.settings import prefect_settings
@@ -137,6 +138,8 @@ def _spawn(placement: Placement) -> Server:
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": address,
         "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
         "PREFECT_SERVER_UI_API_URL": f"{address}/api",
+        "PREFECT_SERVER_API_HOST": LOOPBACK,
+        "PREFECT_SERVER_API_PORT": str(port),
         "DO_NOT_TRACK": "1",
     }
     log = _log_file(placement)
@@ -144,7 +147,10 @@ def _spawn(placement: Placement) -> Server:
     (placement.home / "prefect").mkdir(parents=True, exist_ok=True)
     with log.open("ab") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "prefect", "server", "start", "--host", LOOPBACK, "--port", str(port)],
+            [
+                *(sys.executable, "-m", "uvicorn", "--factory", "flows.prefect_app:app", "--app-dir", str(ROOT)),
+                *("--host", LOOPBACK, "--port", str(port), "--log-level", "warning", "--no-access-log"),
+            ],
             env={**kept, **settings},
             stdin=subprocess.DEVNULL,
             stdout=out,
@@ -174,7 +180,8 @@ def _port(placement: Placement) -> int:
         "something else listens there",
         place="MILLRACE_PREFECT_PORT" if wanted else f"ports {DEFAULT_PORT} to {DEFAULT_PORT + PORTS_TRIED - 1}",
         value=wanted or None,
-        action="set MILLRACE_PREFECT_PORT to a free port" + (", or unset it to take the next free one" if wanted else ""),
+        action="set MILLRACE_PREFECT_PORT to a free port"
+        + (", or unset it to take the next free one" if wanted else ""),
     )
 
 
@@ -200,10 +207,8 @@ def _alive(process: int) -> bool:
 
 
 def _signal(process: psutil.Process, how: Any) -> None:
-    try:
+    with suppress(psutil.NoSuchProcess):
         how(process)
-    except psutil.NoSuchProcess:
-        pass
 
 
 def _state_file(placement: Placement) -> Path:

@@ -1,7 +1,7 @@
-"""The only reader of environment variables: `MILLRACE_*` in, a `Placement` out, and Prefect's and MLflow's own
-settings set from it before either is imported.
+"""The only reader of environment variables: `MILLRACE_*` in, a `Placement` out.
 
-So a profile, an address or a token that the user has for other work never receives a run of ours.
+Prefect's and MLflow's own settings are set from it before either is imported, so a profile, an address or a token
+that the user has for other work never receives a run of ours.
 """
 
 import os

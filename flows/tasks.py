@@ -61,9 +61,7 @@ def _step(run: Callable[..., Any], name: str, hours: float) -> Any:
 def _gate(config: GateConfig, report: EvalReport, *, ctx: Any) -> Verdict:
     approval = current().approval
     inputs = {"report": report.content, "approval": digest(approval.model_dump()) if approval else ""}
-    verdict = ctx.commit(
-        Verdict, gate_step.__name__, config, inputs, lambda folder: gate_step.run(config, report, approval)
-    )
+    verdict = ctx.commit(Verdict, gate_step.__name__, config, inputs, lambda _: gate_step.run(config, report, approval))
     kind = Approved if verdict.verdict == "approved" else Rejected
     return kind.model_validate(verdict.model_dump())
 

@@ -27,7 +27,7 @@ class Compute:
         function: Callable[[Item], Result],
         items: Sequence[Item],
         size_bytes: int,
-        done: Callable[[int], None] = lambda finished: None,
+        done: Callable[[int], None] = lambda _: None,
     ) -> list[Result]:
         """`function` of every item, in order; `done(finished)` as they finish. The first error ends the call."""
         if not items:
@@ -37,7 +37,9 @@ class Compute:
                 return self._in_processes(client, function, items, done)
         return self._here(function, items, done)
 
-    def _here(self, function: Callable[[Item], Result], items: Sequence[Item], done: Callable[[int], None]) -> Any:
+    def _here(
+        self, function: Callable[[Item], Result], items: Sequence[Item], done: Callable[[int], None]
+    ) -> list[Result]:
         import dask
 
         finished = 0
@@ -55,14 +57,14 @@ class Compute:
 
     def _in_processes(
         self, client: Any, function: Callable[[Item], Result], items: Sequence[Item], done: Callable[[int], None]
-    ) -> Any:
+    ) -> list[Result]:
         from distributed import as_completed
 
         futures = client.map(function, items, pure=False, retries=1)
         for finished, future in enumerate(as_completed(futures), 1):
             future.result()
             done(finished)
-        return client.gather(futures)
+        return list(client.gather(futures))
 
     @contextmanager
     def _client(self) -> Iterator[Any]:

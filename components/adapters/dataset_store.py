@@ -7,6 +7,7 @@ permutation drawn from (seed, epoch), the same on every machine.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ class Column:
         cuts = np.searchsorted(rows, self._starts)
         pieces = [
             self._read(shard, rows[start:stop] - self._starts[shard])
-            for shard, (start, stop) in enumerate(zip(cuts[:-1], cuts[1:], strict=True))
+            for shard, (start, stop) in enumerate(pairwise(cuts))
             if stop > start
         ]
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
@@ -93,8 +94,11 @@ class Batches:
             yield self._gather(np.arange(start, stop))
 
     def _starts(self, batch_size: int) -> list[tuple[int, int]]:
-        """The bounds of each batch. The last may be smaller; a single row left over joins the batch before it, since
-        batch normalisation cannot train on one."""
+        """The bounds of each batch.
+
+        The last may be smaller; a single row left over joins the batch before it, since batch normalisation cannot
+        train on one.
+        """
         starts = list(range(0, self.rows, batch_size))
         if len(starts) > 1 and self.rows - starts[-1] == 1:
             starts.pop()

@@ -26,6 +26,7 @@ class FileDigests:
         self._learned = False
 
     def __call__(self, path: Path) -> str:
+        """The digest of the file at `path`."""
         stat = path.stat()
         seen = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
         known = self._known.get(str(path))
@@ -44,5 +45,5 @@ class FileDigests:
         self._memo.parent.mkdir(parents=True, exist_ok=True)
         scratch = self._memo.with_suffix(f".{os.getpid()}")
         scratch.write_text(json.dumps(self._known))
-        os.replace(scratch, self._memo)
+        Path(scratch).replace(self._memo)
         self._learned = False

@@ -85,7 +85,7 @@ class LocalFiles:
     def names(self, folder: str) -> list[str]:
         """The children of `folder`, sorted; none where it is not there."""
         try:
-            return sorted(os.listdir(self.root / folder))
+            return sorted(child.name for child in (self.root / folder).iterdir())
         except FileNotFoundError:
             return []
 
@@ -104,7 +104,7 @@ class LocalFiles:
         unfinished = scratch / f".{target.name}"
         with faults(target, len(body)):
             try:
-                with open(unfinished, "xb") as file:
+                with Path(unfinished).open("xb") as file:
                     file.write(body)
                     file.flush()
                     os.fsync(file.fileno())
@@ -127,7 +127,7 @@ class LocalFiles:
             try:
                 fcntl.flock(gate, fcntl.LOCK_EX)
                 _sweep(parent, keep)
-                os.mkdir(parent / name)
+                Path(parent / name).mkdir()
                 return Held(parent / name)
             finally:
                 os.close(gate)

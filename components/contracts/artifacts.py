@@ -6,6 +6,8 @@ it says, not of how it was made, so that a step whose output did not change lets
 
 from typing import Any, ClassVar, Literal
 
+from pydantic import Field
+
 from components.contracts.config import Frozen
 from components.contracts.errors import IntegrityError
 from components.contracts.spec import Column, TensorSpec
@@ -19,7 +21,7 @@ class Ledger(Frozen):
     rows_out: int = 0
     quarantined: int = 0
     deduplicated: int = 0
-    dropped: dict[str, int] = {}
+    dropped: dict[str, int] = Field({}, description="reason to rows")
 
     def __add__(self, other: "Ledger") -> "Ledger":
         names = {*self.dropped, *other.dropped}
@@ -61,7 +63,7 @@ class Artifact(Frozen):
     fingerprint: str = ""
     content: str = ""
     ledger: Ledger | None = None
-    files: dict[str, str] = {}
+    files: dict[str, str] = Field({}, description="name to digest")
 
 
 class Snapshot(Artifact):

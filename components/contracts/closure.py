@@ -8,7 +8,7 @@ mapping and so a leaf: the kinds in use are seeds of their own.
 import ast
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 from blake3 import blake3
@@ -54,7 +54,7 @@ def read_module(name: str, root: Path = ROOT) -> Source:
     return _parse(name, path, stat.st_mtime_ns, stat.st_size, root)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _parse(name: str, path: Path, _mtime: int, _size: int, root: Path) -> Source:
     tree = ast.parse(path.read_bytes(), filename=str(path))
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
@@ -68,12 +68,18 @@ def _parse(name: str, path: Path, _mtime: int, _size: int, root: Path) -> Source
             if target.partition(".")[0] not in PROJECT:
                 libraries.add(target.partition(".")[0])
                 continue
-            while target and module_path(target, root) is None:
-                target = target.rpartition(".")[0]
-            if target:
-                imports.add(target)
+            module = _module_of(target, root)
+            if module:
+                imports.add(module)
     digest = blake3(ast.unparse(_without_docstrings(tree)).encode()).hexdigest()
     return Source(name=name, path=path, digest=digest, imports=frozenset(imports), libraries=frozenset(libraries))
+
+
+def _module_of(target: str, root: Path) -> str:
+    """`target` may name something in a module; the module."""
+    while target and module_path(target, root) is None:
+        target = target.rpartition(".")[0]
+    return target
 
 
 def _targets(node: ast.AST, package: str) -> list[str]:

@@ -54,7 +54,7 @@ class MillraceError(Exception):
         self.code, self.what, self.place, self.action = code, what, place, action
         self.value = None if value is None else shorten(value)
         self.allowed = allowed
-        self.others: tuple["MillraceError", ...] = ()
+        self.others: tuple[MillraceError, ...] = ()
         super().__init__(self.line())
 
     def line(self) -> str:
@@ -96,7 +96,7 @@ class IntegrityError(MillraceError, RuntimeError):
     """An invariant of ours does not hold; nothing was committed."""
 
 
-class Interrupted(MillraceError, RuntimeError):
+class InterruptedRunError(MillraceError, RuntimeError):
     """The run was asked to stop and can be continued."""
 
     exit_code = 75

@@ -44,13 +44,11 @@ class Joined(nn.Module):
     def __init__(self, inputs: Sequence[TensorSpec], embedding: int, trunk: nn.Module) -> None:
         super().__init__()
         self.reals = [spec.name for spec in inputs if not spec.classes]
-        self.embeddings = nn.ModuleDict(
-            {
-                spec.name: nn.ModuleList(nn.Embedding(size, embedding_width(size, embedding)) for size in spec.classes)
-                for spec in inputs
-                if spec.classes
-            }
-        )
+        self.embeddings = nn.ModuleDict({
+            spec.name: nn.ModuleList(nn.Embedding(size, embedding_width(size, embedding)) for size in spec.classes)
+            for spec in inputs
+            if spec.classes
+        })
         self.trunk = trunk
 
     def forward(self, inputs: Tensors) -> Tensor:

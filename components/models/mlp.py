@@ -24,7 +24,8 @@ class Mlp(StepConfig):
 
         from components.models.blocks import Joined, Keyed, joined_width
 
-        width, layers = joined_width(inputs, self.embedding), []
+        width = joined_width(inputs, self.embedding)
+        layers: list[nn.Module] = []
         for units in self.hidden:
             layers.append(nn.Linear(width, units))
             if self.norm:

@@ -47,9 +47,7 @@ class Mistake:
     cells: dict[str, str]
 
 
-def evaluation_page(
-    report: EvalReport, classes: list[str], confusion: list[list[int]], mistakes: list[Mistake]
-) -> str:
+def evaluation_page(report: EvalReport, classes: list[str], confusion: list[list[int]], mistakes: list[Mistake]) -> str:
     """The report as one HTML document; `confusion[true][predicted]` counts rows."""
     pairs = [
         (classes[true], classes[predicted], count)

@@ -109,7 +109,9 @@ class CsvSource(StepConfig):
             ),
         )
         missing = {row.row for row in bad}
-        kept = [number for number in range(skipped + 1, skipped + 1 + table.num_rows + len(bad)) if number not in missing]
+        kept = [
+            number for number in range(skipped + 1, skipped + 1 + table.num_rows + len(bad)) if number not in missing
+        ]
         cells = {name: self._cells(table[name]) for name in names}
         return Rows(table=pa.table(cells), numbers=pa.array(kept, pa.int64()), bad=bad)
 

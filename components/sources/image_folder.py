@@ -54,12 +54,10 @@ class ImageFolderSource(StepConfig):
         """The bytes of each file, not decoded."""
         root, names = partition.argument
         paths = [readable_file(Path(root, name), PLACE) for name in names]
-        table = pa.table(
-            {
-                "image": pa.array([path.read_bytes() for path in paths], pa.binary()),
-                "label": pa.array([path.parent.name for path in paths], pa.string()),
-            }
-        )
+        table = pa.table({
+            "image": pa.array([path.read_bytes() for path in paths], pa.binary()),
+            "label": pa.array([path.parent.name for path in paths], pa.string()),
+        })
         return Rows(table=table, numbers=pa.array([1] * len(paths), pa.int64()), files=pa.array(names, pa.string()))
 
     def _files(self) -> list[Path]:

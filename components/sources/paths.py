@@ -32,8 +32,10 @@ def locate(uri: str, place: str) -> Path:
 
 
 def readable_file(path: Path, place: str) -> Path:
-    """`path` itself, if it is a regular file with bytes that this user may read. Checked before it is opened, since
-    opening a pipe would hang."""
+    """`path` itself, if it is a regular file with bytes that this user may read.
+
+    Checked before it is opened, since opening a pipe would hang.
+    """
     try:
         status = path.stat()
     except PermissionError as error:

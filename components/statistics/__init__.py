@@ -1,0 +1,1 @@
+"""Pure functions on arrays: keys, moments, intervals."""

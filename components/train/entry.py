@@ -2,9 +2,11 @@
 
 import json
 import os
+import pathlib
 import sys
 import threading
 import traceback
+from contextlib import suppress
 from multiprocessing.connection import Connection
 
 from components.contracts.errors import MillraceError
@@ -24,7 +26,7 @@ def enter(job_file: str, log: str, events: Connection, lifeline: Connection) -> 
     try:
         from components.train.worker import work
 
-        with open(job_file, encoding="utf-8") as file:
+        with pathlib.Path(job_file).open(encoding="utf-8") as file:
             job = json.load(file)
         tell({"event": "done", **work(job, tell)})
     except MillraceError as error:
@@ -40,8 +42,6 @@ def enter(job_file: str, log: str, events: Connection, lifeline: Connection) -> 
 
 
 def _watch(lifeline: Connection) -> None:
-    try:
+    with suppress(EOFError, OSError):
         lifeline.recv_bytes()
-    except (EOFError, OSError):
-        pass
     os._exit(75)

@@ -55,8 +55,8 @@ class Learner(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def epoch_metrics(self) -> dict[str, float]:
-        """Means over the rows since the last call, as `train_loss`, `validation_accuracy`, …"""
-        metrics = {}
+        """Means over the rows since the last call, as `train_loss`, `validation_accuracy` and so on."""
+        metrics: dict[str, float] = {}
         for split, sums in self._sums.items():
             rows = float(sums.pop("rows", torch.tensor(1.0)))
             metrics |= {f"{split}_{name}": float(total) / rows for name, total in sums.items()}

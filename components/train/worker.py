@@ -1,6 +1,7 @@
 """The child's side of training: a job in, weights in its folder, events out. Imports torch and Lightning."""
 
 import logging
+import math
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -72,7 +73,7 @@ class Reporter(Callback):
     def on_validation_epoch_end(self, trainer: Any, module: Any) -> None:
         """Compare with the best epoch so far."""
         metrics = module.epoch_metrics()
-        if not all(value == value and abs(value) != float("inf") for value in metrics.values()):
+        if not all(map(math.isfinite, metrics.values())):
             raise EnvironmentFault(
                 "E_TRAINING",
                 f"the loss is no longer a number in epoch {trainer.current_epoch + 1}",
