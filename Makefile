@@ -39,7 +39,7 @@ install: $(INSTALLED) ## make .venv from the lock and create the local databases
 
 .PHONY: demo
 demo: $(INSTALLED) ## raw digits images to a registered model, in one run
-	@$(BIN)/millrace run digits-cnn --demo
+	@$(BIN)/millrace run digits-cnn
 
 .PHONY: train
 train: $(INSTALLED) ## run a recipe: RECIPE=digits-cnn SET="train.max_epochs=3 split.test=0.3"

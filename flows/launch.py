@@ -35,6 +35,7 @@ def launch(recipe: str, overrides: Sequence[str], rerun: Sequence[str], *, as_js
             config = load_recipe(recipe, overrides, placement.data)
             _check_steps(rerun)
             check_devices(config.train.accelerator, config.train.devices)
+            server.check_tracking(placement)
             run = open_run(placement, recipe, config, overrides, rerun=rerun, progress=terminal)
             record = _run(run, placement, terminal)
         except MillraceError as error:

@@ -100,17 +100,43 @@ def wait(placement: Placement, server: Server) -> None:
                 action=f"read {_log_file(placement)}, then run `millrace down` and the same command again",
             )
         time.sleep(0.05)
-    found, ours = json.loads(_get(f"{server.api_url}/admin/version")), metadata.version("prefect")
+    found = json.loads(_get(f"{server.api_url}/admin/version"))
+    again = "run `millrace down` and the same command again"
+    action = again if server.process else "install the same release on both sides"
+    _same_release("Prefect", found, metadata.version("prefect"), server.address, action)
+
+
+def _same_release(product: str, found: str, ours: str, address: str, action: str) -> None:
     if found.split(".")[:2] != ours.split(".")[:2]:
         raise EnvironmentFault(
             "E_SERVER_VERSION",
-            f"the server is Prefect {found}, this environment has {ours}",
-            place=server.address,
+            f"the server is {product} {found[:40]}, this environment has {ours}",
+            place=address,
             allowed=f"{'.'.join(ours.split('.')[:2])}.x",
-            action="run `millrace down` and the same command again"
-            if server.process
-            else "install the same release on both sides",
+            action=action,
         )
+
+
+def check_tracking(placement: Placement) -> None:
+    """Raise where the MLflow server that was set does not answer or is another release; MLflow would retry for minutes.
+
+    Raises:
+        EnvironmentFault: E_SERVER_UNREACHABLE, E_SERVER_VERSION.
+    """
+    address = placement.tracking_uri.rstrip("/")
+    if not address.startswith(("http://", "https://")):
+        return
+    try:
+        found = _get(f"{address}/version").decode()
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        raise EnvironmentFault(
+            "E_SERVER_UNREACHABLE",
+            f"no MLflow server answers there ({error})",
+            place="MILLRACE_TRACKING_URI",
+            value=placement.tracking_uri,
+            action="start that server, or unset the variable to use a local database",
+        ) from error
+    _same_release("MLflow", found, metadata.version("mlflow"), address, "install the same release on both sides")
 
 
 def stop(placement: Placement) -> Server | None:

@@ -10,7 +10,6 @@ from typing import Any
 CODES = {
     "E_COLUMN_MISSING": "a file lacks a column that the recipe names",
     "E_CONFIG": "a recipe, an override or a setting is wrong",
-    "E_DATA_MISSING": "the data of this recipe are not built in and no copy was named",
     "E_DEVICE": "the accelerator that was asked for is not there",
     "E_DIGEST": "stored bytes differ from what was committed",
     "E_DISK_FULL": "no space is left where the run writes",
@@ -24,7 +23,6 @@ CODES = {
     "E_LEDGER": "rows went missing between a step's input and its output",
     "E_NOT_REGULAR_FILE": "a source is a directory, pipe, socket or device where a file is needed",
     "E_PERMISSION": "reading or writing is not permitted",
-    "E_PLATFORM": "this platform has no lock",
     "E_PORT_TAKEN": "a port that was set is in use",
     "E_QUARANTINE_LIMIT": "more rows were quarantined than the recipe allows",
     "E_ROW_FIELDS": "a row has more or fewer fields than the header",

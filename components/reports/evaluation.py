@@ -11,7 +11,7 @@ MOST_PAIRS = 20
 
 BODY = """
 <h2>Metrics on {{ "{:,}".format(report.rows) }} test rows</h2>
-<div class="scroll"><table><tr><th>metric</th><th>value</th><th>95 % interval</th><th>always the most frequent class</th>
+<div class="scroll"><table><tr><th>metric</th><th>value</th><th>95 % interval</th><th>most frequent class</th>
 {% if report.champion %}<th>champion, shared rows</th><th>gain, 95 % interval</th>{% endif %}</tr>
 {% for name, figure in report.metrics.items() %}<tr><td>{{ name }}</td><td><b>{{ "%.4f"|format(figure.value) }}</b></td>
 <td>{{ "%.4f"|format(figure.low) }} – {{ "%.4f"|format(figure.high) }}</td><td>{{ "%.4f"|format(report.baseline[name]) }}</td>
@@ -29,7 +29,7 @@ BODY = """
 {% else %}<p>None: every test row was predicted right.</p>{% endif %}
 {% if mistakes %}<h2>Surest mistakes</h2><div class="cards">{% for one in mistakes %}<div class="card">
 {% if one.image %}<img src="{{ uri(one.image) }}" alt="row {{ one.place }}">{% endif %}
-<b>{{ one.predicted }}, is {{ one.truth }}</b>{{ "%.1f"|format(100 * one.confidence) }} % sure
+<b>predicted {{ one.predicted }}, is {{ one.truth }}</b>{{ "%.1f"|format(100 * one.confidence) }} % sure
 <div class="dim">{{ one.place }}{% for name, cell in one.cells.items() %}<br>{{ name }}: {{ cell }}{% endfor %}</div>
 </div>{% endfor %}</div>{% endif %}
 """

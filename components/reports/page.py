@@ -12,7 +12,7 @@ body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: ligh
 h1 { font-size: 1.5rem; margin: 0 0 .25rem; } h2 { font-size: 1.1rem; margin: 2.25rem 0 .75rem; }
 p.sub { color: var(--dim); margin: 0 0 1.5rem; } .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .35rem .7rem; text-align: right; border-bottom: 1px solid var(--line); }
+th, td { padding: .35rem .7rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
 th { font-weight: 600; color: var(--dim); } th:first-child, td:first-child { text-align: left; }
 table.matrix td, table.matrix th { text-align: center; min-width: 2.2rem; padding: .4rem; border: 1px solid var(--line); }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); gap: .75rem; }

@@ -26,7 +26,7 @@ def locate(uri: str, place: str) -> Path:
             f"nothing is there{_nearest(path)}",
             place=place,
             value=str(path),
-            action=f"correct {place}, or put the data there",
+            action=f"correct {place}, or name the folder of the data with DATA=<folder>",
         ) from error
     return path
 

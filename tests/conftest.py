@@ -1,0 +1,61 @@
+"""What tests share: a context on a fresh folder, and the tally of injected faults."""
+
+import json
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from components.adapters.compute import Compute
+from components.context import open_context
+from components.contracts.placement import Placement
+
+REPORTS = Path(__file__).parents[1] / ".reports"
+
+
+@dataclass
+class Count:
+    injected: int = 0
+    hit: int = 0
+    lost: int = 0
+
+    def holds(self, check, *arguments):
+        """Run an invariant; a failure counts as a loss and still fails the test at its end."""
+        try:
+            return check(*arguments)
+        except AssertionError as error:
+            self.lost += 1
+            print(f"lost after fault {self.injected}: {error}")
+            return None
+
+
+@pytest.fixture
+def tally():
+    """Counts the faults of one row and fails where one did not hit or lost something."""
+
+    @contextmanager
+    def counting(row):
+        count = Count()
+        yield count
+        line = {"id": row, "injected": count.injected, "hit": count.hit, "lost": count.lost}
+        REPORTS.mkdir(exist_ok=True)
+        with (REPORTS / "faults.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        assert count.injected > 0, line
+        assert count.hit == count.injected, line
+        assert count.lost == 0, line
+
+    return counting
+
+
+@pytest.fixture
+def placement(tmp_path):
+    return Placement(home=tmp_path / "home")
+
+
+@pytest.fixture
+def ctx(placement):
+    context = open_context(placement, "test")
+    context.compute = Compute(workers=1, synchronous=True)
+    return context
