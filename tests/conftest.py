@@ -1,6 +1,7 @@
 """What tests share: a context on a fresh folder, and the tally of injected faults."""
 
 import json
+import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from components.adapters.compute import Compute
 from components.context import open_context
+from components.contracts.errors import MillraceError
 from components.contracts.placement import Placement
 
 REPORTS = Path(__file__).parents[1] / ".reports"
@@ -47,6 +49,39 @@ def tally():
         assert count.lost == 0, line
 
     return counting
+
+
+@pytest.fixture
+def as_nobody(tmp_path):
+    """Calls a function in a child without root's rights; the line of the MillraceError that it raised, or None."""
+
+    def call(function):
+        for folder in (tmp_path, *tmp_path.parents):
+            if folder == tmp_path or "pytest" in folder.name:
+                folder.chmod(0o755)
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            said = "no error"
+            try:
+                if os.geteuid() == 0:
+                    os.setgroups([])
+                    os.setgid(65534)
+                    os.setuid(65534)
+                function()
+            except MillraceError as error:
+                said = error.line()
+            except BaseException as error:
+                said = repr(error)
+            os.write(writer, said.encode())
+            os._exit(0)
+        os.close(writer)
+        with os.fdopen(reader) as file:
+            said = file.read()
+        os.waitpid(child, 0)
+        return said
+
+    return call
 
 
 @pytest.fixture

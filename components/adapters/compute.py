@@ -61,7 +61,7 @@ class Compute:
         from distributed import as_completed
 
         futures = client.map(function, items, pure=False, retries=1)
-        for finished, future in enumerate(as_completed(futures), 1):
+        for finished, future in enumerate(as_completed(futures, loop=client.loop), 1):
             future.result()
             done(finished)
         return list(client.gather(futures))
@@ -70,8 +70,7 @@ class Compute:
     def _client(self) -> Iterator[Any]:
         from distributed import Client, LocalCluster
 
-        for name in ("distributed", "distributed.worker", "distributed.nanny", "distributed.scheduler"):
-            logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger("distributed").setLevel(logging.ERROR)
         if self.address:
             with Client(self.address, set_as_default=False) as client:
                 yield client
@@ -79,7 +78,11 @@ class Compute:
         # The default dashboard listens on every interface while its link says 127.0.0.1.
         with (
             LocalCluster(
-                n_workers=self.workers, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
+                n_workers=self.workers,
+                threads_per_worker=1,
+                host="127.0.0.1",
+                dashboard_address="127.0.0.1:0",
+                silence_logs=logging.ERROR,
             ) as cluster,
             Client(cluster, set_as_default=False) as client,
         ):

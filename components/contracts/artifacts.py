@@ -145,6 +145,10 @@ class Interval(Frozen):
     low: float
     high: float
 
+    def covers(self, value: float) -> bool:
+        """Whether `value` lies within the bounds."""
+        return self.low <= value <= self.high
+
 
 class EvalReport(Artifact):
     """How a package does on the frozen test rows.

@@ -25,7 +25,8 @@ class ImageFolderSource(StepConfig):
 
     def version(self, digest_of: DigestOf) -> str:
         """The digest of every name and every file."""
-        return digest([[str(path), digest_of(path)] for path in self._files()])
+        root = locate(self.uri, PLACE)
+        return digest([[path.relative_to(root).as_posix(), digest_of(path)] for path in self._files()])
 
     def columns(self) -> tuple[Column, ...]:
         """`image` and `label`."""

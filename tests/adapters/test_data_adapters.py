@@ -1,0 +1,152 @@
+import os
+import tarfile
+import time
+import zipfile
+
+import numpy as np
+import psutil
+import pytest
+
+from components.adapters.archives import is_archive, members, read_member
+from components.adapters.compute import THREADS_UP_TO_BYTES, Compute
+from components.adapters.dataset_store import Batches, ShardFile, write_shard
+from components.adapters.file_digests import FileDigests
+from components.adapters.store import digest_file
+from components.contracts.errors import DataError
+
+
+def double(value):
+    return 2 * value, os.getpid()
+
+
+def listening(_):
+    return [
+        connection.laddr.ip
+        for process in (psutil.Process(os.getppid()), *psutil.Process(os.getppid()).children(recursive=True))
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+
+
+def fail(value):
+    raise ValueError(value)
+
+
+@pytest.mark.parametrize("compute", [Compute(workers=2), Compute(workers=2, synchronous=True)])
+def test_small_data_stay_in_this_process(compute):
+    told = []
+    results = compute.map(double, [1, 2, 3], 10, told.append)
+    assert results == [(2, os.getpid()), (4, os.getpid()), (6, os.getpid())]
+    assert sorted(told) == [1, 2, 3]
+    assert compute.map(double, [], 10) == []
+    with pytest.raises(ValueError, match="7"):
+        compute.map(fail, [7], 10)
+
+
+def test_large_data_go_to_worker_processes_that_listen_on_loopback_only():
+    told = []
+    compute = Compute(workers=2)
+    results = compute.map(double, [1, 2, 3], THREADS_UP_TO_BYTES + 1, told.append)
+    assert [value for value, _ in results] == [2, 4, 6]
+    assert os.getpid() not in {process for _, process in results}
+    assert told == [1, 2, 3]
+    (addresses,) = compute.map(listening, [0], THREADS_UP_TO_BYTES + 1)
+    assert addresses
+    assert set(addresses) <= {"127.0.0.1", "::1"}
+
+
+@pytest.fixture
+def shards(tmp_path):
+    values = np.arange(70).reshape(35, 2).astype(np.float32)
+    codes = (np.arange(35, dtype=np.int32) % 3 - 1).reshape(35, 1)
+    files = {"values": [], "codes": []}
+    for number, (start, stop) in enumerate([(0, 10), (10, 12), (12, 35)]):
+        for name, array, lookup in (("values", values, []), ("codes", codes, [[7 + number, 8 + number, 99]])):
+            path = tmp_path / f"{number}.{name}.npy"
+            write_shard(array[start:stop], path)
+            files[name].append(ShardFile(path=str(path), rows=stop - start, lookup=lookup))
+    return files, values
+
+
+def test_an_epoch_holds_every_row_once_with_its_columns_together(shards):
+    files, values = shards
+    batches = Batches(files)
+    seen = list(batches.shuffled(8, seed=3, epoch=0))
+    assert [len(batch["values"]) for batch in seen] == [8, 8, 8, 8, 3]
+    rows = np.concatenate([batch["values"] for batch in seen])
+    assert sorted(rows[:, 0].tolist()) == values[:, 0].tolist()
+    shard_of = np.searchsorted([10, 12], rows[:, 0] / 2, side="right")
+    code = (rows[:, 0] / 2).astype(int) % 3 - 1
+    expected = np.where(code < 0, 99, 7 + shard_of + code)
+    assert np.concatenate([batch["codes"] for batch in seen])[:, 0].tolist() == expected.tolist()
+
+
+def test_an_epoch_hangs_on_its_seed_and_number_only(shards):
+    def order(seed, epoch):
+        return np.concatenate([batch["values"] for batch in Batches(shards[0]).shuffled(8, seed, epoch)])[:, 0].tolist()
+
+    assert order(1, 0) == order(1, 0)
+    assert order(1, 0) != order(1, 1) != order(2, 1)
+
+
+def test_a_single_row_left_over_joins_the_batch_before_it(shards):
+    batches = Batches(shards[0])
+    assert [len(batch["values"]) for batch in batches.ordered(17)] == [17, 18]
+    assert batches.count(17) == 2
+    assert np.concatenate([batch["values"] for batch in batches.ordered(17)]).tolist() == shards[1].tolist()
+
+
+def test_a_digest_is_remembered_until_the_file_changes(tmp_path):
+    path, memo = tmp_path / "data", tmp_path / "memo" / "digests.json"
+    path.write_bytes(b"one")
+    os.utime(path, (time.time() - 10, time.time() - 10))
+    digests = FileDigests(memo)
+    first = digests(path)
+    digests.save()
+    assert first == digest_file(path)
+    assert str(path) in memo.read_text()
+    stat = path.stat()
+    path.write_bytes(b"two")
+    assert FileDigests(memo)(path) == digest_file(path) != first
+    path.write_bytes(b"one")
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert FileDigests(memo)(path) == first
+
+
+def test_a_file_that_just_changed_is_not_remembered(tmp_path):
+    path, memo = tmp_path / "data", tmp_path / "digests.json"
+    path.write_bytes(b"one")
+    digests = FileDigests(memo)
+    digests(path)
+    digests.save()
+    assert not memo.exists()
+
+
+def test_members_of_folder_tar_and_zip_are_the_same(tmp_path):
+    folder = tmp_path / "data" / "set"
+    folder.mkdir(parents=True)
+    for name in ("a.csv", "b.csv", "c.txt"):
+        (folder / name).write_text(name)
+    with tarfile.open(tmp_path / "d.tgz", "w:gz") as archive:
+        archive.add(tmp_path / "data", "data")
+        link = tarfile.TarInfo("data/set/link.csv")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+    with zipfile.ZipFile(tmp_path / "d.zip", "w") as archive:
+        for path in sorted(folder.iterdir()):
+            archive.write(path, f"data/set/{path.name}")
+    for place in (tmp_path / "data", tmp_path / "d.tgz", tmp_path / "d.zip"):
+        names = members(place, "*.csv")
+        assert [name.split("/")[-1] for name in names] == ["a.csv", "b.csv"]
+        assert read_member(place, names[1]) == b"b.csv"
+    assert [is_archive(tmp_path / name) for name in ("d.tgz", "d.zip", "data")] == [True, True, False]
+
+
+def test_a_broken_archive_is_one_line(tmp_path):
+    with tarfile.open(tmp_path / "d.tgz", "w:gz") as archive:
+        (tmp_path / "x").write_bytes(os.urandom(100_000))
+        archive.add(tmp_path / "x", "x.csv")
+    cut = tmp_path / "cut.tgz"
+    cut.write_bytes((tmp_path / "d.tgz").read_bytes()[:50_000])
+    with pytest.raises(DataError, match="E_FORMAT source.uri: the archive cannot be read"):
+        read_member(cut, "x.csv")

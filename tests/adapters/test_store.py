@@ -1,0 +1,175 @@
+import os
+import subprocess
+import threading
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+import pytest
+
+from components.adapters.local_files import LocalFiles
+from components.adapters.pointers import Lease, Pointer
+from components.adapters.store import Store
+from components.contracts.errors import EnvironmentFault, IntegrityError
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(LocalFiles(tmp_path / "store"))
+
+
+def write(entry, body=b"x", **meta):
+    with entry.attempt() as attempt:
+        (attempt.folder / "x").write_bytes(body)
+        return attempt.commit(meta)
+
+
+def test_a_commit_can_be_read_back(store):
+    made = write(store.artifact("s", "f"), b"hello", rows=3)
+    found = store.artifact("s", "f").record()
+    assert found == made
+    assert (made.reused, found.reused) == (False, True)
+    assert store.open(found, "x").read_bytes() == b"hello"
+
+
+def test_nothing_is_there_before_the_commit(store):
+    with store.artifact("s", "f").attempt() as attempt:
+        (attempt.folder / "x").write_bytes(b"x")
+        assert store.artifact("s", "f").record() is None
+    assert store.artifact("s", "f").record() is None
+    assert list((store.files.root / "s" / "f").iterdir()) == []
+
+
+def test_the_second_writer_adopts_the_first(store):
+    entry = store.artifact("s", "f")
+    with entry.attempt() as late:
+        (late.folder / "x").write_bytes(b"late")
+        early = write(entry, b"early")
+        assert late.commit({}) == early
+    assert [path.name for path in (store.files.root / "s" / "f").iterdir() if path.is_dir()] == [early.attempt]
+
+
+def test_a_sweep_spares_a_writer_that_lives(store):
+    entry = store.artifact("s", "f")
+    with entry.attempt() as slow:
+        (slow.folder / "x").write_bytes(b"slow")
+        with entry.attempt() as other:
+            assert slow.folder.is_dir()
+            (other.folder / "x").write_bytes(b"other")
+        record = slow.commit({})
+    assert store.open(record, "x").read_bytes() == b"slow"
+
+
+def test_equal_content_has_an_equal_digest_and_other_content_another(store):
+    digests = [write(store.part("s", key), body).digest for key, body in (("a", b"1"), ("b", b"1"), ("c", b"2"))]
+    assert digests[0] == digests[1] != digests[2]
+
+
+@pytest.mark.parametrize("harm", [lambda path: path.write_bytes(b"hellO"), lambda path: path.write_bytes(b"hell"),
+                                  lambda path: path.unlink()])
+def test_altered_bytes_are_refused_by_name(store, harm):
+    record = write(store.artifact("s", "f"), b"hello")
+    path = store.files.root / record.entry / record.attempt / "x"
+    harm(path)
+    with pytest.raises(IntegrityError, match=rf"E_DIGEST {path}: committed as"):
+        store.open(record, "x")
+
+
+def test_a_record_that_is_not_json_is_refused_by_name(store):
+    write(store.artifact("s", "f"))
+    (store.files.root / "s" / "f" / "record.json").write_text("{")
+    with pytest.raises(IntegrityError, match="E_DIGEST .*record.json: the record is not JSON"):
+        store.artifact("s", "f").record()
+
+
+def race(folder):
+    store = Store(LocalFiles(folder))
+    return write(store.artifact("s", "f"), str(os.getpid()).encode()).attempt
+
+
+def move(argument):
+    folder, number = argument
+    return Pointer(Store(LocalFiles(folder)), "p").set({"by": number}).epoch
+
+
+def test_of_many_writers_one_wins_and_all_agree(tmp_path):
+    with ProcessPoolExecutor(8, get_context("fork")) as pool:
+        assert len(set(pool.map(race, [tmp_path] * 40))) == 1
+
+
+def test_no_move_of_a_pointer_is_lost(tmp_path):
+    with ProcessPoolExecutor(8, get_context("fork")) as pool:
+        epochs = list(pool.map(move, [(tmp_path, number) for number in range(40)]))
+    history = Pointer(Store(LocalFiles(tmp_path)), "p").history()
+    assert sorted(epochs) == [one.epoch for one in history] == list(range(1, 41))
+    assert {one.value["by"] for one in history} == set(range(40))
+
+
+def test_a_pointer_moves_only_from_the_epoch_that_was_seen(store):
+    pointer = Pointer(store, "p")
+    assert pointer.read() is None
+    assert pointer.move({"v": 1}, after=0)
+    assert not pointer.move({"v": 2}, after=0)
+    assert pointer.set({"v": 1}).epoch == 1
+    assert pointer.set({"v": 3}).epoch == 2
+    assert pointer.read().value == {"v": 3}
+
+
+def test_a_lease_is_taken_once_renewed_and_freed(store):
+    now = [0.0]
+    first, second = (Lease(store, "l", name, 10, clock=lambda: now[0]) for name in ("first", "second"))
+    assert first.acquire()
+    assert not second.acquire()
+    now[0] = 29
+    assert not second.acquire()
+    assert first.renew()
+    now[0] = 40
+    assert not second.acquire(), "a renewal starts the observer's wait anew"
+    now[0] = 70
+    assert second.acquire()
+    assert not first.renew(), "the old holder learns that it lost"
+    assert second.epoch > 2
+    assert second.release()
+    assert first.acquire()
+
+
+def test_a_lease_of_two_observers_goes_to_one(store):
+    won, barrier = [], threading.Barrier(2)
+
+    def take(name):
+        barrier.wait()
+        won.append(Lease(store, "l", name, 10).acquire())
+
+    threads = [threading.Thread(target=take, args=(name,)) for name in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(won) == [False, True]
+
+
+@pytest.mark.bad_input
+def test_bad_input_B49_a_store_without_write_permission_is_one_line(tmp_path, as_nobody):
+    folder = tmp_path / "mine"
+    folder.mkdir(mode=0o500)
+    said = as_nobody(lambda: write(Store(LocalFiles(folder / "store")).artifact("s", "f")))
+    assert said.startswith(f"E_PERMISSION {folder}"), said
+    assert "grant this user access" in said
+
+
+@pytest.mark.bad_input
+def test_bad_input_B49_a_full_disk_is_one_line_and_leaves_nothing(tmp_path):
+    """A disk without space, a real one of one megabyte."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", disk], check=False).returncode:
+        pytest.skip("a small disk can be mounted by root only")
+    try:
+        store = Store(LocalFiles(disk / "store"))
+        kept = write(store.artifact("s", "old"), b"o" * 1000)
+        with pytest.raises(EnvironmentFault, match="E_DISK_FULL .*no space is left"):
+            write(store.artifact("s", "new"), b"n" * 2_000_000)
+        assert store.open(kept, "x").read_bytes() == b"o" * 1000
+        assert list((disk / "store" / "s" / "new").iterdir()) == []
+        assert write(store.artifact("s", "new"), b"small").reused is False
+    finally:
+        subprocess.run(["umount", disk], check=True)

@@ -1,0 +1,274 @@
+"""One checker for every feature, model and objective; then what each has of its own."""
+
+import io
+import json
+import sys
+from functools import reduce
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from PIL import Image as Pillow
+
+from components.cleaning.remove_suffix import RemoveSuffix
+from components.cleaning.require import Require
+from components.cleaning.typed import fits, typed
+from components.contracts.artifacts import FittedFeature
+from components.contracts.errors import ConfigError, DataError, EnvironmentFault
+from components.contracts.spec import Column, TensorSpec
+from components.features import KINDS
+from components.features.category import Category
+from components.features.feature import Prepared
+from components.features.fitted import load_feature
+from components.features.image import Image
+from components.features.label import Label
+from components.features.number import Number
+from components.models import KINDS as MODEL_KINDS
+from components.models.cnn import Cnn, Conv, Dense, Dropout, Pool
+from components.models.mlp import Mlp
+from components.objectives.classification import Classification
+
+
+def jpeg(random, size=(6, 5), kind="JPEG"):
+    buffer = io.BytesIO()
+    Pillow.fromarray(random.integers(0, 255, (*size, 3), np.uint8)).save(buffer, kind)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def table():
+    random = np.random.default_rng(0)
+    rows = 60
+    return pa.table(
+        {
+            "x": pa.array([None if value < -1 else value for value in random.normal(3, 2, rows)], pa.float64()),
+            "y": pa.array(random.integers(0, 9, rows), pa.int64()),
+            "c": pa.array([random.choice(["a", "b", "c", None], p=[0.5, 0.3, 0.1, 0.1]) for _ in range(rows)]),
+            "image": pa.array([jpeg(random) for _ in range(rows)], pa.binary()),
+            "label": pa.array([str(value) for value in random.integers(0, 3, rows)]),
+        }
+    )
+
+
+FEATURES = {
+    "number": Number(columns=("x", "y"), missing_flags=True),
+    "category": Category(columns=("c", "y")),
+    "image": Image(height=4, width=4),
+    "label": Label(column="label"),
+}
+
+
+def fit(feature, *tables):
+    return feature.finish(reduce(feature.merge, [feature.fit(feature.prepare(table)) for table in tables]))
+
+
+def applied(feature, state, table):
+    prepared = feature.prepare(table)
+    tables = feature.lookup(state, prepared.dictionaries)
+    values = prepared.values
+    if tables:
+        values = np.stack([one[values[:, column]] for column, one in enumerate(tables)], 1)
+    return feature.apply(torch.from_numpy(values), state)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_feature_fits_in_parts_stores_json_and_gives_what_its_spec_says(kind, table):
+    feature = FEATURES[kind]
+    whole, parts = fit(feature, table), fit(feature, table.slice(40), table.slice(0, 7), table.slice(7, 33))
+    assert json.loads(json.dumps(whole)) == whole
+    for name in whole:
+        if isinstance(whole[name][0], float):
+            assert np.allclose(whole[name], parts[name], rtol=1e-12)
+        else:
+            assert whole[name] == parts[name]
+    tensor = applied(feature, whole, table)
+    spec = feature.spec(whole, feature.prepare(table).values.shape[1:])
+    assert tuple(tensor.shape[1:]) == spec.shape
+    assert str(tensor.dtype) == f"torch.{spec.dtype}"
+    assert torch.isfinite(tensor.float()).all()
+    for column, classes in enumerate(spec.classes):
+        indices = tensor if tensor.ndim == 1 else tensor[:, column]
+        assert 0 <= indices.min() <= indices.max() < classes
+    again = load_feature(FittedFeature(config=feature.model_dump(mode="json"), state=whole))
+    assert again == feature
+    alone = torch.cat([applied(feature, whole, table.slice(row, 1)) for row in range(5)])
+    assert torch.equal(alone, tensor[:5]), "a row alone gives what it gives in a batch"
+
+
+def test_numbers_are_standardised_and_a_missing_one_is_the_mean(table):
+    state = fit(FEATURES["number"], table)
+    tensor = applied(FEATURES["number"], state, table)
+    missing = np.asarray(table["x"].is_null())
+    assert missing.any()
+    assert tensor[missing, 0].abs().max() == 0
+    assert tensor[:, 2].tolist() == missing.astype(float).tolist()
+    assert abs(float(tensor[~missing, 0].mean())) < 1e-6
+    assert abs(float(tensor[~missing, 0].std(unbiased=False)) - 1) < 1e-5
+
+
+def test_a_constant_or_empty_number_column_gives_zeros():
+    constant = pa.table({"k": [5.0, 5.0], "n": pa.array([None, None], pa.float64())})
+    feature = Number(columns=("k", "n"))
+    assert applied(feature, fit(feature, constant), constant).tolist() == [[0, 0], [0, 0]]
+
+
+def test_the_log_keeps_the_sign_and_is_fitted_on_the_same_scale():
+    wide = pa.table({"k": [-1000.0, 0.0, 1000.0]})
+    feature = Number(columns=("k",), log=True)
+    state = fit(feature, wide)
+    assert abs(state["mean"][0]) < 1e-12
+    assert applied(feature, state, wide)[:, 0].tolist() == pytest.approx([-1.2247, 0, 1.2247], abs=1e-3)
+
+
+def test_unknown_rare_and_missing_categories_share_index_zero():
+    feature = Category(columns=("c",), min_count=2, max_values=1)
+    state = fit(feature, pa.table({"c": ["a", "a", "b", "b", "b", "z", None]}))
+    assert state == {"vocabularies": [["b"]]}
+    assert applied(feature, state, pa.table({"c": ["b", "a", "new", None]})).tolist() == [[1], [0], [0], [0]]
+
+
+def test_classes_that_are_numbers_are_ordered_by_size():
+    assert fit(Label(column="l"), pa.table({"l": ["10", "9", "10"]})) == {"classes": ["9", "10"], "counts": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("labels", "text"), [(["a", "a"], "fewer than two classes"), (["a", None, "b"], "a training row has no label")]
+)
+def test_labels_that_cannot_be_learned_from_are_one_line(labels, text):
+    with pytest.raises(DataError, match=rf"E_LABEL target.column l: .*{text}"):
+        fit(Label(column="l"), pa.table({"l": labels}))
+
+
+def test_pixels_are_decoded_resized_and_exact():
+    random = np.random.default_rng(1)
+    exact = random.integers(0, 255, (4, 4, 3), np.uint8)
+    buffer = io.BytesIO()
+    Pillow.fromarray(exact).save(buffer, "PNG")
+    table = pa.table({"image": pa.array([buffer.getvalue(), jpeg(random)], pa.binary())})
+    values = Image(height=4, width=4).prepare(table).values
+    assert values.shape == (2, 3, 4, 4)
+    assert (values[0] == exact.transpose(2, 0, 1)).all()
+    assert Image(height=3, width=2, channels=1).prepare(table).values.shape == (2, 1, 3, 2)
+
+
+def test_the_faster_decoder_gives_nearly_the_same_pixels():
+    table = pa.table({"image": pa.array([jpeg(np.random.default_rng(2), (16, 16))], pa.binary())})
+    slow, fast = (Image(height=16, width=16, decoder=name).prepare(table).values for name in ("pillow", "simplejpeg"))
+    assert np.abs(slow.astype(int) - fast).max() <= 2
+
+
+@pytest.mark.bad_input
+def test_bad_input_B51_a_missing_extra_names_the_command(monkeypatch):
+    monkeypatch.setitem(sys.modules, "simplejpeg", None)
+    table = pa.table({"image": pa.array([jpeg(np.random.default_rng(2))], pa.binary())})
+    with pytest.raises(EnvironmentFault, match=r"E_EXTRA_MISSING .*pip install -e '\.\[vision\]'"):
+        Image(height=4, width=4, decoder="simplejpeg").prepare(table)
+
+
+INPUTS = {
+    "cnn": [TensorSpec(name="i", shape=(1, 8, 8), dtype="float32")],
+    "mlp": [
+        TensorSpec(name="n", shape=(3,), dtype="float32"),
+        TensorSpec(name="c", shape=(2,), dtype="int64", classes=(5, 3)),
+    ],
+}
+MODELS = {
+    "cnn": Cnn(layers=(Conv(channels=4, norm=True), Pool(), Dropout(share=0.1), Dense(units=6), Dense(units=5))),
+    "mlp": Mlp(hidden=(8,), norm=True, dropout=0.1),
+}
+
+
+def batch_of(specs, rows=16):
+    return {
+        spec.name: torch.randint(0, min(spec.classes), (rows, *spec.shape)) if spec.classes
+        else torch.randn(rows, *spec.shape)
+        for spec in specs
+    }
+
+
+@pytest.mark.parametrize("kind", MODEL_KINDS)
+def test_every_model_maps_inputs_to_outputs_and_learns(kind):
+    torch.manual_seed(0)
+    target = TensorSpec(name="label", shape=(), dtype="int64", classes=(3,))
+    objective = Classification()
+    network = MODELS[kind].build(INPUTS[kind], objective.outputs([target]))
+    inputs, targets = batch_of(INPUTS[kind]), {"label": torch.randint(0, 3, (16,))}
+    assert network(inputs)["label"].shape == (16, 3)
+    optimizer = torch.optim.Adam(network.parameters(), 0.02)
+    losses = []
+    for _ in range(60):
+        loss = objective.loss(network(inputs), targets)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] / 4, "sixteen rows can be learned by heart"
+
+
+def test_no_hidden_layer_is_a_linear_model():
+    network = Mlp(hidden=()).build(INPUTS["mlp"][:1], [TensorSpec(name="o", shape=(2,), dtype="float32")])
+    assert sum(one.numel() for one in network.parameters()) == 3 * 2 + 2
+
+
+def test_a_cnn_without_an_image_is_one_line():
+    with pytest.raises(ConfigError, match="E_CONFIG model.kind: a cnn needs one image"):
+        MODELS["cnn"].build(INPUTS["mlp"], [])
+
+
+def test_classification_decodes_to_probabilities_and_scores_rows():
+    objective = Classification()
+    logits = {"label": torch.tensor([[2.0, 0.0], [0.0, 3.0], [1.0, 0.0]])}
+    probabilities, truth = objective.decode(logits), np.array([0, 1, 1])
+    assert probabilities.sum(1) == pytest.approx([1, 1, 1])
+    rows = objective.row_metrics(probabilities, truth)
+    assert rows["accuracy"].tolist() == [1, 1, 0]
+    assert rows["log_loss"].mean() == pytest.approx(float(objective.loss(logits, {"label": torch.tensor(truth)})))
+    assert int(objective.scores(logits, {"label": torch.tensor(truth)})["accuracy"]) == 2
+    assert objective.baseline([1, 3], truth)["accuracy"] == pytest.approx(2 / 3)
+
+
+OPERATIONS = [RemoveSuffix(columns=("t", "absent"), suffix="."), Require(columns=("t",))]
+TEXTS = pa.table({"t": ["a.", "b", None, "c..", "."]})
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: one.kind)
+def test_every_operation_keeps_rows_and_columns_and_passes_over_a_column_that_is_not_there(operation):
+    changed = operation.values(TEXTS)
+    assert (changed.column_names, changed.num_rows) == (TEXTS.column_names, TEXTS.num_rows)
+    other = pa.table({"z": [1]})
+    assert operation.values(other) == other
+    assert operation.keeps(other) is None
+
+
+def test_a_suffix_is_cut_once_and_a_required_cell_counts():
+    assert OPERATIONS[0].values(TEXTS)["t"].to_pylist() == ["a", "b", None, "c.", ""]
+    assert OPERATIONS[1].keeps(TEXTS).to_pylist() == [True, True, False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("cell", "kind", "value"),
+    [
+        ("12", "int64", 12), ("+12", "int64", 12), ("-3", "int64", -3), ("9007199254740993", "int64", 9007199254740993),
+        ("1.5", "int64", None), ("99999999999999999999", "int64", None), ("x", "int64", None), ("1e3", "float64", 1000.0),
+        (".5", "float64", 0.5), ("1,5", "float64", None), ("nan", "float64", None), ("True", "bool", True),
+        ("0", "bool", False), ("yes", "bool", None), ("007", "string", "007"),
+    ],
+)
+def test_text_is_read_exactly_or_refused(cell, kind, value):
+    column = pa.chunked_array([pa.array([cell, None])])
+    assert fits(column, kind).to_pylist() == [value is not None, True]
+    if value is not None:
+        cast = typed(pa.table({"c": column}), [Column(name="c", type=kind)])
+        assert cast["c"].to_pylist() == [value, None]
+
+
+def test_an_empty_partition_can_be_prepared_and_fitted(table):
+    for feature in FEATURES.values():
+        prepared = feature.prepare(table.slice(0, 0))
+        assert len(prepared.values) == 0
+        merged = feature.merge(feature.fit(prepared), feature.fit(feature.prepare(table)))
+        whole = fit(feature, table)
+        for name, value in feature.finish(merged).items():
+            assert value == (pytest.approx(whole[name]) if isinstance(value[0], float) else whole[name])
+        assert isinstance(prepared, Prepared)

@@ -1,0 +1,182 @@
+"""One checker for every source, then what each has of its own."""
+
+import io
+import os
+import shutil
+import socket
+import tarfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from components.adapters.store import digest_file
+from components.contracts.errors import DataError, EnvironmentFault
+from components.contracts.spec import Column
+from components.sources import KINDS
+from components.sources.csv import CsvSource
+from components.sources.digits import DigitsSource
+from components.sources.image_folder import ImageFolderSource
+
+
+def png(value):
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((4, 4), value, np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def places(tmp_path):
+    images = tmp_path / "images"
+    for label in ("cat", "dog"):
+        (images / label).mkdir(parents=True)
+        for number in range(3):
+            (images / label / f"{number}.png").write_bytes(png(number))
+    table = tmp_path / "table"
+    table.mkdir()
+    (table / "a.csv").write_text("id,n\nNA,1\n007,\n")
+    (table / "b.csv").write_text("id,n\nx, 3 \n")
+    return {"image-folder": images, "csv": table, "digits": None}
+
+
+def source_of(kind, place):
+    return {
+        "csv": lambda: CsvSource(uri=str(place)),
+        "digits": DigitsSource,
+        "image-folder": lambda: ImageFolderSource(uri=str(place), files_per_partition=2),
+    }[kind]()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_source_reads_the_same_rows_each_time_and_wherever_it_lies(kind, places, tmp_path):
+    source = source_of(kind, places[kind])
+    pieces = source.partitions(digest_file)
+    rows = [source.read(piece) for piece in pieces]
+    assert sum(one.table.num_rows for one in rows) > 2
+    for piece, one in zip(pieces, rows, strict=True):
+        assert source.read(piece).table.equals(one.table)
+        assert len(one.numbers) == one.table.num_rows
+        assert piece.size_bytes > 0
+        declared = source.columns()
+        assert not declared or [column.name for column in declared] == one.table.column_names
+    assert len({piece.version for piece in pieces}) == len(pieces)
+    if places[kind] is None:
+        return
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(places[kind], moved)
+    for path in moved.rglob("*"):
+        os.utime(path, (1, 1))
+    again = source_of(kind, moved)
+    assert again.version(digest_file) == source.version(digest_file)
+    assert [one.version for one in again.partitions(digest_file)] == [one.version for one in pieces]
+    changed = next(path for path in sorted(moved.rglob("*")) if path.is_file())
+    changed.write_bytes(changed.read_bytes() + b"\n")
+    assert again.version(digest_file) != source.version(digest_file)
+    assert sum(one.version not in {piece.version for piece in pieces} for one in again.partitions(digest_file)) == 1
+
+
+def read(folder, text, **settings):
+    path = folder / "t.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    source = CsvSource(uri=str(path), **settings)
+    (piece,) = source.partitions(digest_file)
+    return source.read(piece)
+
+
+def test_cells_stay_text_and_only_declared_ones_are_missing(tmp_path):
+    rows = read(tmp_path, 'zip,n\n00123,9007199254740993\nNA," a, b"\n ? ,\n', null_values=["?"])
+    assert rows.table.to_pydict() == {"zip": ["00123", "NA", None], "n": ["9007199254740993", "a, b", ""]}
+    assert rows.numbers.to_pylist() == [2, 3, 4]
+
+
+def test_a_header_is_found_or_not(tmp_path):
+    names = ["a", "b"]
+    assert read(tmp_path, "a,b\n1,2\n", names=names).table.num_rows == 1
+    assert read(tmp_path, "1,2\n3,4\n", names=names).table.to_pydict() == {"a": ["1", "3"], "b": ["2", "4"]}
+    assert read(tmp_path, "b,Z\n2,1\n", names=names, rename={"Z": "a"}).table["a"].to_pylist() == ["1"]
+    assert read(tmp_path, "|note\n1,2\n", names=names, comment="|").numbers.to_pylist() == [2]
+    assert read(tmp_path, "a,b\n1,2\n", names=names, header="absent").table.num_rows == 2
+    assert read(tmp_path, b"\xef\xbb\xbfa,b\r\n1,2\r\n", names=names).table.to_pydict() == {"a": ["1"], "b": ["2"]}
+
+
+def test_a_header_that_lacks_a_column_is_one_line(tmp_path):
+    with pytest.raises(DataError, match=r"E_COLUMN_MISSING t.csv:1: .*without \['c'\], with \['x'\]"):
+        read(tmp_path, "a,b,x\n1,2,3\n", names=["a", "b", "c"])
+
+
+def test_a_row_of_another_length_is_set_aside_with_its_number_and_never_shifted(tmp_path):
+    rows = read(tmp_path, "a,b\n1,2\n3\n4,5,6\n7,8\n")
+    assert rows.table.to_pydict() == {"a": ["1", "7"], "b": ["2", "8"]}
+    assert rows.numbers.to_pylist() == [2, 5]
+    assert [(bad.row, bad.code, bad.text) for bad in rows.bad] == [(3, "E_ROW_FIELDS", "3"), (4, "E_ROW_FIELDS", "4,5,6")]
+    skipped = read(tmp_path, "|note\na,b\n1,2\n3\n", comment="|")
+    assert [bad.row for bad in skipped.bad] == [4]
+    assert skipped.numbers.to_pylist() == [3]
+
+
+def test_published_parts_come_from_their_members(tmp_path):
+    for name in ("x.data", "x.test"):
+        (tmp_path / name).write_text(f"{name}\n")
+    with tarfile.open(tmp_path / "x.tgz", "w:gz") as archive:
+        archive.add(tmp_path / "x.data", "set/x.data")
+        archive.add(tmp_path / "x.test", "set/x.test")
+    for place in (tmp_path, tmp_path / "x.tgz"):
+        source = CsvSource(uri=str(place), train="x.data", test="x.test", names=["n"], header="absent")
+        pieces = source.partitions(digest_file)
+        assert [piece.split for piece in pieces] == ["train", "test"]
+        assert [source.read(piece).table["n"].to_pylist() for piece in pieces] == [["x.data"], ["x.test"]]
+        assert source.columns() == (Column(name="n", type="string"),)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("uri", "files", "expected"),
+    [
+        ("tabel", "*.csv", r"E_SOURCE_EMPTY source.uri: nothing is there; nearest: .*table"),
+        ("table", "*.cvs", r"E_SOURCE_EMPTY source.files: no file in .*table matches; nearest: '[ab].csv' .got '\*.cvs'"),
+    ],
+)
+def test_bad_input_B33_nothing_matches(places, uri, files, expected):
+    source = CsvSource(uri=str(places["csv"].parent / uri), files=files)
+    with pytest.raises(DataError, match=expected):
+        source.partitions(digest_file)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("kind", ["pipe", "socket", "folder"])
+def test_bad_input_B36_not_a_regular_file(places, kind):
+    """Refused before it is opened: opening a pipe would hang."""
+    path = places["image-folder"] / "cat" / "odd.png"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "socket":
+        here = os.getcwd()
+        os.chdir(path.parent)
+        with socket.socket(socket.AF_UNIX) as bound:
+            bound.bind(path.name)
+        os.chdir(here)
+    else:
+        path = places["csv"] / "odd"
+        path.mkdir()
+    with pytest.raises(DataError, match=f"E_NOT_REGULAR_FILE|E_SOURCE_EMPTY"):
+        if kind == "folder":
+            CsvSource(uri=str(places["csv"]), files="odd").partitions(digest_file)
+        else:
+            ImageFolderSource(uri=str(places["image-folder"])).version(digest_file)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("kind", ["csv", "image-folder"])
+def test_bad_input_B36_unreadable(places, kind, as_nobody):
+    path = next(path for path in sorted(places[kind].rglob("*")) if path.is_file())
+    path.chmod(0)
+    said = as_nobody(lambda: source_of(kind, places[kind]).version(digest_file))
+    assert said.startswith("E_PERMISSION source.uri: this user may not read it"), said
+    assert path.name in said
+    assert "chmod u+r" in said
+
+
+def test_an_empty_file_is_one_line(places):
+    (places["image-folder"] / "cat" / "0.png").write_bytes(b"")
+    with pytest.raises(DataError, match="E_FILE_EMPTY source.uri: the file has no bytes .*0.png"):
+        ImageFolderSource(uri=str(places["image-folder"])).version(digest_file)
