@@ -39,11 +39,11 @@ install: $(INSTALLED) ## make .venv from the lock and create the local databases
 
 .PHONY: demo
 demo: $(INSTALLED) ## raw digits images to a registered model, in one run
-	@$(BIN)/millrace run digits-cnn
+	@$(BIN)/millrace run digits-cnn $(if $(JSON),--json)
 
 .PHONY: train
 train: $(INSTALLED) ## run a recipe: RECIPE=digits-cnn SET="train.max_epochs=3 split.test=0.3"
-	@$(BIN)/millrace run $(RECIPE) $(foreach pair,$(SET),--set $(pair))
+	@$(BIN)/millrace run $(RECIPE) $(foreach pair,$(SET),--set $(pair)) $(if $(JSON),--json)
 
 .PHONY: down
 down: $(INSTALLED) ## end the local Prefect server
@@ -55,7 +55,13 @@ test: $(INSTALLED) ## the default test suite
 
 .PHONY: faults
 faults: $(INSTALLED) ## kill, fill and starve the store at every event: ONLY=F2 for one row
+	@rm -f .reports/faults.jsonl
 	@$(BIN)/python -m pytest -m faults $(if $(ONLY),-k $(ONLY)) $(PYTEST)
+
+.PHONY: e2e
+e2e: $(INSTALLED) ## a clean clone with the demo twice; the figures of the recipes over three seeds (DATA=<folder>)
+	@bash tests/e2e/clean_clone.sh
+	@$(BIN)/python -m pytest -m e2e $(PYTEST)
 
 .PHONY: check
 check: $(INSTALLED) ## lint, types and layers

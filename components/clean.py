@@ -34,7 +34,11 @@ def run(config: CleanConfig, valid: ValidSnapshot, *, ctx: RunContext) -> CleanS
         )
         operations = tuple(operation.model_dump(mode="json") for operation in config.operations)
         return CleanSnapshot(
-            columns=valid.columns, parts=tuple(parts), operations=operations, valid=valid, ledger=summed(records)
+            columns=valid.columns,
+            parts=tuple(parts),
+            operations=operations,
+            valid=valid,
+            ledger=summed(records, valid.rows),
         )
 
     return ctx.commit(CleanSnapshot, __name__, config, {"valid": valid.content}, build)

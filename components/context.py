@@ -21,6 +21,7 @@ from components.adapters.store import Record, Store
 from components.adapters.tracking import Tracker
 from components.contracts.artifacts import Artifact, Ledger, Part
 from components.contracts.config import Frozen
+from components.contracts.errors import IntegrityError
 from components.contracts.fingerprint import Fingerprint, code_of, digest, fingerprint
 from components.contracts.placement import Placement
 
@@ -224,11 +225,22 @@ def content_of(value: Any) -> Any:
     return value
 
 
-def summed(records: Sequence[Record]) -> Ledger:
-    """The ledgers of all parts, added up."""
+def summed(records: Sequence[Record], entered: int) -> Ledger:
+    """The ledgers of all parts, added up.
+
+    Raises:
+        IntegrityError: E_LEDGER, the parts took in another number of rows than the `entered` that the step was given.
+    """
     total = Ledger()
     for record in records:
         total = total + Ledger.model_validate(record.meta["ledger"])
+    if total.rows_in != entered:
+        raise IntegrityError(
+            "E_LEDGER",
+            f"the step was given {entered} rows, its parts took in {total.rows_in}",
+            place=records[0].entry if records else "no parts",
+            action="report this: it is a defect of the step",
+        )
     return total
 
 

@@ -49,7 +49,7 @@ def run(config: IngestConfig, *, ctx: RunContext) -> RawSnapshot:
         columns = source.columns() or tuple(Column.model_validate(column) for column in records[0].meta["columns"])
         if not any(part.rows for part in parts):
             raise DataError("E_FILE_EMPTY", "the source has no rows", place="source", action="name another source")
-        return RawSnapshot(columns=columns, parts=tuple(parts), ledger=summed(records))
+        return RawSnapshot(columns=columns, parts=tuple(parts), ledger=summed(records, entered=0))
 
     return ctx.commit(RawSnapshot, __name__, config, {"source": version}, build)
 

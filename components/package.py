@@ -155,10 +155,11 @@ def _write_parts(scratch: Path, code: str, files: dict[str, str], model: dict[st
 
 
 def _save(scratch: Path, target: Path, code: str, model: dict[str, Any], example: pa.Table) -> None:
-    from mlflow.models import ModelSignature
-    from mlflow.pyfunc import save_model
-    from mlflow.types import ColSpec, Schema
-    from mlflow.types.schema import Array, DataType
+    with quiet():
+        from mlflow.models import ModelSignature
+        from mlflow.pyfunc import save_model
+        from mlflow.types import ColSpec, Schema
+        from mlflow.types.schema import Array, DataType
 
     columns = {column.name: column for column in map(Column.model_validate, model["columns"])}
     inputs = [

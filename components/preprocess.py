@@ -70,7 +70,7 @@ def run(config: PreprocessConfig, clean: CleanSnapshot, *, ctx: RunContext) -> D
             outputs=(specs[-1],),
             split=config.split.model_dump(),
             clean=clean,
-            ledger=summed(records),
+            ledger=summed(records, clean.rows),
         )
 
     return ctx.commit(Dataset, __name__, config, {"clean": clean.content}, build)

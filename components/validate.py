@@ -60,7 +60,7 @@ def run(config: ValidateConfig, raw: RawSnapshot, *, ctx: RunContext) -> ValidSn
         parts, records = ctx.parts(
             "validate", module=__name__, config=config, work=check_partition, items=items, size_bytes=size
         )
-        ledger = summed(records)
+        ledger = summed(records, raw.rows)
         _judge(config, raw, ledger, records, ctx)
         return ValidSnapshot(columns=columns, parts=tuple(parts), ledger=ledger)
 

@@ -24,6 +24,7 @@ from flows.plan import STEPS, will_train
 from flows.runs import RUN_TAG, Interruption, Run, RunRecord, alive, gone, open_run
 
 REJECTED = 3
+DRAIN_SECONDS = 10.0
 
 
 def launch(recipe: str, overrides: Sequence[str], rerun: Sequence[str], *, as_json: bool) -> int:
@@ -110,6 +111,16 @@ def _as_flow(flow: Any, run: Run) -> None:
             flow(run.recipe, overrides=list(run.overrides))
     finally:
         CURRENT.reset(token)
+        _drain()
+
+
+def _drain() -> None:
+    """Send what Prefect's client still holds of the run: log lines and the events that end its tasks."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    APILogWorker.drain_all(timeout=DRAIN_SECONDS, at_exit=False)
+    EventsWorker.drain_all(timeout=DRAIN_SECONDS, at_exit=False)
 
 
 def _check_steps(rerun: Sequence[str]) -> None:

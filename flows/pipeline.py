@@ -110,7 +110,10 @@ def load_recipe(recipe: str, overrides: Iterable[str] = (), data: Path | None = 
     try:
         return PipelineConfig.model_validate(raw)
     except ValidationError as error:
-        mistakes = [_mistake(one) for one in error.errors()]
+        found = error.errors()
+        deeper = {one["loc"][:depth] for one in found for depth in range(len(one["loc"]))}
+        # A list whose items are wrong also counts as too short; the items say what is wrong.
+        mistakes = [_mistake(one) for one in found if one["type"] != "too_short" or one["loc"] not in deeper]
         first = mistakes[0]
         first.others = tuple(mistakes[1:])
         raise first from None
@@ -189,13 +192,17 @@ def _place(raw: dict[str, Any], data: Path | None) -> None:
 
 
 def _mistake(error: Any) -> ConfigError:
+    text = ".".join(str(part) for part in error["loc"])
     inner = error.get("ctx", {}).get("error")
     if isinstance(inner, ConfigError):
-        return inner
-    place = [part for part in error["loc"] if not (isinstance(part, str) and part.startswith("function-"))]
-    text = ".".join(str(part) for part in place)
+        place = f"{text}.{inner.place.rpartition('.')[2]}"
+        again = ConfigError(inner.code, inner.what, place=place, allowed=inner.allowed, action=inner.action)
+        again.value = inner.value
+        again.args = (again.line(),)
+        return again
     if error["type"] == "extra_forbidden":
         return ConfigError("E_CONFIG", "there is no such key", place=text, value=error["input"], action="leave it out")
     if error["type"] == "missing":
         return ConfigError("E_CONFIG", "this key is needed", place=text, action="add it")
-    return ConfigError("E_CONFIG", error["msg"], place=text, value=error["input"], action="correct the value")
+    what = error["msg"].removeprefix("Value error, ")
+    return ConfigError("E_CONFIG", what, place=text, value=error["input"], action="correct the value")

@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import Field
 
 from components.adapters.pointers import Pointer
+from components.adapters.store import Store
 from components.context import Outcome, Progress, RunContext, Silent, open_context
 from components.contracts.artifacts import Approval, ModelPackage
 from components.contracts.config import Frozen
@@ -63,7 +64,7 @@ class Run:
 
     def approve(self, package: ModelPackage) -> None:
         """Take up the approval that a person gave this package, if any."""
-        given = Pointer(self.ctx.store, f"approvals/{package.fingerprint}").read()
+        given = _approval(self.ctx.store, self.config.model_name, package.fingerprint).read()
         self.approval = Approval.model_validate(given.value) if given else None
 
     def record(self, seconds: dict[str, float]) -> RunRecord:
@@ -98,7 +99,12 @@ def open_run(
 
 def remember(run: Run, package: str) -> None:
     """Keep what `approve` needs to start the same run again: the package is named by its fingerprint."""
-    value = {"recipe": run.recipe, "overrides": list(run.overrides), "package": package}
+    value = {
+        "recipe": run.recipe,
+        "overrides": list(run.overrides),
+        "model": run.config.model_name,
+        "package": package,
+    }
     Pointer(run.ctx.store, f"runs/{run.name}").set(value)
 
 
@@ -118,8 +124,13 @@ def approve(placement: Placement, name: str, approval: Approval) -> tuple[str, l
             value=name,
             action="take the name that it printed",
         )
-    Pointer(store, f"approvals/{known.value['package']}").set(approval.model_dump())
+    _approval(store, known.value["model"], known.value["package"]).set(approval.model_dump())
     return known.value["recipe"], list(known.value["overrides"])
+
+
+def _approval(store: Store, model: str, package: str) -> Pointer:
+    """Where a person's word stands that one package may become one model."""
+    return Pointer(store, f"approvals/{model}/{package}")
 
 
 @contextmanager

@@ -32,6 +32,14 @@ class Count:
             return None
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_tracking(tmp_path_factory):
+    """MLflow's default is a database in the current folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/default.db")
+        yield
+
+
 @pytest.fixture
 def tally():
     """Counts the faults of one row and fails where one did not hit or lost something."""

@@ -228,7 +228,8 @@ def quiet() -> Iterator[None]:
     log.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
-            # Not by a filter: MLflow puts one of its own in front, and shows the warning all the same.
+            warnings.simplefilter("ignore")
+            # MLflow puts a filter of its own in front of that one, so its advice has to be stopped here as well.
             warnings.showwarning = lambda *_, **__: None
             yield
     finally:

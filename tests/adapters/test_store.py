@@ -64,8 +64,10 @@ def test_equal_content_has_an_equal_digest_and_other_content_another(store):
     assert digests[0] == digests[1] != digests[2]
 
 
-@pytest.mark.parametrize("harm", [lambda path: path.write_bytes(b"hellO"), lambda path: path.write_bytes(b"hell"),
-                                  lambda path: path.unlink()])
+@pytest.mark.parametrize(
+    "harm",
+    [lambda path: path.write_bytes(b"hellO"), lambda path: path.write_bytes(b"hell"), lambda path: path.unlink()],
+)
 def test_altered_bytes_are_refused_by_name(store, harm):
     record = write(store.artifact("s", "f"), b"hello")
     path = store.files.root / record.entry / record.attempt / "x"

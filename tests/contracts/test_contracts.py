@@ -49,7 +49,9 @@ def test_every_error_subclasses_a_builtin_beside_ours():
 
 def test_every_code_is_raised_somewhere_and_no_other_is():
     text = "\n".join(
-        path.read_text() for folder in ("components", "flows") for path in (ROOT / folder).rglob("*.py")
+        path.read_text()
+        for folder in ("components", "flows")
+        for path in (ROOT / folder).rglob("*.py")
         if path.name != "errors.py"
     )
     assert set(re.findall(r'"(E_[A-Z_]+)"', text)) == set(CODES)

@@ -98,7 +98,9 @@ def test_fault_kill_at_every_call(root, tmp_path, tally, call):
             if at > end:
                 break
             count.injected += 1
-            done = strace(folder, "-e", f"trace={call}", "-e", f"inject={call}:signal=KILL:when={at}", "-o", "/dev/null")
+            done = strace(
+                folder, "-e", f"trace={call}", "-e", f"inject={call}:signal=KILL:when={at}", "-o", "/dev/null"
+            )
             count.hit += done.returncode in {-signal.SIGKILL, 128 + signal.SIGKILL}
             part = count.holds(scene.check, folder)
             scene.scenario(folder)
@@ -117,7 +119,9 @@ def test_fault_error_at_every_call(root, tmp_path, tally, call, fault):
             if at > end:
                 break
             count.injected += 1
-            done = strace(folder, "-e", f"trace={call}", "-e", f"inject={call}:error={fault}:when={at}", "-o", "/dev/null")
+            done = strace(
+                folder, "-e", f"trace={call}", "-e", f"inject={call}:error={fault}:when={at}", "-o", "/dev/null"
+            )
             count.hit += done.returncode == 1
             assert done.stdout.startswith(code), (done.stdout, done.stderr)
             assert str(folder) in done.stdout

@@ -40,15 +40,13 @@ def jpeg(random, size=(6, 5), kind="JPEG"):
 def table():
     random = np.random.default_rng(0)
     rows = 60
-    return pa.table(
-        {
-            "x": pa.array([None if value < -1 else value for value in random.normal(3, 2, rows)], pa.float64()),
-            "y": pa.array(random.integers(0, 9, rows), pa.int64()),
-            "c": pa.array([random.choice(["a", "b", "c", None], p=[0.5, 0.3, 0.1, 0.1]) for _ in range(rows)]),
-            "image": pa.array([jpeg(random) for _ in range(rows)], pa.binary()),
-            "label": pa.array([str(value) for value in random.integers(0, 3, rows)]),
-        }
-    )
+    return pa.table({
+        "x": pa.array([None if value < -1 else value for value in random.normal(3, 2, rows)], pa.float64()),
+        "y": pa.array(random.integers(0, 9, rows), pa.int64()),
+        "c": pa.array([random.choice(["a", "b", "c", None], p=[0.5, 0.3, 0.1, 0.1]) for _ in range(rows)]),
+        "image": pa.array([jpeg(random) for _ in range(rows)], pa.binary()),
+        "label": pa.array([str(value) for value in random.integers(0, 3, rows)]),
+    })
 
 
 FEATURES = {
@@ -181,7 +179,8 @@ MODELS = {
 
 def batch_of(specs, rows=16):
     return {
-        spec.name: torch.randint(0, min(spec.classes), (rows, *spec.shape)) if spec.classes
+        spec.name: torch.randint(0, min(spec.classes), (rows, *spec.shape))
+        if spec.classes
         else torch.randn(rows, *spec.shape)
         for spec in specs
     }
@@ -249,10 +248,21 @@ def test_a_suffix_is_cut_once_and_a_required_cell_counts():
 @pytest.mark.parametrize(
     ("cell", "kind", "value"),
     [
-        ("12", "int64", 12), ("+12", "int64", 12), ("-3", "int64", -3), ("9007199254740993", "int64", 9007199254740993),
-        ("1.5", "int64", None), ("99999999999999999999", "int64", None), ("x", "int64", None), ("1e3", "float64", 1000.0),
-        (".5", "float64", 0.5), ("1,5", "float64", None), ("nan", "float64", None), ("True", "bool", True),
-        ("0", "bool", False), ("yes", "bool", None), ("007", "string", "007"),
+        ("12", "int64", 12),
+        ("+12", "int64", 12),
+        ("-3", "int64", -3),
+        ("9007199254740993", "int64", 9007199254740993),
+        ("1.5", "int64", None),
+        ("99999999999999999999", "int64", None),
+        ("x", "int64", None),
+        ("1e3", "float64", 1000.0),
+        (".5", "float64", 0.5),
+        ("1,5", "float64", None),
+        ("nan", "float64", None),
+        ("True", "bool", True),
+        ("0", "bool", False),
+        ("yes", "bool", None),
+        ("007", "string", "007"),
     ],
 )
 def test_text_is_read_exactly_or_refused(cell, kind, value):

@@ -5,13 +5,14 @@ import os
 import shutil
 import socket
 import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from components.adapters.store import digest_file
-from components.contracts.errors import DataError, EnvironmentFault
+from components.contracts.errors import DataError
 from components.contracts.spec import Column
 from components.sources import KINDS
 from components.sources.csv import CsvSource
@@ -108,7 +109,10 @@ def test_a_row_of_another_length_is_set_aside_with_its_number_and_never_shifted(
     rows = read(tmp_path, "a,b\n1,2\n3\n4,5,6\n7,8\n")
     assert rows.table.to_pydict() == {"a": ["1", "7"], "b": ["2", "8"]}
     assert rows.numbers.to_pylist() == [2, 5]
-    assert [(bad.row, bad.code, bad.text) for bad in rows.bad] == [(3, "E_ROW_FIELDS", "3"), (4, "E_ROW_FIELDS", "4,5,6")]
+    assert [(bad.row, bad.code, bad.text) for bad in rows.bad] == [
+        (3, "E_ROW_FIELDS", "3"),
+        (4, "E_ROW_FIELDS", "4,5,6"),
+    ]
     skipped = read(tmp_path, "|note\na,b\n1,2\n3\n", comment="|")
     assert [bad.row for bad in skipped.bad] == [4]
     assert skipped.numbers.to_pylist() == [3]
@@ -133,7 +137,11 @@ def test_published_parts_come_from_their_members(tmp_path):
     ("uri", "files", "expected"),
     [
         ("tabel", "*.csv", r"E_SOURCE_EMPTY source.uri: nothing is there; nearest: .*table"),
-        ("table", "*.cvs", r"E_SOURCE_EMPTY source.files: no file in .*table matches; nearest: '[ab].csv' .got '\*.cvs'"),
+        (
+            "table",
+            "*.cvs",
+            r"E_SOURCE_EMPTY source.files: no file in .*table matches; nearest: '[ab].csv' .got '\*.cvs'",
+        ),
     ],
 )
 def test_bad_input_B33_nothing_matches(places, uri, files, expected):
@@ -150,7 +158,7 @@ def test_bad_input_B36_not_a_regular_file(places, kind):
     if kind == "pipe":
         os.mkfifo(path)
     elif kind == "socket":
-        here = os.getcwd()
+        here = Path.cwd()
         os.chdir(path.parent)
         with socket.socket(socket.AF_UNIX) as bound:
             bound.bind(path.name)
@@ -158,7 +166,7 @@ def test_bad_input_B36_not_a_regular_file(places, kind):
     else:
         path = places["csv"] / "odd"
         path.mkdir()
-    with pytest.raises(DataError, match=f"E_NOT_REGULAR_FILE|E_SOURCE_EMPTY"):
+    with pytest.raises(DataError, match="E_NOT_REGULAR_FILE|E_SOURCE_EMPTY"):
         if kind == "folder":
             CsvSource(uri=str(places["csv"]), files="odd").partitions(digest_file)
         else:

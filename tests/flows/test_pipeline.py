@@ -1,0 +1,117 @@
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from components.contracts.closure import ROOT
+from components.contracts.errors import ConfigError
+from flows.pipeline import RECIPES, load_recipe, recipe_names
+from flows.settings import export, read
+
+GOLDEN = ROOT / "tests" / "golden"
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_shipped_recipe_resolves_to_its_golden_text(name):
+    """To accept a change: python -m tests.golden.write"""
+    resolved = load_recipe(name).model_dump(mode="json", by_alias=True)
+    assert resolved == yaml.safe_load((GOLDEN / f"{name}.yaml").read_text())
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_shipped_recipe_is_short_and_says_what_it_is(name):
+    text = (RECIPES / f"{name}.yaml").read_text()
+    assert len(text.splitlines()) < 60
+    assert load_recipe(name).description
+    assert load_recipe(name).name == name
+
+
+def test_checking_recipes_imports_nothing_heavy():
+    code = (
+        "import sys\nfrom flows.pipeline import load_recipe, recipe_names\n"
+        "for name in recipe_names(): load_recipe(name)\n"
+        "heavy = {'torch', 'dask', 'distributed', 'mlflow', 'prefect', 'sklearn', 'pytorch_lightning'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]"
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys\nsys.argv = ['millrace', '--help']\nfrom flows.cli import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'dask', 'mlflow', 'prefect', 'pandas', 'pyarrow', 'numpy', 'pydantic'} & set(sys.modules)\n"
+        "print(sorted(heavy))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip().splitlines()[-1] == "[]"
+
+
+def test_overrides_reach_keys_lists_and_whole_sections(tmp_path):
+    config = load_recipe(
+        "digits-cnn",
+        ["train.max_epochs=3", "features.0.height=4", "gate.minimum={accuracy: 0.5}", "model={kind: mlp, hidden: []}"],
+    )
+    assert (config.train.max_epochs, config.features[0].height, config.gate.minimum) == (3, 4, {"accuracy": 0.5})
+    assert config.model.hidden == ()
+
+
+def test_every_mistake_is_named_at_once():
+    with pytest.raises(ConfigError) as caught:
+        load_recipe("digits-cnn", ["train.epochs=3", "train.batch_size=0", "split.test=2", "features.0.kind=imag"])
+    places = [error.place for error in (caught.value, *caught.value.others)]
+    assert sorted(places) == ["features.0.kind", "split.test", "train.batch_size", "train.epochs"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a: 1\na: 2\n", "the key 'a' stands twice"),
+        ("a: &x [1]\nb: *x\n", "aliases are not allowed"),
+        ("- 1\n", "a recipe is a mapping of keys"),
+        ("a: [1\n", "while parsing"),
+        ("a: !!python/object/apply:os.system ['true']\n", "could not determine a constructor"),
+        ("a: " + "[" * 5000 + "\n", "E_CONFIG"),
+        ("a: " + "x" * 1_000_001, "larger than 1000000 bytes"),
+        (b"\xff\xfe\x00", "E_CONFIG"),
+    ],
+)
+def test_yaml_that_is_not_plain_data_is_one_line(tmp_path, text, expected):
+    path = tmp_path / "r.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ConfigError, match=expected) as caught:
+        load_recipe(str(path))
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_a_relative_source_is_looked_for_in_the_data_folder(tmp_path):
+    (tmp_path / "adult.tar.gz").touch()
+    assert load_recipe("adult-mlp", data=tmp_path).source.uri == str(tmp_path / "adult.tar.gz")
+    assert load_recipe("adult-mlp", data=tmp_path / "other").source.uri == "adult.tar.gz"
+
+
+def test_settings_of_other_work_are_removed_and_ours_set(tmp_path):
+    environment = {
+        "PREFECT_API_KEY": "k",
+        "PREFECT_LOGGING_LEVEL": "DEBUG",
+        "MLFLOW_TRACKING_URI": "http://other",
+        "MLFLOW_TRACKING_TOKEN": "t",
+        "MLFLOW_RUN_ID": "r",
+        "UNRELATED": "stays",
+    }
+    placement = read({"MILLRACE_HOME": str(tmp_path)})
+    export(placement, "http://127.0.0.1:1/api", environment)
+    assert environment["PREFECT_API_URL"] == "http://127.0.0.1:1/api"
+    assert environment["MLFLOW_TRACKING_URI"] == f"sqlite:///{tmp_path}/mlflow/mlflow.db"
+    assert environment["UNRELATED"] == "stays"
+    assert not {"PREFECT_API_KEY", "PREFECT_LOGGING_LEVEL", "MLFLOW_RUN_ID", "MLFLOW_TRACKING_TOKEN"} & set(environment)
+    assert environment["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "false"
+
+
+def test_a_login_is_kept_for_a_tracking_server_that_was_set():
+    environment = {"MLFLOW_TRACKING_TOKEN": "t"}
+    export(read({"MILLRACE_TRACKING_URI": "http://team"}), "x", environment)
+    assert (environment["MLFLOW_TRACKING_URI"], environment["MLFLOW_TRACKING_TOKEN"]) == ("http://team", "t")

@@ -1,0 +1,58 @@
+"""The commands that the README shows are run as they stand, `make test` excepted: it is running."""
+
+import os
+import re
+import subprocess
+
+import pytest
+
+from components.contracts.closure import ROOT
+from flows.pipeline import load_recipe
+
+README = (ROOT / "README.md").read_text()
+COMMANDS = [
+    line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines() if line.strip()
+]
+
+
+@pytest.mark.parametrize("command", [line for line in COMMANDS if line != "make test"])
+def test_a_command_of_the_readme_works(millrace, command):
+    if "<" in command:
+        data = os.environ.get("MILLRACE_DATA")
+        if not data:
+            pytest.skip("shows data that are not built in: set MILLRACE_DATA")
+        command = command.replace("<folder with adult.tar.gz>", data).replace(
+            "<folder or archive>", f"{data}/adult.tar.gz"
+        )
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=ROOT, env=millrace.environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    if command == "make demo":
+        for line in ("test accuracy", "version", "@champion", "report"):
+            assert line in done.stderr
+
+
+def test_the_readme_shows_both_commands_and_the_demo():
+    assert COMMANDS[:2] == ["make demo", "make test"]
+    assert len(COMMANDS) >= 7
+
+
+def test_the_recipe_of_the_readme_loads(tmp_path):
+    (text,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    assert load_recipe(str(path)).name == "my-table"
+    assert len(text.splitlines()) <= 10
+
+
+def test_every_path_that_the_readme_names_exists():
+    for name in re.findall(r"(?:components|flows|infra|tests)/[\w./-]*\w", README):
+        if "*" not in name and "x.yaml" not in name:
+            assert (ROOT / name).exists(), name
+
+
+def test_help_lists_every_target_that_the_readme_names():
+    listed = subprocess.run(["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for target in {*re.findall(r"make ([a-z][a-z0-9-]*)", README)}:
+        assert re.search(rf"make {target}\b", listed), target

@@ -1,0 +1,287 @@
+"""Whole runs as a user starts them, and how each of them ends in Prefect, in MLflow and at the shell."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+
+from flows.plan import STEPS
+from tests.flows.conftest import COMMAND
+from tests.line import write_table
+
+ENDLESS = ("--set", "train.max_epochs=90000", "--set", "train.batch_size=4")
+
+
+def test_a_first_run_ends_in_a_registered_champion(millrace, first):
+    assert (first["code"], first["state"], first["verdict"]) == (0, "Completed", "approved")
+    assert [one["step"] for one in first["steps"]] == list(STEPS)
+    assert not any(one["reused"] for one in first["steps"])
+    assert first["model"] == {"name": "digits-cnn", "version": 1, "aliases": ["challenger", "champion"]}
+    assert first["metrics"]["test_accuracy"] >= 0.98
+    assert Path(first["report"].removeprefix("file://")).read_text().startswith("<!doctype html>")
+    for step in STEPS:
+        assert re.search(rf"✓ {step} +ran", first["err"])
+    for line in ("test accuracy", "gate           approved", "digits-cnn version 1 @challenger, @champion", "next"):
+        assert line in first["err"]
+    assert first["err"].split("next")[1].count("make train") == 3
+
+
+def test_a_run_is_completed_in_prefect_with_its_artifacts(millrace, first):
+    kind, name, tasks = millrace.prefect_run(first["prefect_run"])
+    assert (kind, name, tasks) == ("COMPLETED", "Completed", ["Completed"] * len(STEPS))
+    keys = millrace.query(f"""
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+with get_client(sync_client=True) as client:
+    these = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[{first["prefect_run"]!r}]))
+    print(json.dumps(sorted([one.key, one.type] for one in client.read_artifacts(artifact_filter=these))))
+""")
+    assert keys == [
+        ["digits-cnn-metrics", "table"],
+        ["digits-cnn-report", "markdown"],
+        ["digits-cnn-steps", "markdown"],
+        ["digits-cnn-training", "progress"],
+    ]
+
+
+def test_the_run_page_says_what_ran_and_why(millrace, first):
+    lines = millrace.query(f"""
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
+from prefect.client.schemas.sorting import LogSort
+with get_client(sync_client=True) as client:
+    these = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[{first["prefect_run"]!r}]))
+    logs = client.read_logs(these, limit=200, offset=0, sort=LogSort.TIMESTAMP_ASC)
+    print(json.dumps([one.message for one in logs]))
+""")
+    for step in STEPS:
+        assert any(line.startswith(f"{step}: ran in ") and "because: " in line for line in lines), lines
+
+
+def test_a_run_is_finished_in_mlflow_with_parameters_metrics_data_and_lineage(millrace, first):
+    status, params, metrics, tags, inputs = millrace.mlflow_run(first["mlflow_run"])
+    assert status == "FINISHED"
+    assert params["train.max_epochs"] == "15"
+    assert params["source.kind"] == "digits"
+    assert metrics["test_accuracy"] == first["metrics"]["test_accuracy"]
+    assert {"train_loss", "validation_loss", "validation_accuracy"} <= set(metrics)
+    assert inputs[0][2] == {"num_rows": 1797, "train": 1296, "validation": 135, "test": 366}
+    fingerprints = {one["step"]: one["fingerprint"] for one in first["steps"] if one["fingerprint"]}
+    assert {f"millrace.{step}": value for step, value in fingerprints.items()}.items() <= tags.items()
+    version = millrace.query("""
+from mlflow import MlflowClient
+version = MlflowClient().get_model_version_by_alias("digits-cnn", "champion")
+print(json.dumps([int(version.version), version.run_id, version.tags["millrace.verified"], version.model_id != ""]))
+""")
+    assert version == [1, first["mlflow_run"], "true", True]
+
+
+def test_a_second_run_reuses_every_step_imports_no_torch_and_starts_no_process(millrace, first, tmp_path):
+    assert millrace.query("print(json.dumps(running.address))")
+    log = tmp_path / "log"
+    done = subprocess.run(
+        [
+            "strace",
+            "-f",
+            "-qq",
+            "-e",
+            "trace=execve",
+            "-o",
+            log,
+            sys.executable,
+            "-X",
+            "importtime",
+            COMMAND,
+            "run",
+            "digits-cnn",
+            "--json",
+        ],
+        env=millrace.environment,
+        capture_output=True,
+        text=True,
+        cwd=millrace.folder,
+        check=False,
+    )
+    record = json.loads(done.stdout)
+    assert (done.returncode, record["state"]) == (0, "Unchanged")
+    assert all(one["reused"] and one["why"] for one in record["steps"])
+    assert record["model"] == first["model"]
+    imported = {
+        line.rsplit("|", 1)[1].strip().partition(".")[0] for line in done.stderr.splitlines() if line.count("|") == 2
+    }
+    assert {"prefect", "mlflow"} <= imported
+    assert not imported & {"torch", "pytorch_lightning", "dask", "distributed", "sklearn"}
+    started = [
+        line for line in log.read_text().splitlines() if "execve(" in line and "= 0" in line and "uname" not in line
+    ]
+    assert len(started) == 1, started
+    assert millrace.prefect_run(record["prefect_run"]) == ["COMPLETED", "Unchanged", ["Completed"] * len(STEPS)]
+    assert millrace.mlflow_run(record["mlflow_run"])[0] == "FINISHED"
+
+
+def test_a_rejected_run_says_so_and_an_approval_lets_it_through(millrace, first):
+    rejected = millrace.run("digits-cnn", "--set", "gate.minimum={accuracy: 1.5}", "--set", "register.name=r")
+    assert (rejected["code"], rejected["state"], rejected["verdict"]) == (3, "Rejected", "rejected")
+    assert rejected["model"] == {}
+    assert rejected["checks"][0].startswith("fail: accuracy 0.")
+    assert millrace.prefect_run(rejected["prefect_run"])[:2] == ["COMPLETED", "Rejected"]
+    assert millrace.mlflow_run(rejected["mlflow_run"])[0] == "FINISHED"
+    approved = millrace("approve", rejected["run"], "--why", "a trial", "--who", "ada", "--json")
+    record = json.loads(approved.out)
+    assert (approved.returncode, record["state"], record["model"]["name"]) == (0, "Completed", "r")
+    assert record["checks"][-1] == "approved by ada: a trial"
+    ran = {one["step"] for one in record["steps"] if not one["reused"]}
+    assert ran == {"gate", "register"}
+
+
+def test_a_run_that_waits_for_approval_says_so(millrace, first):
+    waiting = millrace.run("digits-cnn", "--set", "gate.approval=true", "--set", "register.name=w")
+    assert (waiting["code"], waiting["state"], waiting["model"]) == (0, "AwaitingApproval", {})
+    assert millrace.prefect_run(waiting["prefect_run"])[:2] == ["COMPLETED", "AwaitingApproval"]
+    assert f"millrace approve {waiting['run']}" in waiting["err"]
+    approved = millrace("approve", waiting["run"], "--why", "looked at", "--json")
+    assert json.loads(approved.out)["model"]["aliases"] == ["challenger", "champion"]
+
+
+def recipe_file(folder):
+    path = folder / "toy.yaml"
+    path.write_text(
+        "name: toy\n"
+        f"source: {{kind: csv, uri: {write_table(folder / 'table')}}}\n"
+        "checks: {columns: {n: {type: float64}}}\n"
+        "features: [{kind: number, columns: [n]}, {kind: category, columns: [c]}]\n"
+        "target: {kind: label, column: label}\n"
+        "model: {kind: mlp}\n"
+        "objective: {kind: classification}\n"
+        "train: {max_epochs: 2}\n"
+    )
+    return path
+
+
+def test_a_newcomers_own_csv_takes_eight_lines(millrace, tmp_path):
+    record = millrace.run(str(recipe_file(tmp_path)))
+    assert (record["state"], record["model"]["name"]) == ("Completed", "toy")
+
+
+def last_runs(millrace, recipe):
+    """The newest run of a recipe in both servers: Prefect's state type and MLflow's status."""
+    return millrace.query(f"""
+from mlflow import MlflowClient
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
+from prefect.client.schemas.sorting import FlowRunSort
+client = MlflowClient()
+experiment = client.get_experiment_by_name("millrace").experiment_id
+runs = client.search_runs([experiment], "tags.`millrace.recipe` = '{recipe}'", order_by=["attributes.start_time DESC"])
+with get_client(sync_client=True) as prefect:
+    named = FlowRunFilter(name=FlowRunFilterName(any_=[{str(recipe)!r}]))
+    flows = prefect.read_flow_runs(flow_run_filter=named, limit=1, offset=0, sort=FlowRunSort.START_TIME_DESC)
+    print(json.dumps([flows[0].state.type.value, runs[0].info.status if runs else None]))
+""")
+
+
+def test_a_failed_run_is_failed_everywhere_in_one_line(millrace, tmp_path):
+    path = recipe_file(tmp_path)
+    (tmp_path / "table" / "0.csv").write_text("n,c,label\n1,a\n" * 40)
+    record = millrace.run(str(path))
+    assert (record["code"], record["state"]) == (2, "Failed")
+    assert record["error"].startswith("E_QUARANTINE_LIMIT checks: ")
+    assert record["error"] in " ".join(record["err"].split())
+    assert last_runs(millrace, path) == ["FAILED", "FAILED"]
+
+
+def until_training(process):
+    """Read what a run says until it trains; the training children of the process."""
+    for line in process.stderr:
+        if "train" in line and "epochs" in line:
+            break
+    family = psutil.Process(process.pid).children(recursive=True)
+    return [one for one in family if "prefect_app" not in " ".join(one.cmdline())]
+
+
+def test_a_run_that_is_asked_to_stop_can_be_continued(millrace, first):
+    process = millrace.start("run", "digits-cnn", *ENDLESS)
+    family = until_training(process)
+    assert family
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 75
+    assert "E_INTERRUPTED the run was asked to stop; run the same command to continue" in err
+    assert "Traceback" not in err
+    assert psutil.wait_procs(family, 5)[1] == []
+    assert last_runs(millrace, "digits-cnn") == ["CRASHED", "KILLED"]
+
+
+def test_a_run_that_is_killed_leaves_nothing_and_the_next_one_tells_the_truth_about_it(millrace, first):
+    process = millrace.start("run", "digits-cnn", *ENDLESS, "--set", "train.seed=9")
+    family = until_training(process)
+    process.kill()
+    process.communicate()
+    assert psutil.wait_procs(family, 5)[1] == []
+    assert last_runs(millrace, "digits-cnn") == ["RUNNING", "RUNNING"]
+    record = millrace.run("digits-cnn")
+    assert record["state"] == "Unchanged"
+    assert "went away earlier; it is now marked as crashed" in record["err"]
+    states = millrace.query("""
+from mlflow import MlflowClient
+client = MlflowClient()
+runs = client.search_runs([client.get_experiment_by_name("millrace").experiment_id])
+print(json.dumps(sorted({run.info.status for run in runs})))
+""")
+    assert "RUNNING" not in states
+    assert list((millrace.home / "runs").iterdir()) == []
+
+
+def test_the_flow_runs_by_itself_as_a_worker_would_start_it(millrace, first):
+    state = millrace.query("""
+from flows.training import training
+state = training("digits-cnn", epochs=15, return_state=True)
+print(json.dumps([state.type.value, state.name]))
+""")
+    assert state == ["COMPLETED", "Unchanged"]
+
+
+def test_nothing_listens_beyond_loopback_and_foreign_pages_are_refused(millrace, first):
+    said = json.loads((millrace.home / "servers" / "prefect.json").read_text())
+    server = psutil.Process(said["process"])
+    listening = [
+        one.laddr.ip
+        for process in (server, *server.children(recursive=True))
+        for one in process.net_connections("inet")
+        if one.status == psutil.CONN_LISTEN
+    ]
+    assert listening
+    assert set(listening) <= {"127.0.0.1", "::1"}
+    answer = millrace.query(f"""
+import httpx
+url = "{said["address"]}/api/flow_runs/filter"
+foreign = {{"Origin": "http://evil.example", "Access-Control-Request-Method": "POST"}}
+own = foreign | {{"Origin": "{said["address"]}"}}
+codes = [httpx.options(url, headers=foreign).status_code, httpx.options(url, headers=own).status_code]
+codes.append(httpx.post(url, json={{}}, headers={{"Origin": "http://evil.example"}}).status_code)
+print(json.dumps(codes))
+""")
+    assert answer == [400, 200, 403]
+
+
+def test_the_server_is_found_again_and_ended(millrace, first):
+    process = json.loads((millrace.home / "servers" / "prefect.json").read_text())["process"]
+    assert "ended the Prefect server at http://127.0.0.1:" in millrace("down").err
+    assert not psutil.pid_exists(process) or psutil.Process(process).status() == psutil.STATUS_ZOMBIE
+    stale = {"process": os.getpid(), "created": 1.0, "address": "http://127.0.0.1:1"}
+    (millrace.home / "servers" / "prefect.json").write_text(json.dumps(stale))
+    assert "no server was running" in millrace("down").err, "a number that another process has now is not ours"
+    code = (
+        "from flows import server, settings\nplacement = settings.read()\nfirst = server.ensure(placement)\n"
+        "server.wait(placement, first)\nagain = server.ensure(placement)\n"
+        "print(first.started, again.started, first.process == again.process)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=millrace.environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["True", "False", "True"]

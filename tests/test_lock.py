@@ -1,0 +1,59 @@
+"""What is installed is what the lock says, and the lock is what pyproject asks for."""
+
+import re
+import tomllib
+from importlib import metadata
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from components.contracts.closure import ROOT
+
+LOCKS = ROOT / "infra" / "locks"
+PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s\\;]+)", re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def lock():
+    text = (LOCKS / "py311.txt").read_text() + (LOCKS / "torch.txt").read_text()
+    return {canonicalize_name(name): version for name, version in PIN.findall(text)}
+
+
+def test_everything_installed_is_locked_at_that_version(lock):
+    installed = {
+        canonicalize_name(one.metadata["Name"]): one.version.partition("+")[0] for one in metadata.distributions()
+    }
+    installed.pop("millrace")
+    assert installed == lock
+
+
+def test_every_locked_package_has_hashes():
+    blocks = re.split(r"\n(?=\S)", (LOCKS / "py311.txt").read_text().strip())
+    assert len(blocks) > 150
+    assert [block.splitlines()[0] for block in blocks if "--hash=sha256:" not in block] == []
+
+
+def test_the_lock_satisfies_every_range_of_pyproject(lock):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    ranges = [
+        *project["dependencies"],
+        *(line for group in project["optional-dependencies"].values() for line in group),
+    ]
+    for text in ranges:
+        wanted = Requirement(text)
+        assert wanted.specifier.contains(lock[canonicalize_name(wanted.name)]), text
+
+
+def test_torch_is_alone_in_its_file_and_not_in_the_other(lock):
+    assert PIN.findall((LOCKS / "torch.txt").read_text()) == [("torch", lock["torch"])]
+    assert not re.search(
+        r"^(torch|nvidia|triton|torchvision|torchaudio)\b.*==", (LOCKS / "py311.txt").read_text(), re.MULTILINE
+    )
+
+
+def test_every_range_gives_its_reason():
+    lines = (ROOT / "pyproject.toml").read_text().split("[project.optional-dependencies]")[0].splitlines()
+    start = lines.index("dependencies = [")
+    ranges = lines[start + 1 : lines.index("]", start)]
+    assert all(re.search(r'",\s+# \w', line) for line in ranges)

@@ -1,0 +1,301 @@
+import os
+import re
+
+import numpy as np
+import pytest
+
+from components.adapters.compute import Compute
+from components.adapters.store import Store
+from components.adapters.tables import read_table
+from components.context import open_context
+from components.contracts.artifacts import ModelPackage
+from components.contracts.errors import DataError
+from components.contracts.placement import Placement
+from components.contracts.spec import FILE, ROW
+from components.packages import open_package
+from components.preprocess import SplitConfig
+from components.sources.csv import CsvSource
+from components.train import TrainSettings
+from components.validate import ColumnCheck, ValidateConfig
+from tests.line import (
+    image_recipe,
+    packaged,
+    png,
+    prepared,
+    ran,
+    registered,
+    table_recipe,
+    trained,
+    write_images,
+    write_table,
+)
+
+DATA_STEPS = ["ingest", "validate", "clean", "preprocess"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_table(tmp_path / "table")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A context in which the toy table was registered once, and its recipe."""
+    home = tmp_path_factory.mktemp("whole")
+    context = open_context(Placement(home=home), "test")
+    context.compute = Compute(workers=1, synchronous=True)
+    recipe = table_recipe(write_table(home / "table"))
+    return context, recipe, registered(recipe, context)
+
+
+class Noted:
+    """Keeps warnings."""
+
+    def __init__(self):
+        self.lines = []
+
+    def warned(self, line):
+        self.lines.append(line)
+
+    def started(self, step):
+        pass
+
+    advanced = finished = lambda self, *_: None
+
+
+def test_every_row_is_accounted_for_and_split(folder, ctx):
+    (folder / "0.csv").write_text((folder / "0.csv").read_text() + "1.5,a\n" + "2.5,b,\n" + "x,b,no.\n")
+    ctx.progress = Noted()
+    dataset = prepared(
+        table_recipe(
+            folder,
+            checks=ValidateConfig(columns={"n": ColumnCheck(type="float64", minimum=-100)}, max_bad_fraction=0.05),
+        ),
+        ctx,
+    )
+    ledgers = {one.step: one for one in ctx.outcomes}
+    assert [ledgers[step].rows for step in DATA_STEPS] == [242, 241, 240, 240]
+    assert sum(dataset.rows.values()) == 240
+    assert dataset.clean.ledger.dropped == {"require": 1}
+    (line,) = ctx.progress.lines
+    assert line.startswith("2 of 243 rows quarantined; the first is E_TYPE 0.csv:84: n not of type float64 (got 'x')")
+
+
+def test_a_row_is_followed_from_its_line_to_its_split(folder, ctx):
+    dataset = prepared(table_recipe(folder), ctx)
+    part = dataset.clean.valid.parts[1]
+    rows = read_table(ctx.store.open(ctx.store.part("validate", part.key).record(), "rows.parquet"))
+    line = (folder / rows[FILE][7].as_py()).read_text().splitlines()[rows[ROW][7].as_py() - 1]
+    assert line.split(",")[0] == rows["n"][7].as_py()
+
+
+def test_worker_processes_give_the_same_bytes_as_this_process(folder, ctx, tmp_path, monkeypatch):
+    here = prepared(table_recipe(folder), ctx)
+    elsewhere = open_context(Placement(home=tmp_path / "other"), "test")
+    monkeypatch.setattr("components.adapters.compute.THREADS_UP_TO_BYTES", 0)
+    there = prepared(table_recipe(folder), elsewhere)
+    assert there.fingerprint == here.fingerprint
+    assert [part.digest for part in there.parts] == [part.digest for part in here.parts]
+    assert there.content == here.content
+
+
+def test_nothing_changed_reuses_every_step(folder, ctx):
+    trained(table_recipe(folder), ctx)
+    assert ran(ctx) == [*DATA_STEPS, "train"]
+    trained(table_recipe(folder), ctx)
+    assert [one.why for one in ctx.outcomes] == ["nothing it depends on changed"] * 5
+    assert ran(ctx) == []
+
+
+def test_a_parameter_reruns_what_depends_on_it_and_says_so(folder, ctx):
+    trained(table_recipe(folder), ctx)
+    ran(ctx)
+    more = TrainSettings(max_epochs=2, batch_size=16, learning_rate=0.02)
+    trained(table_recipe(folder, settings=more), ctx)
+    assert ctx.outcomes[-1].why == "config.settings.max_epochs 3 → 2 changed"
+    assert ran(ctx) == ["train"]
+
+
+def test_changed_bytes_rerun_the_line_but_only_the_changed_part(folder, ctx):
+    prepared(table_recipe(folder), ctx)
+    ran(ctx)
+    before = {path: path.stat().st_mtime_ns for path in ctx.store.files.root.rglob("part.json")}
+    (folder / "1.csv").write_text((folder / "1.csv").read_text() + "3.25,a,yes.\n")
+    dataset = prepared(table_recipe(folder), ctx)
+    assert ctx.outcomes[0].why == "input.source changed"
+    assert ran(ctx) == DATA_STEPS
+    after = {path: path.stat().st_mtime_ns for path in ctx.store.files.root.rglob("part.json")}
+    assert {path: after[path] for path in before} == before
+    assert len(after) - len(before) == len(DATA_STEPS), "one part a step"
+    assert sum(dataset.rows.values()) == 241
+
+
+def test_a_moved_or_touched_file_changes_nothing(folder, ctx):
+    prepared(table_recipe(folder), ctx)
+    ran(ctx)
+    moved = folder.rename(folder.parent / "moved")
+    for path in moved.iterdir():
+        os.utime(path, (1, 1))
+    prepared(table_recipe(moved), ctx)
+    assert ran(ctx) == []
+
+
+def test_equal_output_stops_the_ripple(folder, ctx):
+    prepared(table_recipe(folder), ctx)
+    ran(ctx)
+    checks = ValidateConfig(columns={"n": ColumnCheck(type="float64", nullable=False, maximum=1e6)})
+    prepared(table_recipe(folder, checks=checks), ctx)
+    assert ran(ctx) == ["validate"]
+
+
+def test_asking_for_a_step_again_runs_it_once(folder, ctx):
+    trained(table_recipe(folder), ctx)
+    ran(ctx)
+    ctx.rerun = ctx.reruns(["train"])
+    trained(table_recipe(folder), ctx)
+    assert (ctx.outcomes[-1].why, ran(ctx)) == ("rerun asked changed", ["train"])
+    ctx.rerun = ctx.reruns([])
+    trained(table_recipe(folder), ctx)
+    assert ran(ctx) == []
+
+
+@pytest.mark.bad_input
+def test_bad_input_non_image_a_non_image_among_images_is_set_aside_by_name(tmp_path, ctx):
+    folder = write_images(tmp_path / "images")
+    (folder / "dark" / "007.png").write_text("not an image")
+    ctx.progress = Noted()
+    dataset = prepared(image_recipe(folder), ctx)
+    assert sum(dataset.rows.values()) == 119
+    (line,) = ctx.progress.lines
+    assert line.startswith("1 of 120 rows quarantined; the first is E_IMAGE dark/007.png:1: image does not decode")
+
+
+@pytest.mark.bad_input
+def test_bad_input_non_image_too_many_non_images_are_one_line_and_nothing_is_committed(tmp_path, ctx):
+    folder = write_images(tmp_path / "images")
+    for number in (3, 7):
+        (folder / "dark" / f"{number:03}.png").write_bytes(png(3)[:40])
+    with pytest.raises(DataError, match=r"E_QUARANTINE_LIMIT checks: 2 of 120 rows .*E_IMAGE dark/003.png:1") as caught:
+        prepared(image_recipe(folder), ctx)
+    assert caught.value.exit_code == 2
+    assert not list(ctx.store.files.root.glob("validate/*/record.json"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (
+            {"checks": ValidateConfig(columns={"m": ColumnCheck(type="int64")})},
+            "E_COLUMN_MISSING checks.columns.m: .*n, c",
+        ),
+        ({"split": SplitConfig(test=0.0)}, "E_TOO_FEW_ROWS split: the test part has 0 rows of 240"),
+        ({"source": "b"}, "E_COLUMN_MISSING b.csv: the file lacks a column .*got 'label'"),
+        ({"source": "c"}, "E_FILE_EMPTY source: the source has no rows"),
+    ],
+)
+def test_what_cannot_be_learned_from_is_one_line(folder, ctx, changes, expected):
+    (folder / "b.csv").write_text("n,c\n1,a\n")
+    only = folder.parent / "empty.csv"
+    only.write_text("n,c,label\n")
+    sources = {"b": CsvSource(uri=str(folder)), "c": CsvSource(uri=str(only))}
+    changes = {name: sources.get(value, value) if name == "source" else value for name, value in changes.items()}
+    if "source" not in changes:
+        (folder / "b.csv").unlink()
+    with pytest.raises(DataError, match=expected):
+        prepared(table_recipe(folder, **changes), ctx)
+
+
+def test_a_class_that_training_never_saw_is_one_line(tmp_path, ctx):
+    folder = tmp_path / "t"
+    folder.mkdir()
+    (folder / "a.train").write_text("n,c,label\n" + "".join(f"{n},a,{'xy'[n % 2]}\n" for n in range(60)))
+    (folder / "a.test").write_text("n,c,label\n1,a,z\n")
+    source = CsvSource(uri=str(folder), train="a.train", test="a.test")
+    with pytest.raises(DataError, match="E_LABEL target.column label: a class that no training row has .got 'z'"):
+        prepared(table_recipe(folder, source=source), ctx)
+
+
+def test_statistics_come_from_the_training_part_only(tmp_path, ctx):
+    folder = tmp_path / "t"
+    folder.mkdir()
+    (folder / "a.train").write_text("n,c,label\n" + "".join(f"{n},a,{'xy'[n % 2]}\n" for n in range(50)))
+    (folder / "a.test").write_text("n,c,label\n1000000,zzz,x\n")
+    dataset = prepared(table_recipe(folder, source=CsvSource(uri=str(folder), train="a.train", test="a.test")), ctx)
+    assert dataset.features[0].state["mean"][0] < 50
+    assert dataset.features[1].state["vocabularies"] == [["a"]]
+    assert dataset.rows["test"] == 1
+
+
+def test_a_line_ends_in_a_version_that_is_champion(whole):
+    _, _, (model, report, version) = whole
+    assert report.metrics["accuracy"].value > report.baseline["accuracy"]
+    assert (version.name, version.version, version.aliases) == ("toy", 1, ("challenger", "champion"))
+    assert version.package == model.fingerprint
+
+
+def test_registering_again_makes_no_second_version_and_repairs_what_is_gone(whole):
+    ctx, recipe, _ = whole
+    ran(ctx)
+    _, _, again = registered(recipe, ctx)
+    assert (again.version, ran(ctx)) == (1, [])
+    ctx.tracker.client.delete_registered_model_alias("toy", "champion")
+    _, _, again = registered(recipe, ctx)
+    assert (again.version, ctx.outcomes[-1].why, ran(ctx)) == (1, "champion", ["register"])
+    ctx.tracker.client.delete_model_version("toy", "1")
+    _, _, again = registered(recipe, ctx)
+    assert (again.version, ran(ctx)) == (2, ["register"])
+    assert ctx.tracker.aliased("toy", "champion") == "2"
+    weights = next(ctx.placement.mlflow_artifacts.rglob("weights.safetensors"))
+    for path in ctx.placement.mlflow_artifacts.rglob("weights.safetensors"):
+        path.write_bytes(b"altered")
+    assert weights.read_bytes() == b"altered"
+    _, _, again = registered(recipe, ctx)
+    assert (again.version, ctx.outcomes[-1].why.split(",")[0]) == (3, "the registered files were gone or altered")
+
+
+def test_a_better_package_is_compared_with_the_champion_on_shared_rows(folder, ctx):
+    poor = TrainSettings(max_epochs=1, batch_size=64, learning_rate=1e-6)
+    _, first, _ = registered(table_recipe(folder, settings=poor), ctx)
+    assert first.champion == {}
+    good = table_recipe(folder, settings=TrainSettings(max_epochs=10, batch_size=16, learning_rate=0.03))
+    _, second, version = registered(good, ctx)
+    assert version.version == 2
+    assert second.champion["accuracy"].value == pytest.approx(first.metrics["accuracy"].value)
+    assert second.gain["accuracy"].value == pytest.approx(
+        second.metrics["accuracy"].value - first.metrics["accuracy"].value
+    )
+    assert ran(ctx)
+    registered(good, ctx)
+    assert ran(ctx) == [], "being the champion itself does not change what a package is compared with"
+
+
+def test_the_report_needs_no_network_and_escapes_what_data_say(tmp_path, ctx):
+    folder = write_table(tmp_path / "t")
+    for path in folder.iterdir():
+        path.write_text(path.read_text().replace("yes.", "<script>alert(1)</script>."))
+    _, report, _ = registered(table_recipe(folder, settings=TrainSettings(max_epochs=1, learning_rate=1e-6)), ctx)
+    record = ctx.store.artifact("evaluate", report.fingerprint).record()
+    page = ctx.store.open(record, "report.html").read_text()
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    assert not re.search(r"(src|href)=[\"']?(http|//)", page)
+    assert "default-src 'none'" in page
+
+
+def test_the_package_answers_raw_rows_alone_as_in_a_batch(whole):
+    ctx, recipe, _ = whole
+    dataset, model = packaged(recipe, ctx)
+    predictor = open_package(package_folder(ctx.store, model))
+    rows = read_table(
+        ctx.store.open(ctx.store.part("validate", dataset.clean.valid.parts[0].key).record(), "rows.parquet")
+    ).select(["n", "c", "label"])
+    answers = predictor.predict(rows).table()
+    assert answers.column_names == ["prediction", "confidence", "probabilities"]
+    right = np.array(answers["prediction"].to_pylist()) == np.array([cell[:-1] for cell in rows["label"].to_pylist()])
+    assert right.mean() > 0.7
+    alone = [predictor.predict(rows.slice(row, 1)).probabilities[0] for row in range(5)]
+    assert np.allclose(alone, predictor.predict(rows).probabilities[:5], atol=1e-6)
+
+
+def package_folder(store: Store, model: ModelPackage):
+    return store.folder(store.artifact("package", model.fingerprint).record()) / "model"

@@ -1,0 +1,156 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from safetensors.numpy import load_file
+
+from components.contracts.errors import ConfigError, EnvironmentFault
+from components.models.cnn import Cnn, Conv
+from components.train import TrainSettings, devices
+from components.train.devices import check_devices
+from components.train.supervisor import supervise
+from tests.line import table_recipe, trained, write_table
+
+SLOW = TrainSettings(max_epochs=100_000, batch_size=2)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_table(tmp_path / "table")
+
+
+def weights(ctx, checkpoint):
+    record = ctx.store.artifact("train", checkpoint.fingerprint).record()
+    return load_file(ctx.store.open(record, "weights.safetensors"))
+
+
+def test_training_learns_keeps_the_best_epoch_and_tells_each(folder, ctx):
+    told = []
+    ctx.progress.advanced = lambda *event: told.append(event)
+    recipe = table_recipe(folder, settings=TrainSettings(max_epochs=8, batch_size=16, learning_rate=0.05))
+    _, checkpoint = trained(recipe, ctx)
+    assert len(checkpoint.history) == 8
+    best = min(checkpoint.history, key=lambda epoch: epoch["validation_loss"])
+    assert checkpoint.metrics == best
+    assert best["validation_accuracy"] > 0.8
+    assert checkpoint.device == "cpu"
+    assert [event[1] for event in told if event[0] == "train" and event[4]] == list(range(1, 9))
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(folder, tmp_path):
+    from components.adapters.compute import Compute
+    from components.context import open_context
+    from components.contracts.placement import Placement
+
+    found = []
+    for number, seed in enumerate((1, 1, 2)):
+        ctx = open_context(Placement(home=tmp_path / str(number)), "t")
+        ctx.compute = Compute(workers=1, synchronous=True)
+        settings = TrainSettings(max_epochs=2, batch_size=16, seed=seed)
+        _, checkpoint = trained(table_recipe(folder, settings=settings), ctx)
+        found.append(checkpoint.files["weights.safetensors"])
+    assert found[0] == found[1] != found[2]
+
+
+def test_training_ends_early_when_nothing_gets_better(folder, ctx):
+    settings = TrainSettings(max_epochs=50, batch_size=16, learning_rate=0.05, patience=2, schedule="constant")
+    _, checkpoint = trained(table_recipe(folder, settings=settings), ctx)
+    losses = [epoch["validation_loss"] for epoch in checkpoint.history]
+    assert len(losses) < 50
+    assert min(losses) == losses[-3]
+
+
+def test_a_model_that_does_not_fit_its_data_is_one_line(folder, ctx):
+    with pytest.raises(ConfigError, match="E_CONFIG model.kind: a cnn needs one image"):
+        trained(table_recipe(folder, model=Cnn(layers=(Conv(channels=1),))), ctx)
+    assert not list(ctx.store.files.root.glob("train/*/record.json"))
+
+
+def test_a_loss_that_is_no_number_ends_the_run(folder, ctx):
+    settings = TrainSettings(max_epochs=5, batch_size=16, learning_rate=1e30, schedule="constant")
+    with pytest.raises(EnvironmentFault, match="E_TRAINING train.learning_rate: the loss is no longer a number"):
+        trained(table_recipe(folder, settings=settings), ctx)
+
+
+def test_a_child_that_is_killed_ends_the_step_with_its_signal(folder, ctx):
+    def kill(*_):
+        for one in _training_children():
+            one.kill()
+
+    ctx.progress.advanced = lambda step, *_: kill() if step == "train" else None
+    with pytest.raises(EnvironmentFault, match=r"E_TRAINING train: the training process ended with signal 9"):
+        trained(table_recipe(folder, settings=SLOW), ctx)
+
+
+def _training_children():
+    """Descendants that lead their own session: only training children do."""
+    return [one for one in psutil.Process().children(recursive=True) if os.getsid(one.pid) == one.pid]
+
+
+def test_a_bug_in_training_leaves_its_traceback_in_the_log(tmp_path):
+    with pytest.raises(EnvironmentFault, match=r"E_TRAINING .*exit code 1: KeyError: 'settings'; read .*\.log"):
+        supervise({"shards": {}}, tmp_path / "logs", lambda _: None)
+    (log,) = (tmp_path / "logs").glob("*.log")
+    assert "Traceback" in log.read_text()
+    assert not list((tmp_path / "logs").glob("*.json"))
+
+
+SUPERVISOR = """
+import os, sys
+from pathlib import Path
+from components.adapters.compute import Compute
+from components.context import open_context
+from components.contracts.placement import Placement
+from tests.line import table_recipe, trained
+from tests.train.test_training import SLOW
+ctx = open_context(Placement(home=Path(sys.argv[1]) / "home"), "t")
+ctx.compute = Compute(workers=1, synchronous=True)
+ctx.progress.advanced = lambda step, *_: print("training", flush=True) if step == "train" else None
+if __name__ == "__main__":
+    trained(table_recipe(Path(sys.argv[1]) / "table", settings=SLOW), ctx)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_nothing_outlives_a_supervisor_that_is_ended(folder, tmp_path, how):
+    script = tmp_path / "supervisor.py"
+    script.write_text(SUPERVISOR)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    parent = subprocess.Popen([sys.executable, str(script), str(tmp_path)], stdout=subprocess.PIPE, env=environment)
+    assert parent.stdout.readline() == b"training\n"
+    family = psutil.Process(parent.pid).children(recursive=True)
+    assert any(os.getsid(one.pid) == one.pid for one in family), "the training child is among them"
+    parent.send_signal(how)
+    parent.wait(10)
+    parent.stdout.close()
+    _, alive = psutil.wait_procs(family, timeout=5)
+    assert alive == []
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("there", "accelerator", "number", "expected"),
+    [
+        ([], "gpu", 1, "E_DEVICE train.accelerator: asked for 1 GPU, there is no GPU .*set train.accelerator=auto"),
+        (["H1"], "gpu", 2, "E_DEVICE train.devices: asked for 2 GPU, there is H1 .*allowed: at most 1"),
+        (["H1", "H2"], "gpu", 2, "E_DEVICE train.devices: training runs in one process so far; there is H1, H2"),
+        ([], "cpu", 2, "E_DEVICE train.devices: training runs in one process so far"),
+    ],
+)
+def test_bad_input_B52_a_device_that_is_not_there(monkeypatch, there, accelerator, number, expected):
+    monkeypatch.setattr(devices, "gpus", lambda: there)
+    with pytest.raises(EnvironmentFault, match=expected) as caught:
+        check_devices(accelerator, number)
+    assert caught.value.exit_code == 1
+
+
+def test_a_device_that_is_there_passes(monkeypatch):
+    monkeypatch.setattr(devices, "gpus", lambda: ["H1"])
+    check_devices("gpu", 1)
+    check_devices("auto", 1)
+    assert json.dumps(devices.gpus()) == '["H1"]'
