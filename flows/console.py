@@ -40,8 +40,8 @@ class Terminal:
             SpinnerColumn(),
             TextColumn("{task.description:<11}"),
             BarColumn(24),
-            TextColumn("[dim]{task.fields[note]}"),
             TimeElapsedColumn(),
+            TextColumn("[dim]{task.fields[note]}"),
             console=self.out,
             transient=True,
         )

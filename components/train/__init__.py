@@ -59,7 +59,8 @@ def run(config: TrainConfig, dataset: Dataset, *, ctx: RunContext) -> Checkpoint
             if event["event"] == "epoch":
                 history.append(event["metrics"])
                 ctx.tracker.metrics(event["metrics"], len(history))
-            note = " ".join(f"{name} {value:.4f}" for name, value in event["metrics"].items())
+            shown = {name: value for name, value in event["metrics"].items() if name.startswith("validation_")}
+            note = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in shown.items())
             ctx.progress.advanced("train", event["done"], event["total"], "epochs", note)
 
         job = job_of(config, dataset, ctx, folder)
