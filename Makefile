@@ -51,10 +51,12 @@ down: $(INSTALLED) ## end the local Prefect server
 
 .PHONY: test
 test: $(INSTALLED) ## the default test suite
+	@bash tests/require.sh
 	@$(BIN)/python -m pytest $(PYTEST)
 
 .PHONY: faults
 faults: $(INSTALLED) ## kill, fill and starve the store at every event: ONLY=F2 for one row
+	@bash tests/require.sh
 	@rm -f .reports/faults.jsonl
 	@$(BIN)/python -m pytest -m faults $(if $(ONLY),-k $(ONLY)) $(PYTEST)
 

@@ -49,8 +49,7 @@ def clean_partition(
 ) -> dict[str, Any]:
     """Write one partition's cleaned rows; `dropped` counts the others by operation."""
     part, columns = argument
-    record = store.part("validate", part.key).record()
-    assert record is not None, part.key
+    record = store.part("validate", part.key).standing()
     table = read_table(store.open(record, "rows.parquet"))
     rows_in, dropped = table.num_rows, dict[str, int]()
     for operation in config.operations:

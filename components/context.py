@@ -10,10 +10,11 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from components.adapters import dataset_store, store, tables
 from components.adapters.compute import Compute
 from components.adapters.local_files import LocalFiles
 from components.adapters.pointers import Pointer
@@ -26,6 +27,9 @@ from components.contracts.fingerprint import Fingerprint, code_of, digest, finge
 from components.contracts.placement import Placement
 
 logger = logging.getLogger("millrace")
+
+FORMATS: dict[str, int | str] = {"store": store.FORMAT, "shards": dataset_store.FORMAT, "tables": tables.FORMAT}
+"""Numbers of what the adapters write, part of every fingerprint. Raise one when its bytes or meaning change."""
 
 Kind = TypeVar("Kind", bound=Artifact)
 PartWork = Callable[..., dict[str, Any]]
@@ -108,7 +112,8 @@ class RunContext:
         """
         began = time.perf_counter()
         code = code_of(module, config)
-        key = fingerprint(kind.step, config, inputs, code, self.rerun.get(kind.step, 0))
+        formats = {**FORMATS, "result": _schema(kind)}
+        key = fingerprint(kind.step, config, inputs, code, formats=formats, rerun=self.rerun.get(kind.step, 0))
         entry = self.store.artifact(kind.step, key.key)
         if self.peeking:
             return _peeked(kind, key, entry.record())
@@ -168,7 +173,7 @@ class RunContext:
     ) -> tuple[list[Part], list[Record]]:
         """Each partition's committed output; `items` are (place, content digest, argument of `work`)."""
         code = code_of(module, config)
-        base = fingerprint(step, config, {}, code, self.rerun.get(step, 0)).key
+        base = fingerprint(step, config, {}, code, formats=FORMATS, rerun=self.rerun.get(step, 0)).key
         jobs = [(digest([base, content]), config, argument) for _, content, argument in items]
         run = partial(_run_part, self.store.files.root, step, work)
 
@@ -183,14 +188,19 @@ class RunContext:
         return parts, records
 
 
+@cache
+def _schema(kind: type[Artifact]) -> str:
+    return digest(kind.model_json_schema())
+
+
 def _run_part(root: Path, step: str, work: PartWork, job: tuple[str, Any, Any]) -> Record:
     key, config, argument = job
-    store = Store(LocalFiles(root))
-    entry = store.part(step, key)
+    opened = Store(LocalFiles(root))
+    entry = opened.part(step, key)
     record = entry.record()
     if record is None:
         with entry.attempt() as attempt:
-            record = attempt.commit(work(store, config, argument, attempt.folder))
+            record = attempt.commit(work(opened, config, argument, attempt.folder))
     return record
 
 

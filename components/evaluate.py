@@ -21,7 +21,7 @@ from components.contracts.artifacts import Dataset, EvalReport, Interval, ModelP
 from components.contracts.config import StepConfig
 from components.contracts.errors import DataError
 from components.contracts.spec import FILE, KEY, OWN_COLUMNS, ROW, SPLIT
-from components.packages import open_package
+from components.packages import open_package, own_errors
 from components.reports.evaluation import Mistake, evaluation_page
 from components.statistics.bootstrap import interval
 from components.statistics.keys import TEST, assign
@@ -81,13 +81,15 @@ def run(
         theirs = open_package(_folder(champion, ctx.store)) if champion else None
         tally = Tally(ours.classes, config.worst)
         for done, (chunk, keys, given) in enumerate(_test_rows(dataset, ctx.store), 1):
-            rows, keep = _accepted(ours, chunk)
-            truth = _truth(ours, rows)
-            tally.add(rows, truth, ours.predict(rows.drop(list(OWN_COLUMNS))).probabilities, ours.objective)
+            with own_errors("correct the data, or run with --rerun package"):
+                rows, keep = _accepted(ours, chunk)
+                truth = _truth(ours, rows)
+                tally.add(rows, truth, ours.predict(rows.drop(list(OWN_COLUMNS))).probabilities, ours.objective)
             if theirs is not None:
                 shared = assign(keys[keep], given[keep], theirs.split["test"], 0.0) == TEST
                 tally.shared.append(shared)
-                _add_rival(tally, theirs, rows.filter(pa.array(shared)))
+                with own_errors("the champion cannot answer these rows: register under another name (register.name)"):
+                    _add_rival(tally, theirs, rows.filter(pa.array(shared)))
             ctx.progress.advanced("evaluate", done, max(done, dataset.rows[TEST] // CHUNK_ROWS), "chunks")
         return _report(folder, tally, package, ours)
 
@@ -95,16 +97,14 @@ def run(
 
 
 def _folder(package: ModelPackage, store: Store) -> Path:
-    record = store.artifact("package", package.fingerprint).record()
-    assert record is not None, package.fingerprint
+    record = store.artifact("package", package.fingerprint).standing()
     return store.folder(record) / "model"
 
 
 def _test_rows(dataset: Dataset, store: Store) -> Iterator[tuple[pa.Table, NDArray[np.uint64], NDArray[np.object_]]]:
     """Raw test rows in chunks, with their keys and given parts."""
     for part in dataset.clean.valid.parts:
-        record = store.part("validate", part.key).record()
-        assert record is not None, part.key
+        record = store.part("validate", part.key).standing()
         rows = read_table(store.open(record, "rows.parquet"))
         keys, given = np.asarray(rows[KEY]), np.asarray(rows[SPLIT].cast("string").to_pylist(), object)
         test = np.flatnonzero(assign(keys, given, dataset.split["test"], 0.0) == TEST)

@@ -30,6 +30,10 @@ def run(config: GateConfig, report: EvalReport, approval: Approval | None = None
             lines.append(_line(f"{metric} {_figure(known.value if known else None)}, {word} {bound:g}", passed=passed))
     for metric, bound in config.max_regression.items():
         gain = report.gain.get(metric)
+        if gain is None and (report.gain or metric not in report.metrics):
+            failed = True
+            lines.append(_line(f"{metric} against the champion: not measured", passed=False))
+            continue
         if gain is None:
             lines.append(_line(f"{metric} against the champion: there is none", passed=True))
             continue

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from components.adapters.file_digests import FileDigests
-from components.adapters.store import Store
+from components.adapters.store import Store, digest_file
 from components.adapters.tables import write_table
 from components.context import RunContext, summed
 from components.contracts.artifacts import Ledger, RawSnapshot
@@ -57,6 +57,15 @@ def run(config: IngestConfig, *, ctx: RunContext) -> RawSnapshot:
 def read_partition(_: Store, config: IngestConfig, piece: Partition, folder: Path) -> dict[str, Any]:
     """Write one partition's rows; unreadable ones go to `quarantine.jsonl`."""
     rows = config.source.read(piece)
+    for path, known in piece.files:
+        if digest_file(Path(path)) != known:
+            raise DataError(
+                "E_SOURCE_CHANGED",
+                "the file changed while it was read",
+                place="source",
+                value=path,
+                action="run the same command again when nothing writes to it",
+            )
     count = rows.table.num_rows
     files = rows.files if rows.files is not None else pa.array([piece.place] * count, pa.string())
     columns = [{"name": field.name, "type": _column_type(field.type)} for field in rows.table.schema]

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from components.adapters.tables import read_table
-from components.adapters.tracking import quiet
+from components.adapters.tracking_calls import quiet
 from components.cleaning import KINDS as OPERATIONS
 from components.cleaning.typed import typed
 from components.context import RunContext
@@ -24,14 +24,13 @@ from components.contracts.artifacts import Checkpoint, Dataset, ModelPackage
 from components.contracts.closure import ROOT
 from components.contracts.config import StepConfig
 from components.contracts.errors import IntegrityError
-from components.contracts.fingerprint import digest, library_version
+from components.contracts.fingerprint import digest
 from components.contracts.spec import Column
 from components.features import KINDS as FEATURES
 from components.models import KINDS as MODELS
 from components.objectives import KINDS as OBJECTIVES
-from components.packages import forget, kind_modules, private_code
+from components.packages import PrivateCode, forget, kind_modules, library_versions, private_code
 
-LIBRARIES = ("mlflow", "numpy", "pandas", "pyarrow", "pydantic", "blake3", "safetensors", "torch", "pillow")
 EXAMPLE_ROWS = 3
 SIGNATURE_TYPES = {"string": "string", "int64": "long", "float64": "double", "bool": "boolean", "image": "binary"}
 
@@ -74,7 +73,7 @@ def run(config: PackageConfig, checkpoint: Checkpoint, dataset: Dataset, *, ctx:
     """
     features = [fitted.config["kind"] for fitted in (*dataset.features, dataset.target)]
     operations = [operation["kind"] for operation in dataset.clean.operations]
-    code, files = private_code([
+    code = private_code([
         *kind_modules("features", FEATURES, features),
         *kind_modules("cleaning", OPERATIONS, operations),
         *kind_modules("models", MODELS, [checkpoint.model["kind"]]),
@@ -85,14 +84,19 @@ def run(config: PackageConfig, checkpoint: Checkpoint, dataset: Dataset, *, ctx:
         model = model_data(checkpoint, dataset)
         example = _example(dataset, ctx)
         with tempfile.TemporaryDirectory() as scratch:
-            _write_parts(Path(scratch), code, files, model, _weights(checkpoint, ctx))
-            _save(Path(scratch), folder / "model", code, model, example)
+            _write_parts(Path(scratch), code, model, _weights(checkpoint, ctx))
+            _save(Path(scratch), folder / "model", code.name, model, example)
         smoke(folder / "model")
-        content = digest([code, model, checkpoint.files["weights.safetensors"]])
+        content = digest([code.behaviour, library_versions(), model, checkpoint.files["weights.safetensors"]])
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-        return ModelPackage(code=code, size_bytes=size, content=content)
+        return ModelPackage(code=code.name, size_bytes=size, content=content)
 
-    inputs = {"checkpoint": checkpoint.content, "dataset": dataset.content, "private code": code}
+    inputs = {
+        "checkpoint": checkpoint.content,
+        "dataset": dataset.content,
+        "private code": code.behaviour,
+        "libraries": digest(library_versions()),
+    }
     return ctx.commit(ModelPackage, __name__, config, inputs, build)
 
 
@@ -118,22 +122,23 @@ def _columns(config: dict[str, Any]) -> list[str]:
 
 
 def _weights(checkpoint: Checkpoint, ctx: RunContext) -> Path:
-    record = ctx.store.artifact("train", checkpoint.fingerprint).record()
-    assert record is not None, checkpoint.fingerprint
+    record = ctx.store.artifact("train", checkpoint.fingerprint).standing()
     return ctx.store.open(record, "weights.safetensors")
 
 
 def _example(dataset: Dataset, ctx: RunContext) -> pa.Table:
     """A few raw typed rows, complete ones first."""
     columns = [column for column in dataset.clean.columns if column.name in model_inputs(dataset)]
+    found: list[pa.Table] = []
     for part in dataset.clean.valid.parts:
-        record = ctx.store.part("validate", part.key).record()
-        assert record is not None, part.key
+        record = ctx.store.part("validate", part.key).standing()
         rows = read_table(ctx.store.open(record, "rows.parquet"), [column.name for column in columns])
-        whole = rows.drop_null() if rows.drop_null().num_rows >= EXAMPLE_ROWS else rows
-        if whole.num_rows >= 2:
-            return typed(whole.slice(0, EXAMPLE_ROWS), columns)
-    raise AssertionError("preprocess checked that there are rows")
+        found.append(rows.slice(0, 100))
+        if sum(table.num_rows for table in found) >= EXAMPLE_ROWS:
+            break
+    joined = pa.concat_tables(found)
+    whole = joined.drop_null()
+    return typed((whole if whole.num_rows >= EXAMPLE_ROWS else joined).slice(0, EXAMPLE_ROWS), columns)
 
 
 def model_inputs(dataset: Dataset) -> set[str]:
@@ -141,17 +146,17 @@ def model_inputs(dataset: Dataset) -> set[str]:
     return {name for fitted in dataset.features for name in _columns(fitted.config)}
 
 
-def _write_parts(scratch: Path, code: str, files: dict[str, str], model: dict[str, Any], weights: Path) -> None:
-    for name, text in files.items():
-        path = scratch / code / name
+def _write_parts(scratch: Path, code: PrivateCode, model: dict[str, Any], weights: Path) -> None:
+    for name, text in code.files.items():
+        path = scratch / code.name / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    for folder in {path.parent for path in (scratch / code).rglob("*.py")}:
+    for folder in {path.parent for path in (scratch / code.name).rglob("*.py")}:
         (folder / "__init__.py").touch()
     (scratch / "package").mkdir()
     (scratch / "package" / "model.json").write_text(json.dumps(model, indent=1))
     shutil.copyfile(weights, scratch / "package" / "weights.safetensors")
-    (scratch / "loader.py").write_text(LOADER.format(code=code))
+    (scratch / "loader.py").write_text(LOADER.format(code=code.name))
 
 
 def _save(scratch: Path, target: Path, code: str, model: dict[str, Any], example: pa.Table) -> None:
@@ -163,10 +168,10 @@ def _save(scratch: Path, target: Path, code: str, model: dict[str, Any], example
 
     columns = {column.name: column for column in map(Column.model_validate, model["columns"])}
     inputs = [
-        ColSpec(SIGNATURE_TYPES[columns[name].type], name, required=not columns[name].nullable)
+        ColSpec(_signature_type(columns[name]), name, required=not columns[name].nullable)
         for name in example.column_names
     ]
-    whole = all(value.lstrip("-").isdigit() for value in model["target"]["state"]["classes"])
+    whole = columns[model["target"]["config"]["column"]].type == "int64"
     outputs = [
         ColSpec("long" if whole else "string", "prediction"),
         ColSpec("double", "confidence"),
@@ -182,11 +187,16 @@ def _save(scratch: Path, target: Path, code: str, model: dict[str, Any], example
                 code_paths=[str(scratch / code)],
                 signature=ModelSignature(Schema(inputs), Schema(outputs)),
                 input_example=example.to_pandas(),
-                pip_requirements=[f"{name}=={library_version(name)}" for name in LIBRARIES],
+                pip_requirements=[f"{name}=={version}" for name, version in library_versions().items()],
             )
     finally:
         sys.path.remove(str(scratch))
         forget(code)
+
+
+def _signature_type(column: Column) -> str:
+    """MLflow's type. A data frame holds a whole number that may be missing as a float, and MLflow would refuse it."""
+    return "double" if column.type == "int64" and column.nullable else SIGNATURE_TYPES[column.type]
 
 
 SMOKE = """
@@ -222,7 +232,7 @@ def smoke(model: Path) -> None:
             "MLFLOW_TRACKING_URI": f"sqlite:///{scratch}/none.db",
         }
         tried = subprocess.run(
-            [sys.executable, "-I", "-c", SMOKE, str(model), str(ROOT)],
+            [sys.executable, "-I", "-B", "-c", SMOKE, str(model), str(ROOT)],
             cwd=scratch,
             env=clean,
             capture_output=True,

@@ -8,31 +8,56 @@ code, also beside the project itself.
 import ast
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from blake3 import blake3
-
 from components.contracts.closure import ROOT, follow
+from components.contracts.errors import CODES, DataError, rebuilt
+from components.contracts.fingerprint import REGISTRIES, digest, library_version
 from components.contracts.registry import load_kind
 
 ROOT_MODULE = "components.predictor"
+ERRORS = "components.contracts.errors"
+LIBRARIES = ("mlflow", "numpy", "pandas", "pyarrow", "pydantic", "blake3", "safetensors", "torch", "pillow")
 PARTS = "artifacts/package"
 """Where model.json and the weights lie in an MLflow model folder."""
 
 
-def private_code(kinds: Iterable[str]) -> tuple[str, dict[str, str]]:
-    """The name of the private package and its files' text, for the kinds' modules."""
+@dataclass(frozen=True, kw_only=True)
+class PrivateCode:
+    """The code that travels with one package.
+
+    `name` hangs on all of it, comments left out; `behaviour` leaves out the texts of errors and the lists of kinds as
+    well, so that a change there does not make a new package.
+    """
+
+    name: str
+    behaviour: str
+    files: dict[str, str]
+
+
+def private_code(kinds: Iterable[str]) -> PrivateCode:
+    """The import closure of the predictor and of the kinds' modules, with relative imports."""
     sources = follow([ROOT_MODULE, *kinds], cut=lambda _: False)
-    files = {}
-    for name, source in sources.items():
-        files[source.path.relative_to(ROOT / "components").as_posix()] = _relative(source.path, name)
-    hasher = blake3()
-    for path in sorted(files):
-        hasher.update(f"{path}\0{files[path]}\0".encode())
-    return f"millrace_{hasher.hexdigest(length=6)}", files
+    digests = {name: source.digest for name, source in sources.items()}
+    behaviour = {name: value for name, value in digests.items() if name not in (REGISTRIES | {ERRORS})}
+    return PrivateCode(
+        name=f"millrace_{digest(digests)[:12]}",
+        behaviour=digest(behaviour),
+        files={
+            source.path.relative_to(ROOT / "components").as_posix(): _relative(source.path, name)
+            for name, source in sources.items()
+        },
+    )
+
+
+def library_versions() -> dict[str, str]:
+    """The installed versions of what a package needs to answer."""
+    return {name: library_version(name) for name in LIBRARIES}
 
 
 def _relative(path: Path, name: str) -> str:
@@ -62,12 +87,27 @@ def open_package(folder: Path) -> Any:
     loaded = sys.modules.get(name)
     if loaded is not None and not Path(loaded.__path__[0]).is_dir():
         forget(name)
+    before = sys.dont_write_bytecode
     sys.path.insert(0, str(code))
+    sys.dont_write_bytecode = True
     try:
-        module = import_module(f"{name}.predictor")
+        return import_module(f"{name}.predictor").Predictor(folder / PARTS)
     finally:
+        sys.dont_write_bytecode = before
         sys.path.remove(str(code))
-    return module.Predictor(folder / PARTS)
+
+
+@contextmanager
+def own_errors(action: str) -> Iterator[None]:
+    """Turn an error of a package's private code, which has classes of its own, into one of ours."""
+    try:
+        yield
+    except ValueError as error:
+        code = getattr(error, "code", "")
+        if isinstance(error, DataError) or code not in CODES:
+            raise
+        parts = (getattr(error, name) for name in ("what", "place", "value", "allowed"))
+        raise rebuilt(DataError, code, *parts, action) from error
 
 
 def forget(name: str) -> None:

@@ -34,11 +34,11 @@ class Predictions:
 
     probabilities: NDArray[np.float32]
     classes: list[str]
+    whole: bool
 
     def table(self) -> pa.Table:
-        """Columns `prediction` (a class, a whole number where all classes are), `confidence`, `probabilities`."""
-        best = self.probabilities.argmax(1)
-        whole = all(name.lstrip("-").isdigit() for name in self.classes)
+        """Columns `prediction` (a class, a whole number where the target's type is), `confidence`, `probabilities`."""
+        best, whole = self.probabilities.argmax(1), self.whole
         names = np.array([int(name) for name in self.classes] if whole else self.classes, object)
         return pa.table({
             "prediction": pa.array(names[best], pa.int64() if whole else pa.string()),
@@ -118,7 +118,9 @@ class Predictor:
         pieces = [
             self._batch(cleaned.slice(start, BATCH_ROWS)) for start in range(0, max(cleaned.num_rows, 1), BATCH_ROWS)
         ]
-        return Predictions(probabilities=np.concatenate(pieces), classes=self.classes)
+        types = {column.name: column.type for column in self.columns}
+        whole = types[self.target.columns[0]] == "int64"
+        return Predictions(probabilities=np.concatenate(pieces), classes=self.classes, whole=whole)
 
     def truth(self, rows: pa.Table) -> NDArray[np.int64]:
         """The class index of each raw row's own label, -1 for one that the model does not know."""

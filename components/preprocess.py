@@ -4,12 +4,13 @@ One pass over the rows: each partition is split by row key, prepared, written to
 states are small and are merged here. Shards do not depend on the merged state, so new data leave old shards alone.
 """
 
+from collections.abc import Sequence
 from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from components.adapters.dataset_store import write_shard
 from components.adapters.store import Record, Store
@@ -17,7 +18,7 @@ from components.adapters.tables import read_table
 from components.context import RunContext, summed
 from components.contracts.artifacts import CleanSnapshot, Dataset, FittedFeature, Ledger, Part
 from components.contracts.config import StepConfig
-from components.contracts.errors import DataError
+from components.contracts.errors import ConfigError, DataError
 from components.contracts.spec import KEY, SPLIT
 from components.features.feature import Feature, Prepared
 from components.statistics.keys import SPLITS, TEST, TRAIN, VALIDATION, assign
@@ -38,6 +39,21 @@ class PreprocessConfig(StepConfig):
     features: tuple[Any, ...] = Field(min_length=1)
     target: Any
     split: SplitConfig = SplitConfig()
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        check_names((*self.features, self.target))
+        return self
+
+
+def check_names(features: Sequence[Any]) -> None:
+    """Raise E_CONFIG where two features share a name: shards and batches are kept by it."""
+    names = [feature.name for feature in features]
+    double = next((name for name in names if names.count(name) > 1), None)
+    if double is not None:
+        raise ConfigError(
+            "E_CONFIG", "two features have this name", place="features.name", value=double, action="name one otherwise"
+        )
 
 
 def run(config: PreprocessConfig, clean: CleanSnapshot, *, ctx: RunContext) -> Dataset:
@@ -78,8 +94,7 @@ def run(config: PreprocessConfig, clean: CleanSnapshot, *, ctx: RunContext) -> D
 
 def shard_partition(store: Store, config: PreprocessConfig, part: Part, folder: Path) -> dict[str, Any]:
     """Write one partition's shards, one file per split and feature, with the partial states of its training rows."""
-    record = store.part("clean", part.key).record()
-    assert record is not None, part.key
+    record = store.part("clean", part.key).standing()
     table = read_table(store.open(record, "rows.parquet"))
     given = np.asarray(table[SPLIT].cast("string").to_pylist() or [], object)
     splits = assign(np.asarray(table[KEY]), given, config.split.test, config.split.validation)

@@ -22,7 +22,11 @@ from components.contracts.errors import IntegrityError
 class RegisterConfig(StepConfig):
     """Where the model goes."""
 
-    name: str = Field("", description="name in the registry; the recipe's name where it is empty")
+    name: str = Field(
+        "",
+        pattern=r"^([a-z0-9][a-z0-9-]{0,62})?$",
+        description="name in the registry; the recipe's name where it is empty",
+    )
 
 
 def run(config: RegisterConfig, approved: Approved, package: ModelPackage, *, ctx: RunContext) -> ModelVersion:
@@ -33,8 +37,7 @@ def run(config: RegisterConfig, approved: Approved, package: ModelPackage, *, ct
     """
     began = time.perf_counter()
     ctx.progress.started("register")
-    record = ctx.store.artifact("package", package.fingerprint).record()
-    assert record is not None, package.fingerprint
+    record = ctx.store.artifact("package", package.fingerprint).standing()
     done = []
     version = ctx.tracker.find_version(config.name, package.content)
     if version is not None and not _intact(ctx, config.name, str(version.version), record):
@@ -103,8 +106,8 @@ def _intact(ctx: RunContext, name: str, version: str, record: Record) -> bool:
     with tempfile.TemporaryDirectory() as scratch:
         try:
             folder = ctx.tracker.download(name, version, Path(scratch))
-        except Exception as error:  # noqa: BLE001 - MLflow raises many kinds for a file that is gone; all mean: not intact
-            ctx.progress.warned(f"{name} version {version} cannot be fetched: {error}")
+        except LookupError as error:
+            ctx.progress.warned(f"{name} version {version} is gone from the registry: {error}")
             return False
         for file in record.files:
             path = folder / Path(file.name).relative_to("model")

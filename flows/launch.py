@@ -14,7 +14,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from components.contracts.errors import ConfigError, InterruptedRunError, MillraceError
+from components.adapters.local_files import as_fault
+from components.contracts.errors import ConfigError, EnvironmentFault, InterruptedRunError, MillraceError
 from components.contracts.placement import Placement
 from components.train.devices import check_devices
 from flows import server, settings
@@ -30,30 +31,41 @@ DRAIN_SECONDS = 10.0
 def launch(recipe: str, overrides: Sequence[str], rerun: Sequence[str], *, as_json: bool) -> int:
     """Run `recipe` as a Prefect flow from this process; returns the exit code."""
     terminal = Terminal()
-    with _interruptible():
-        try:
-            placement = settings.read()
-            config = load_recipe(recipe, overrides, placement.data)
-            _check_steps(rerun)
-            check_devices(config.train.accelerator, config.train.devices)
-            server.check_tracking(placement)
-            run = open_run(placement, recipe, config, overrides, rerun=rerun, progress=terminal)
-            record = _run(run, placement, terminal)
-        except MillraceError as error:
-            terminal.failed(error)
-            if as_json:
-                _print(RunRecord(recipe=recipe, run="", state="Failed", error=error.line()))
-            return error.exit_code
-        except Interruption:
-            stopped = InterruptedRunError(
-                "E_INTERRUPTED", "the run was asked to stop", action="run the same command to continue"
-            )
-            terminal.failed(stopped)
-            return stopped.exit_code
+    try:
+        with _interruptible():
+            record = _checked_run(recipe, overrides, rerun, terminal)
+    except MillraceError as error:
+        return _failed(terminal, error, recipe, as_json=as_json)
+    except OSError as error:
+        fault = as_fault(error, error.filename or recipe)
+        if fault is None:
+            raise
+        return _failed(terminal, fault, recipe, as_json=as_json)
+    except Interruption:
+        action = "run the same command to continue"
+        stopped = InterruptedRunError("E_INTERRUPTED", "the run was asked to stop", action=action)
+        return _failed(terminal, stopped, recipe, as_json=as_json)
     terminal.summary(record, _next(record))
     if as_json:
         _print(record)
     return REJECTED if record.state == "Rejected" else 0
+
+
+def _failed(terminal: Terminal, error: MillraceError, recipe: str, *, as_json: bool) -> int:
+    terminal.failed(error)
+    if as_json:
+        state = "Interrupted" if isinstance(error, InterruptedRunError) else "Failed"
+        _print(RunRecord(recipe=recipe, run="", state=state, error=error.line()))
+    return error.exit_code
+
+
+def _checked_run(recipe: str, overrides: Sequence[str], rerun: Sequence[str], terminal: Terminal) -> RunRecord:
+    placement = settings.read()
+    config = load_recipe(recipe, overrides, placement.data)
+    _check_steps(rerun)
+    check_devices(config.train.accelerator, config.train.devices)
+    server.check_tracking(placement)
+    return _run(open_run(placement, recipe, config, overrides, rerun=rerun, progress=terminal), placement, terminal)
 
 
 def _run(run: Run, placement: Placement, terminal: Terminal) -> RunRecord:
@@ -125,13 +137,13 @@ def _drain() -> None:
 
 def _check_steps(rerun: Sequence[str]) -> None:
     for step in rerun:
-        if step not in STEPS:
+        if step not in STEPS[:-1]:
             raise ConfigError(
                 "E_CONFIG",
                 "there is no such step",
                 place="--rerun",
                 value=step,
-                allowed=", ".join(STEPS),
+                allowed=", ".join(STEPS[:-1]) + "; register always looks anew",
                 action="name one of these",
             )
 
@@ -184,4 +196,9 @@ def setup_databases() -> None:
 
         Tracker(placement).create()
         if prefect.wait():
-            raise RuntimeError(f"Prefect's database could not be created, see {log.name}")
+            raise EnvironmentFault(
+                "E_SERVER_SETUP",
+                "Prefect's database could not be created",
+                place=str(placement.home / "prefect"),
+                action=f"read {log.name}",
+            )

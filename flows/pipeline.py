@@ -7,21 +7,21 @@ mistake at once.
 import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, Field, SerializeAsAny, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, SerializeAsAny, ValidationError, model_validator
 
 from components.cleaning import KINDS as OPERATIONS
 from components.contracts.config import Frozen
-from components.contracts.errors import ConfigError
+from components.contracts.errors import ConfigError, MillraceError, rebuilt
 from components.contracts.registry import load_kind
 from components.evaluate import EvaluateConfig
 from components.features import KINDS as FEATURES
 from components.gate import GateConfig
 from components.models import KINDS as MODELS
 from components.objectives import KINDS as OBJECTIVES
-from components.preprocess import SplitConfig
+from components.preprocess import SplitConfig, check_names
 from components.register import RegisterConfig
 from components.sources import KINDS as SOURCES
 from components.train import TrainSettings
@@ -66,6 +66,11 @@ class PipelineConfig(Frozen):
     evaluate: EvaluateConfig = EvaluateConfig()
     gate: GateConfig = GateConfig()
     register_as: RegisterConfig = Field(RegisterConfig(), alias="register")
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        check_names((*self.features, self.target))
+        return self
 
     @property
     def model_name(self) -> str:
@@ -144,7 +149,7 @@ def _read(path: Path) -> dict[str, Any]:
         data = yaml.load(path.read_bytes(), Loader=_Loader)  # noqa: S506 - a safe loader, made stricter
         if not isinstance(data, dict):
             raise yaml.YAMLError("a recipe is a mapping of keys")
-    except (yaml.YAMLError, RecursionError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
         text = " ".join(str(error).split())
         raise ConfigError("E_CONFIG", text, place=str(path), action="correct the YAML") from None
     return data
@@ -164,7 +169,7 @@ def _apply(raw: dict[str, Any], override: str) -> None:
         )
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):
         value = text
     if isinstance(node, list) and keys[-1].isdigit() and int(keys[-1]) < len(node):
         node[int(keys[-1])] = value
@@ -191,15 +196,12 @@ def _place(raw: dict[str, Any], data: Path | None) -> None:
         source["uri"] = str(data / uri)
 
 
-def _mistake(error: Any) -> ConfigError:
+def _mistake(error: Any) -> MillraceError:
     text = ".".join(str(part) for part in error["loc"])
     inner = error.get("ctx", {}).get("error")
     if isinstance(inner, ConfigError):
-        place = f"{text}.{inner.place.rpartition('.')[2]}"
-        again = ConfigError(inner.code, inner.what, place=place, allowed=inner.allowed, action=inner.action)
-        again.value = inner.value
-        again.args = (again.line(),)
-        return again
+        place = f"{text}.{inner.place.rpartition('.')[2]}" if text else inner.place
+        return rebuilt(ConfigError, inner.code, inner.what, place, inner.value, inner.allowed, inner.action)
     if error["type"] == "extra_forbidden":
         return ConfigError("E_CONFIG", "there is no such key", place=text, value=error["input"], action="leave it out")
     if error["type"] == "missing":

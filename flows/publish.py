@@ -2,8 +2,9 @@
 
 import json
 import logging
+import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,10 @@ from components.contracts.errors import MillraceError
 from flows import settings
 from flows.pipeline import load_recipe
 from flows.progress import Both, RunPage
-from flows.runs import CURRENT, RUN_TAG, Interruption, Run, open_run, remember
+from flows.runs import CURRENT, RUN_TAG, Interruption, Run, alive, open_run, remember
+
+UNFIT = re.compile(r"[^\w\-. /]")
+"""What MLflow does not take in a parameter's name; column names may hold anything."""
 
 
 class OneLine(logging.Filter):
@@ -39,22 +43,30 @@ def running(recipe: str, overrides: Sequence[str], rerun: Sequence[str], epochs:
     """
     run = CURRENT.get()
     changes = [*overrides, *([f"train.max_epochs={epochs}"] if epochs else [])]
+    opened = run is None
     if run is None:
         placement = settings.read()
         run = open_run(placement, recipe, load_recipe(recipe, changes, placement.data), changes, rerun=rerun)
-    token = CURRENT.set(run)
+    token, own = CURRENT.set(run), ExitStack()
     for name in ("prefect.flow_runs", "prefect.task_runs"):
         logging.getLogger(name).addFilter(OneLine())
     run.noted["prefect_run"] = str(flow_run.id or "")
     run.ctx.progress = Both(run.ctx.progress, RunPage(run.config.name))
+    if opened:
+        own.enter_context(alive(run.ctx.placement, run.name, run.noted["prefect_run"]))
     try:
         _track(run)
         yield run
         run.ctx.tracker.end("FINISHED")
     except BaseException as error:
-        run.ctx.tracker.end("FAILED" if isinstance(error, Exception) else "KILLED")
+        try:
+            run.ctx.tracker.end("FAILED" if isinstance(error, Exception) else "KILLED")
+        except MillraceError as second:
+            # The first error is the cause; this one often follows from it, such as a full disk.
+            run.ctx.progress.warned(f"the run could not be ended in MLflow: {second}")
         raise
     finally:
+        own.close()
         CURRENT.reset(token)
 
 
@@ -67,7 +79,9 @@ def _track(run: Run) -> None:
 def _flat(value: Any, place: str = "") -> dict[str, Any]:
     if isinstance(value, dict) and value:
         return {key: leaf for name, inner in value.items() for key, leaf in _flat(inner, f"{place}{name}.").items()}
-    return {place.rstrip("."): value if isinstance(value, (str, int, float, bool)) else json.dumps(value)}
+    return {
+        UNFIT.sub("_", place.rstrip(".")): value if isinstance(value, (str, int, float, bool)) else json.dumps(value)
+    }
 
 
 def published(
@@ -95,14 +109,13 @@ def published(
         "report": link,
         "model": version.model_dump(include={"name", "version", "aliases"}) if version else {},
     }
-    remember(run, report.package)
+    remember(run, report)
     _prefect_artifacts(run, report.metrics, link)
     return Completed(name=state, message="; ".join(verdict.checks))
 
 
 def _report(run: Run, fingerprint: str) -> Path:
-    record = run.ctx.store.artifact("evaluate", fingerprint).record()
-    assert record is not None, fingerprint
+    record = run.ctx.store.artifact("evaluate", fingerprint).standing()
     return run.ctx.store.open(record, "report.html")
 
 

@@ -4,6 +4,7 @@ Neither notices by itself: a killed flow stays RUNNING in both for ever.
 """
 
 from typing import Any
+from uuid import UUID
 
 from components.context import RunContext
 from flows.runs import RUN_TAG, gone
@@ -12,23 +13,33 @@ from flows.runs import RUN_TAG, gone
 def reconcile(ctx: RunContext) -> list[str]:
     """End every run that went away; returns their names. Safe to repeat."""
     ended = []
-    for name, path in gone(ctx.placement):
-        _end_in_prefect(name)
+    for name, prefect_run, path in gone(ctx.placement):
+        _end_in_prefect(name, prefect_run)
         ctx.tracker.end_tagged(RUN_TAG, name, "KILLED")
         path.unlink(missing_ok=True)
         ended.append(name)
     return ended
 
 
-def _end_in_prefect(name: str) -> None:
+def _end_in_prefect(name: str, prefect_run: str) -> None:
     from prefect.client.orchestration import get_client
-    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterTags, TaskRunFilter, TaskRunFilterFlowRunId
+    from prefect.client.schemas.filters import (
+        FlowRunFilter,
+        FlowRunFilterId,
+        FlowRunFilterTags,
+        TaskRunFilter,
+        TaskRunFilterFlowRunId,
+    )
     from prefect.client.schemas.sorting import FlowRunSort, TaskRunSort
     from prefect.states import Crashed
 
     with get_client(sync_client=True) as client:
+        # The command tags its run before the flow knows its number; a worker's run has a number and no tag.
         tagged = FlowRunFilter(tags=FlowRunFilterTags(all_=[f"{RUN_TAG}:{name}"]))
-        runs = client.read_flow_runs(flow_run_filter=tagged, limit=10, offset=0, sort=FlowRunSort.START_TIME_DESC)
+        numbered = FlowRunFilter(id=FlowRunFilterId(any_=[UUID(prefect_run)])) if prefect_run else None
+        runs = client.read_flow_runs(
+            flow_run_filter=numbered or tagged, limit=10, offset=0, sort=FlowRunSort.START_TIME_DESC
+        )
         for run in runs:
             if run.state is not None and run.state.is_final():
                 continue

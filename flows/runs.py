@@ -19,7 +19,7 @@ from pydantic import Field
 from components.adapters.pointers import Pointer
 from components.adapters.store import Store
 from components.context import Outcome, Progress, RunContext, Silent, open_context
-from components.contracts.artifacts import Approval, ModelPackage
+from components.contracts.artifacts import Approval, EvalReport
 from components.contracts.config import Frozen
 from components.contracts.errors import ConfigError
 from components.contracts.placement import Placement
@@ -62,9 +62,9 @@ class Run:
     approval: Approval | None = None
     noted: dict[str, Any] = field(default_factory=dict)
 
-    def approve(self, package: ModelPackage) -> None:
-        """Take up the approval that a person gave this package, if any."""
-        given = _approval(self.ctx.store, self.config.model_name, package.fingerprint).read()
+    def approve(self, report: EvalReport) -> None:
+        """Take up the approval that a person gave on the strength of this report, if any."""
+        given = _approval(self.ctx.store, self.config.model_name, report.fingerprint).read()
         self.approval = Approval.model_validate(given.value) if given else None
 
     def record(self, seconds: dict[str, float]) -> RunRecord:
@@ -97,19 +97,19 @@ def open_run(
     return Run(name=os.urandom(6).hex(), recipe=recipe, overrides=tuple(overrides), config=config, ctx=ctx)
 
 
-def remember(run: Run, package: str) -> None:
-    """Keep what `approve` needs to start the same run again: the package is named by its fingerprint."""
+def remember(run: Run, report: EvalReport) -> None:
+    """Keep what `approve` needs to start the same run again."""
     value = {
         "recipe": run.recipe,
         "overrides": list(run.overrides),
         "model": run.config.model_name,
-        "package": package,
+        "report": report.fingerprint,
     }
     Pointer(run.ctx.store, f"runs/{run.name}").set(value)
 
 
 def approve(placement: Placement, name: str, approval: Approval) -> tuple[str, list[str]]:
-    """Let the package of run `name` through the gate; returns the recipe and overrides to run again.
+    """Let what run `name` evaluated through the gate; returns the recipe and overrides to run again.
 
     Raises:
         ConfigError: E_CONFIG, there is no such run.
@@ -124,31 +124,33 @@ def approve(placement: Placement, name: str, approval: Approval) -> tuple[str, l
             value=name,
             action="take the name that it printed",
         )
-    _approval(store, known.value["model"], known.value["package"]).set(approval.model_dump())
+    _approval(store, known.value["model"], known.value["report"]).set(approval.model_dump())
     return known.value["recipe"], list(known.value["overrides"])
 
 
-def _approval(store: Store, model: str, package: str) -> Pointer:
-    """Where a person's word stands that one package may become one model."""
-    return Pointer(store, f"approvals/{model}/{package}")
+def _approval(store: Store, model: str, report: str) -> Pointer:
+    """Where a person's word stands that what one report says is good enough for one model."""
+    return Pointer(store, f"approvals/{model}/{report}")
 
 
 @contextmanager
-def alive(placement: Placement, name: str) -> Iterator[None]:
-    """Hold the run's file while the block runs; it stays, unlocked, if the process goes away."""
+def alive(placement: Placement, name: str, prefect_run: str = "") -> Iterator[None]:
+    """Hold the run's file while the block runs; it stays, unlocked, only if the process goes away."""
     folder = placement.home / "runs"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        json.dump({"run": name, "process": os.getpid()}, file)
+        json.dump({"run": name, "process": os.getpid(), "prefect_run": prefect_run}, file)
         file.flush()
-        yield
-        path.unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
-def gone(placement: Placement) -> list[tuple[str, Path]]:
-    """The runs whose process went away: name and file."""
+def gone(placement: Placement) -> list[tuple[str, str, Path]]:
+    """The runs whose process went away: name, Prefect's number of it where that was known, and the file."""
     found = []
     for path in sorted((placement.home / "runs").glob("*.json")):
         with path.open() as file:
@@ -156,5 +158,7 @@ def gone(placement: Placement) -> list[tuple[str, Path]]:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 continue
-            found.append((path.stem, path))
+            text = file.read()
+            known = json.loads(text)["prefect_run"] if text else ""
+            found.append((path.stem, known, path))
     return found

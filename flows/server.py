@@ -100,7 +100,15 @@ def wait(placement: Placement, server: Server) -> None:
                 action=f"read {_log_file(placement)}, then run `millrace down` and the same command again",
             )
         time.sleep(0.05)
-    found = json.loads(_get(f"{server.api_url}/admin/version"))
+    try:
+        found = json.loads(_get(f"{server.api_url}/admin/version"))
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        raise EnvironmentFault(
+            "E_SERVER_UNREACHABLE",
+            f"the server does not say which release it is ({error})",
+            place=server.address,
+            action="name a Prefect server without a login, or unset MILLRACE_PREFECT_API_URL",
+        ) from error
     again = "run `millrace down` and the same command again"
     action = again if server.process else "install the same release on both sides"
     _same_release("Prefect", found, metadata.version("prefect"), server.address, action)
@@ -156,7 +164,8 @@ def stop(placement: Placement) -> Server | None:
 
 
 def _spawn(placement: Placement) -> Server:
-    port = _port(placement)
+    listener = _listener(placement)
+    port = listener.getsockname()[1]
     address = f"http://{LOOPBACK}:{port}"
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "MLFLOW_"))}
     settings = {
@@ -167,6 +176,7 @@ def _spawn(placement: Placement) -> Server:
         "PREFECT_SERVER_API_HOST": LOOPBACK,
         "PREFECT_SERVER_API_PORT": str(port),
         "DO_NOT_TRACK": "1",
+        "NO_PROXY": f"{kept.get('NO_PROXY', '')},{LOOPBACK},localhost",
     }
     log = _log_file(placement)
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -175,8 +185,9 @@ def _spawn(placement: Placement) -> Server:
         process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "uvicorn", "--factory", "flows.prefect_app:app", "--app-dir", str(ROOT)),
-                *("--host", LOOPBACK, "--port", str(port), "--log-level", "warning", "--no-access-log"),
+                *("--fd", str(listener.fileno()), "--log-level", "warning", "--no-access-log"),
             ],
+            pass_fds=[listener.fileno()],
             env={**kept, **settings},
             stdin=subprocess.DEVNULL,
             stdout=out,
@@ -184,6 +195,7 @@ def _spawn(placement: Placement) -> Server:
             start_new_session=True,
             cwd=placement.home,
         )
+    listener.close()
     said = {"process": process.pid, "created": psutil.Process(process.pid).create_time(), "address": address}
     state = _state_file(placement)
     state.parent.mkdir(parents=True, exist_ok=True)
@@ -191,16 +203,19 @@ def _spawn(placement: Placement) -> Server:
     return Server(address=address, process=process.pid, started=True)
 
 
-def _port(placement: Placement) -> int:
+def _listener(placement: Placement) -> socket.socket:
+    """A socket that listens already and is handed to the server: no other server can come between."""
     wanted = placement.prefect_port
     for port in [wanted] if wanted else range(DEFAULT_PORT, DEFAULT_PORT + PORTS_TRIED):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((LOOPBACK, port))
-            except OSError:
-                continue
-            return port
+        listener = socket.socket()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((LOOPBACK, port))
+            listener.listen(128)
+        except OSError:
+            listener.close()
+            continue
+        return listener
     raise EnvironmentFault(
         "E_PORT_TAKEN",
         "something else listens there",

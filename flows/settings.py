@@ -77,6 +77,8 @@ def export(placement: Placement, prefect_api_url: str, environment: MutableMappi
         MLFLOW_ALLOW_PICKLE_DESERIALIZATION="false",
         MLFLOW_ALLOW_HTTP_REDIRECTS="false",
         DO_NOT_TRACK="1",
+        # A proxy that the user has for the outside must not see what goes to a server on this machine.
+        NO_PROXY=f"{environment.get('NO_PROXY', '')},127.0.0.1,localhost",
     )
 
 

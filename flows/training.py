@@ -43,7 +43,7 @@ def training(
         package = tasks.package(PackageConfig(), checkpoint, dataset)
         champion = rival(run.ctx, config.model_name, package)
         report = tasks.evaluate(config.evaluate, package, dataset, champion)
-        run.approve(package)
+        run.approve(report)
         verdict = tasks.gate(config.gate, report)
         version = None
         if not isinstance(verdict, Rejected):

@@ -41,6 +41,13 @@ def test_each_check_has_its_line():
     )
 
 
+def test_a_misspelt_metric_of_the_champion_fails():
+    config = GateConfig(max_regression={"acuracy": 0.1})
+    for gain in (None, 0.0):
+        verdict = gate.run(config, report(0.9, gain))
+        assert verdict.checks == ("fail: acuracy against the champion: not measured",)
+
+
 def test_a_metric_that_was_not_measured_fails():
     verdict = gate.run(GateConfig(minimum={"f1": 0.1}), report(0.9))
     assert verdict.checks == ("fail: f1 not measured, at least 0.1",)

@@ -9,9 +9,10 @@ import pyarrow as pa
 import pytest
 
 from components.contracts.closure import ROOT
-from components.contracts.errors import IntegrityError
-from components.package import SMOKE, smoke
-from components.packages import forget, open_package, private_code
+from components.contracts.errors import DataError, IntegrityError
+from components.contracts.spec import Column
+from components.package import SMOKE, _signature_type, smoke
+from components.packages import forget, open_package, own_errors, private_code
 from tests.line import packaged, table_recipe, write_table
 
 # MLflow gives advice about type hints whenever a model is loaded.
@@ -46,7 +47,7 @@ def test_mlflow_answers_as_the_predictor_does(made):
 
 def test_the_package_holds_no_pickle_and_no_path_of_this_machine(made):
     _, model, folder = made
-    files = [path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    files = [path for path in folder.rglob("*") if path.is_file()]
     assert {path.suffix for path in files} <= {".py", ".json", ".safetensors", ".yaml", ".txt", ""}
     assert (folder / "code" / model.code / "predictor.py").is_file()
     assert sum(path.stat().st_size for path in files) < 200_000
@@ -70,10 +71,10 @@ def test_private_code_imports_nothing_of_the_project(made):
 
 
 def test_the_name_of_private_code_is_its_digest(tmp_path):
-    name, files = private_code(["components.models.mlp"])
-    assert private_code(["components.models.mlp"])[0] == name
-    assert private_code(["components.models.cnn"])[0] != name
-    assert set(files) > {"predictor.py", "models/mlp.py", "models/blocks.py", "contracts/errors.py"}
+    code = private_code(["components.models.mlp"])
+    assert private_code(["components.models.mlp"]) == code
+    assert private_code(["components.models.cnn"]).name != code.name
+    assert set(code.files) > {"predictor.py", "models/mlp.py", "models/blocks.py", "contracts/errors.py"}
 
 
 def test_two_packages_of_other_code_answer_each_with_their_own_beside_the_project(made, tmp_path):
@@ -141,6 +142,19 @@ def test_a_request_that_does_not_fit_is_one_line(made, rows, expected):
     """The error is the private code's own class, so a builtin is what a caller can catch."""
     with pytest.raises(ValueError, match=expected):
         open_package(made[2]).predict(pa.table(rows))
+
+
+def test_errors_of_private_code_become_ours(made):
+    expected = pytest.raises(DataError, match=r"E_COLUMN_MISSING request: .*got 'c'.*; name another")
+    with expected, own_errors("name another"):
+        open_package(made[2]).predict(pa.table({"n": [1.0]}))
+    with pytest.raises(ValueError, match="^plain$"), own_errors("x"):
+        raise ValueError("plain")
+
+
+def test_a_whole_number_that_may_be_missing_is_a_double_to_mlflow():
+    kinds = [_signature_type(Column(name="n", type="int64", nullable=nullable)) for nullable in (True, False)]
+    assert kinds == ["double", "long"]
 
 
 def test_text_and_typed_cells_give_the_same_answer(made):

@@ -1,5 +1,6 @@
 import os
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from components.contracts.artifacts import ModelPackage
 from components.contracts.errors import DataError
 from components.contracts.placement import Placement
 from components.contracts.spec import FILE, ROW
+from components.features.number import Number
 from components.packages import open_package
 from components.preprocess import SplitConfig
 from components.sources.csv import CsvSource
@@ -213,6 +215,28 @@ def test_a_class_that_training_never_saw_is_one_line(tmp_path, ctx):
     source = CsvSource(uri=str(folder), train="a.train", test="a.test")
     with pytest.raises(DataError, match="E_LABEL target.column label: a class that no training row has .got 'z'"):
         prepared(table_recipe(folder, source=source), ctx)
+
+
+class Growing(CsvSource):
+    """A source whose file is written to while it is read."""
+
+    def read(self, partition):
+        rows = super().read(partition)
+        with Path(partition.files[0][0]).open("a") as file:
+            file.write("9,a,yes.\n")
+        return rows
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_committed(folder, ctx):
+    with pytest.raises(DataError, match="E_SOURCE_CHANGED source: the file changed while it was read"):
+        prepared(table_recipe(folder, source=Growing(uri=str(folder))), ctx)
+    assert not list(ctx.store.files.root.rglob("*.json"))
+
+
+def test_features_need_names_of_their_own(folder, ctx):
+    twice = (Number(columns=("n",)), Number(columns=("n",)))
+    with pytest.raises(ValueError, match="E_CONFIG features.name: two features have this name .got 'numbers'"):
+        prepared(table_recipe(folder, features=twice), ctx)
 
 
 def test_statistics_come_from_the_training_part_only(tmp_path, ctx):

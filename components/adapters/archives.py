@@ -5,6 +5,7 @@ nowhere.
 """
 
 import fnmatch
+import os
 import tarfile
 import zipfile
 from pathlib import Path
@@ -19,7 +20,7 @@ def members(path: Path, pattern: str) -> list[str]:
 
 def _names(path: Path) -> list[str]:
     if path.is_dir():
-        return [child.relative_to(path).as_posix() for child in path.rglob("*") if child.is_file()]
+        return [child.relative_to(path).as_posix() for child in walk(path)]
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             return [info.filename for info in archive.infolist() if not info.is_dir()]
@@ -28,6 +29,23 @@ def _names(path: Path) -> list[str]:
             return [member.name for member in archive if member.isreg()]
     except (tarfile.TarError, EOFError, OSError) as error:
         raise _broken(path, error) from error
+
+
+def walk(folder: Path) -> list[Path]:
+    """Everything below `folder` that is not a folder, sorted, whatever it is; hidden names are passed over.
+
+    Raises:
+        PermissionError: a folder below it cannot be listed. `Path.glob` would pass it over in silence.
+    """
+
+    def stop(error: OSError) -> None:
+        raise error
+
+    found = []
+    for parent, folders, files in os.walk(folder, onerror=stop):
+        folders[:] = [name for name in folders if name[0] != "."]
+        found += [Path(parent, name) for name in files if name[0] != "."]
+    return sorted(found)
 
 
 def read_member(path: Path, name: str) -> bytes:

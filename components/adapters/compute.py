@@ -10,7 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from components.contracts.errors import EnvironmentFault
+
 THREADS_UP_TO_BYTES = 140 * 2**20
+CONNECT_SECONDS = 10
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -72,7 +75,17 @@ class Compute:
 
         logging.getLogger("distributed").setLevel(logging.ERROR)
         if self.address:
-            with Client(self.address, set_as_default=False) as client:
+            try:
+                client = Client(self.address, set_as_default=False, timeout=CONNECT_SECONDS)
+            except (OSError, ValueError) as error:
+                raise EnvironmentFault(
+                    "E_SERVER_UNREACHABLE",
+                    "no Dask scheduler answers there",
+                    place="MILLRACE_DASK_ADDRESS",
+                    value=self.address,
+                    action="start that scheduler, or unset the variable to work on this machine",
+                ) from error
+            with client:
                 yield client
             return
         # The default dashboard listens on every interface while its link says 127.0.0.1.

@@ -9,7 +9,7 @@ import errno
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -55,7 +55,11 @@ class Held:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._descriptor)
+            raise
 
     def release(self) -> None:
         """Let go; the folder stays."""
@@ -95,7 +99,7 @@ class LocalFiles:
         `scratch` is a held folder for the unfinished file; without one a folder of this call's own serves.
         """
         if scratch is None:
-            held = self.stage(SCRATCH, os.urandom(8).hex(), keep=None)
+            held = self.stage(SCRATCH, os.urandom(8).hex(), kept=lambda: None)
             try:
                 return self.create(name, body, held.path)
             finally:
@@ -119,14 +123,14 @@ class LocalFiles:
                 with suppress(OSError):
                     unfinished.unlink(missing_ok=True)
 
-    def stage(self, folder: str, name: str, keep: str | None) -> Held:
-        """Make `folder/name`, held by the caller, after removing what dead writers left beside it, except `keep`."""
+    def stage(self, folder: str, name: str, kept: Callable[[], str | None]) -> Held:
+        """Make `folder/name`, held by the caller, after removing what dead writers left beside it, except `kept()`."""
         parent = self._made(self.root / folder)
         with faults(parent):
             gate = os.open(parent, os.O_RDONLY | os.O_DIRECTORY)
             try:
                 fcntl.flock(gate, fcntl.LOCK_EX)
-                _sweep(parent, keep)
+                _sweep(parent, kept)
                 Path(parent / name).mkdir()
                 return Held(parent / name)
             finally:
@@ -149,13 +153,13 @@ class LocalFiles:
     def _made(self, folder: Path) -> Path:
         missing = []
         probe = folder
-        while not probe.is_dir():
-            missing.append(probe)
-            probe = probe.parent
-        for path in reversed(missing):
-            with faults(path):
+        with faults(folder):
+            while not probe.is_dir():
+                missing.append(probe)
+                probe = probe.parent
+            for path in reversed(missing):
                 path.mkdir(exist_ok=True)
-            sync_folder(path.parent)
+                sync_folder(path.parent)
         return folder
 
 
@@ -169,8 +173,14 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _sweep(folder: Path, keep: str | None) -> None:
+def _sweep(folder: Path, kept: Callable[[], str | None]) -> None:
     for child in folder.iterdir():
-        if child.is_dir() and child.name != keep:
-            with suppress(BlockingIOError, FileNotFoundError):
-                Held(child).remove()
+        if not child.is_dir():
+            continue
+        with suppress(BlockingIOError, FileNotFoundError):
+            held = Held(child)
+            # Asked only now: a writer lets go after its record stands, so whoever holds its folder sees the record.
+            if kept() == child.name:
+                held.release()
+            else:
+                held.remove()

@@ -92,7 +92,7 @@ class Store:
                 "E_DIGEST",
                 f"committed as {wanted.digest} with {wanted.bytes} bytes, found {found}",
                 place=str(path),
-                action=f"delete the folder {self.files.path(record.entry)} and run the same command again",
+                action=_anew(record.entry),
             )
         self._checked[place] = seen
         return path
@@ -121,10 +121,24 @@ class Entry:
                 "E_DIGEST",
                 "the record is not JSON",
                 place=str(self.store.files.path(self.marker)),
-                action=f"delete the folder {self.store.files.path(self.folder)} and run the same command again",
+                action=_anew(self.folder),
             ) from error
         data["files"] = tuple(StoredFile(**file) for file in data["files"])
         return Record(**data)
+
+    def standing(self) -> Record:
+        """The commit, which has to be there: something else names it.
+
+        Raises:
+            IntegrityError: E_DIGEST, it is gone.
+        """
+        record = self.record()
+        if record is None:
+            place = str(self.store.files.path(self.marker))
+            raise IntegrityError(
+                "E_DIGEST", "a result that others name is gone", place=place, action=_anew(self.folder)
+            )
+        return record
 
     def attempt(self) -> "Attempt":
         """A new writer's folder; use it as a context."""
@@ -142,9 +156,12 @@ class Attempt:
         self._offered = False
 
     def __enter__(self) -> Self:
-        standing = self._entry.record()
-        self._held = self._files.stage(self._entry.folder, self.name, standing.attempt if standing else None)
+        self._held = self._files.stage(self._entry.folder, self.name, self._winner)
         return self
+
+    def _winner(self) -> str | None:
+        standing = self._entry.record()
+        return standing.attempt if standing else None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         if self._held is None:
@@ -187,6 +204,10 @@ class Attempt:
             raise RuntimeError(f"{self._entry.marker} exists and cannot be read")
         self._offered = standing.attempt == self.name
         return standing
+
+
+def _anew(folder: str) -> str:
+    return f"run the same command with --rerun {folder.partition('/')[0]}"
 
 
 def _describe(folder: Path) -> Iterator[StoredFile]:

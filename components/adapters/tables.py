@@ -5,6 +5,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+FORMAT = 1
+
 
 def write_table(table: pa.Table, path: Path) -> None:
     """Write `table` to `path` as one Parquet file."""

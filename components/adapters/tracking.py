@@ -7,17 +7,15 @@ written from a thread: on SQLite one `log_metric` costs as much as sixty in a ba
 
 import fcntl
 import json
-import logging
-import os
 import queue
 import threading
 import time
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from components.adapters.tracking_calls import ABSENT, answered, quiet
+from components.contracts.errors import EnvironmentFault
 from components.contracts.placement import Placement
 
 EXPERIMENT = "millrace"
@@ -27,13 +25,19 @@ BATCH = 500
 
 
 class Tracker:
-    """One tracking server. Without a run that was started, metrics go nowhere."""
+    """One tracking server. Without a run that was started, metrics go nowhere.
+
+    Raises from every method:
+        EnvironmentFault: E_TRACKING, E_DISK_FULL, E_PERMISSION.
+    """
 
     def __init__(self, placement: Placement) -> None:
         self._placement = placement
         self._client: Any = None
         self._queue: queue.Queue[Any] = queue.Queue()
         self._writer: threading.Thread | None = None
+        self._failed: Exception | None = None
+        self.address = placement.tracking
         self.run_id = ""
 
     @property
@@ -45,12 +49,13 @@ class Tracker:
         if self._client is None:
             from mlflow import MlflowClient, set_registry_uri, set_tracking_uri
 
-            address = self._placement.tracking
+            address = self.address
             set_tracking_uri(address)
             set_registry_uri(address)
             self._client = MlflowClient(tracking_uri=address, registry_uri=address)
         return self._client
 
+    @answered
     def create(self) -> str:
         """Make the database and the experiment where they are missing, one process at a time; the experiment's id."""
         if self._placement.tracking_uri:
@@ -67,6 +72,7 @@ class Tracker:
             return str(found.experiment_id)
         return str(self.client.create_experiment(EXPERIMENT, artifact_location=artifacts))
 
+    @answered
     def start(self, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> str:
         """Begin a run; its id."""
         from mlflow.entities import Param
@@ -96,23 +102,32 @@ class Tracker:
             while len(batch) < BATCH and not self._queue.empty():
                 batch.append(self._queue.get())
             entries = [Metric(*item) for item in batch if item is not None]
-            if entries:
-                self.client.log_batch(self.run_id, metrics=entries)
+            try:
+                if entries and self._failed is None:
+                    self.client.log_batch(self.run_id, metrics=entries)
+            except Exception as error:  # noqa: BLE001 - a thread has nobody to raise to; flush does
+                self._failed = error
             if len(entries) < len(batch):
                 return
 
+    @answered
     def flush(self) -> None:
-        """Write what is buffered."""
+        """Write what is buffered; raises here what failed in the background."""
         if self._writer is not None:
             self._queue.put(None)
             self._writer.join()
             self._writer = None
+        failed, self._failed = self._failed, None
+        if failed is not None:
+            raise failed
 
+    @answered
     def tag(self, tags: Mapping[str, str]) -> None:
         """Set tags of the run."""
         for key, value in tags.items():
             self.client.set_tag(self.run_id, key, value)
 
+    @answered
     def dataset(self, name: str, digest: str, source: Mapping[str, Any], rows: Mapping[str, int]) -> None:
         """Note what the run read: a name, a digest, where from and how many rows; never rows themselves."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
@@ -128,36 +143,45 @@ class Tracker:
             self.run_id, datasets=[DatasetInput(dataset=entry, tags=[InputTag("mlflow.data.context", "training")])]
         )
 
+    @answered
     def file(self, path: Path, folder: str = "") -> None:
         """Add a file to the run."""
         self.client.log_artifact(self.run_id, str(path), folder or None)
 
+    @answered
     def end(self, status: str) -> None:
-        """End the run as FINISHED, FAILED or KILLED, after everything buffered is written."""
-        self.flush()
+        """End the run as FINISHED, FAILED or KILLED, after everything buffered is written.
+
+        A run whose metrics could not be written is FAILED, and says so.
+        """
+        try:
+            self.flush()
+        except EnvironmentFault:
+            if self.run_id:
+                self.client.set_terminated(self.run_id, "FAILED")
+            raise
         if self.run_id:
             self.client.set_terminated(self.run_id, status)
 
+    @answered
     def end_tagged(self, tag: str, value: str, status: str) -> None:
         """End every run that carries the tag and still counts as running."""
         found = self.client.search_runs([self.create()], f"tags.`{tag}` = '{value}' and attributes.status = 'RUNNING'")
         for run in found:
             self.client.set_terminated(run.info.run_id, status)
 
+    @answered
     def artifact_link(self, path: str) -> str:
         """Where a file of the run can be opened."""
         return f"{self.client.get_run(self.run_id).info.artifact_uri}/{path}"
 
+    @answered
     def find_version(self, name: str, package: str) -> Any:
         """The newest registered version that holds `package` (a content digest), or None."""
-        from mlflow.exceptions import MlflowException
-
-        try:
-            found = self.client.search_model_versions(f"name = '{name}' and tags.`{PACKAGE_TAG}` = '{package}'")
-        except MlflowException:
-            return None
+        found = self.client.search_model_versions(f"name = '{name}' and tags.`{PACKAGE_TAG}` = '{package}'")
         return max(found, key=lambda version: int(version.version), default=None)
 
+    @answered
     def add_version(self, name: str, folder: Path, package: str, description: str) -> Any:
         """Upload an MLflow model folder as a logged model of the run and make a version of it, not yet verified."""
         from mlflow.entities import LoggedModelStatus
@@ -183,25 +207,30 @@ class Tracker:
             model_id=model.model_id,
         )
 
+    @answered
     def download(self, name: str, version: str, folder: Path) -> Path:
-        """The files of a version, fetched anew into `folder`."""
+        """The files of a version, fetched anew into `folder`; LookupError where they are gone."""
         from mlflow.artifacts import download_artifacts
 
-        address = self._placement.tracking
-        with quiet():
-            return Path(
-                download_artifacts(
-                    artifact_uri=f"models:/{name}/{version}",
-                    dst_path=str(folder),
-                    tracking_uri=address,
-                    registry_uri=address,
+        try:
+            with quiet():
+                return Path(
+                    download_artifacts(
+                        artifact_uri=f"models:/{name}/{version}",
+                        dst_path=str(folder),
+                        tracking_uri=self.address,
+                        registry_uri=self.address,
+                    )
                 )
-            )
+        except FileNotFoundError as error:
+            raise LookupError(str(error)) from error
 
+    @answered
     def verify(self, name: str, version: str) -> None:
         """Mark a version as checked; set last, and no alias without it."""
         self.client.set_model_version_tag(name, version, VERIFIED_TAG, "true")
 
+    @answered
     def alias(self, name: str, alias: str, version: str) -> bool:
         """Point `alias` at `version`; False where it did already."""
         if self.aliased(name, alias) == version:
@@ -209,32 +238,14 @@ class Tracker:
         self.client.set_registered_model_alias(name, alias, version)
         return True
 
+    @answered
     def aliased(self, name: str, alias: str) -> str:
         """The version behind an alias, or an empty text."""
         from mlflow.exceptions import MlflowException
 
         try:
             return str(self.client.get_model_version_by_alias(name, alias).version)
-        except MlflowException:
-            return ""
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silence what MLflow prints while it saves and copies: progress bars, advice, log lines below errors."""
-    name, log = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", logging.getLogger("mlflow")
-    before, level = os.environ.get(name), log.level
-    os.environ[name] = "false"
-    log.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            # MLflow puts a filter of its own in front of that one, so its advice has to be stopped here as well.
-            warnings.showwarning = lambda *_, **__: None
-            yield
-    finally:
-        log.setLevel(level)
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
+        except MlflowException as error:
+            if error.error_code in ABSENT or "alias" in str(error):
+                return ""
+            raise

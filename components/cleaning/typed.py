@@ -28,10 +28,16 @@ PATTERNS = {
 def fits(column: pa.ChunkedArray, kind: str) -> pa.ChunkedArray:
     """bool[rows]: whether a cell is missing or can be read as `kind` without loss."""
     everywhere = pc.is_valid(pc.fill_null(pc.is_null(column), True))
-    if column.type == ARROW[kind] or kind in ("string", "image"):
+    if pa.types.is_floating(column.type) and kind == "float64":
+        return pc.fill_null(pc.is_finite(column), True)
+    if column.type == ARROW[kind] or kind in {"string", "image"}:
         return everywhere
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        return pc.fill_null(pc.match_substring_regex(column, PATTERNS[kind]), True)
+        reads = pc.fill_null(pc.match_substring_regex(column, PATTERNS[kind]), True)
+        if kind == "float64":
+            numbers = pc.cast(pc.if_else(reads, column, None), pa.float64())
+            reads = pc.and_(reads, pc.fill_null(pc.is_finite(numbers), True))
+        return reads
     if kind == "int64" and pa.types.is_floating(column.type):
         return pc.fill_null(pc.equal(column, pc.floor(column)), True)
     return everywhere

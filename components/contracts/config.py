@@ -15,7 +15,7 @@ PLACED = "placement"
 class Frozen(BaseModel):
     """A value: immutable, and an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
 
 
 class StepConfig(Frozen):

@@ -27,16 +27,23 @@ CODES = {
     "E_QUARANTINE_LIMIT": "more rows were quarantined than the recipe allows",
     "E_ROW_FIELDS": "a row has more or fewer fields than the header",
     "E_ROW_REJECTED": "a row misses what the model needs",
+    "E_SERVER_SETUP": "a server's database could not be created",
     "E_SERVER_UNREACHABLE": "a server that was set does not answer",
     "E_SERVER_VERSION": "a server runs another version than this client",
     "E_SMOKE": "the package does not answer its own example in a clean process",
     "E_SOURCE_EMPTY": "a source names nothing that exists",
+    "E_SOURCE_CHANGED": "a source file changed while it was read",
     "E_TOO_FEW_ROWS": "a part of the split has too few rows",
+    "E_TRACKING": "MLflow refused or could not store something",
     "E_TRAINING": "the training process ended without a result",
     "E_TYPE": "a value does not have the declared type",
     "E_VALUE": "a value lies outside what the recipe allows",
 }
 """Code to meaning. A code is never renamed: scripts match on it."""
+
+
+VALUE_LENGTH = 300
+"""Characters of a value that a line shows: a path should stay whole."""
 
 
 class MillraceError(Exception):
@@ -50,7 +57,7 @@ class MillraceError(Exception):
         if code not in CODES:
             raise KeyError(code)
         self.code, self.what, self.place, self.action = code, what, place, action
-        self.value = None if value is None else shorten(value)
+        self.value = None if value is None else shorten(value, VALUE_LENGTH)
         self.allowed = allowed
         self.others: tuple[MillraceError, ...] = ()
         super().__init__(self.line())
@@ -63,10 +70,11 @@ class MillraceError(Exception):
         return f"{self.code} {where}{self.what}{value}{allowed}; {self.action}"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.code, self.what, self.place, self.value, self.allowed, self.action)
+        return rebuilt, (type(self), self.code, self.what, self.place, self.value, self.allowed, self.action)
 
 
-def _rebuild(kind: type[MillraceError], code: str, what: str, *rest: Any) -> MillraceError:
+def rebuilt(kind: type[MillraceError], code: str, what: str, *rest: Any) -> MillraceError:
+    """An error from its parts, with `value` as text already: `rest` is place, value, allowed, action."""
     place, value, allowed, action = rest
     error = kind(code, what, place=place, allowed=allowed, action=action)
     error.value = value

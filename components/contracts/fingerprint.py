@@ -2,7 +2,7 @@
 
 `Fingerprint` keeps its ingredients, so that the next run can say which one changed. Code covers the step's own
 modules and those of every config class in use, with what they import; contracts, the context and the adapters are
-cut, since they carry a FORMAT number (see FORMATS) and their text may change without changing any result.
+cut, since they carry FORMAT numbers and their text may change without changing any result.
 """
 
 import json
@@ -16,11 +16,10 @@ from blake3 import blake3
 from components.contracts.closure import follow
 from components.contracts.config import Frozen, config_classes, identity
 
-FORMATS = {"store": 1, "shards": 1, "artifacts": 1}
-"""Numbers of what the cut modules write. Raise one when its bytes or meaning change."""
-
 DISTRIBUTIONS = {"PIL": "pillow", "yaml": "pyyaml", "sklearn": "scikit-learn", "pytorch_lightning": "pytorch-lightning"}
 CUT = ("components.contracts", "components.adapters", "components.context")
+REGISTRIES = frozenset(f"components.{name}" for name in ("sources", "cleaning", "features", "models", "objectives"))
+"""Their `__init__` only lists kinds; the kinds in use are followed."""
 
 
 def canonical(value: Any) -> bytes:
@@ -35,7 +34,7 @@ def digest(value: Any) -> str:
 
 def is_cut(name: str) -> bool:
     """Whether the code fingerprint leaves module `name` out."""
-    return name == "components" or any(name == cut or name.startswith(cut + ".") for cut in CUT)
+    return name == "components" or name in REGISTRIES or any(name == cut or name.startswith(cut + ".") for cut in CUT)
 
 
 class Code(Frozen):
@@ -73,7 +72,7 @@ class Fingerprint(Frozen):
     inputs: dict[str, str]
     code: str
     libraries: dict[str, str]
-    formats: dict[str, int] = FORMATS
+    formats: dict[str, int | str]
     rerun: int = 0
 
     @property
@@ -94,6 +93,8 @@ class Fingerprint(Frozen):
             *(["format"] if old.get("formats") != now["formats"] else []),
             *(["rerun asked"] if old.get("rerun") != self.rerun else []),
         ]
+        if not said:
+            return "its result was gone"
         return ", ".join(said[:3]) + (f" and {len(said) - 3} more" if len(said) > 3 else "") + " changed"
 
 
@@ -117,13 +118,19 @@ def _short(value: Any) -> str:
     return text if len(text) <= 24 else text[:23] + "…"
 
 
-def fingerprint(step: str, config: Any, inputs: Mapping[str, str], code: Code, rerun: int = 0) -> Fingerprint:
-    """The fingerprint of one step over its config, the content of its inputs, and its code."""
+def fingerprint(
+    step: str, config: Any, inputs: Mapping[str, str], code: Code, *, formats: Mapping[str, int | str], rerun: int = 0
+) -> Fingerprint:
+    """The fingerprint of one step over its config, the content of its inputs, and its code.
+
+    `formats` are the numbers of what the cut modules write, and the digest of the result's schema.
+    """
     return Fingerprint(
         step=step,
         config=json.loads(canonical(identity(config))),
         inputs=dict(inputs),
         code=code.digest,
         libraries=code.libraries,
+        formats=dict(formats),
         rerun=rerun,
     )

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Literal
 
+from pydantic import Field
+
 from components.contracts.config import Frozen
 
 
@@ -12,7 +14,7 @@ class Placement(Frozen):
     home: Path
     profile: Literal["local"] = "local"
     store: str = ""
-    tracking_uri: str = ""
+    tracking_uri: str = Field("", pattern=r"^(https?://.+|(sqlite|postgresql|mysql|mssql)(\+\w+)?://.+)?$")
     prefect_api_url: str = ""
     dask_address: str = ""
     data: Path | None = None

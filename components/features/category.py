@@ -9,14 +9,14 @@ from pydantic import Field
 
 from components.contracts.config import StepConfig
 from components.contracts.spec import TensorSpec
-from components.features.feature import Prepared, State, add_counts, count, encode
+from components.features.feature import NAME, Prepared, State, add_counts, count, encode
 
 
 class Category(StepConfig):
     """Text, whole-number or boolean columns as one int64 tensor of indices."""
 
     kind: Literal["category"] = "category"
-    name: str = Field("categories", description="the tensor's name; unique in the recipe")
+    name: str = Field("categories", pattern=NAME, description="the tensor's name; unique in the recipe")
     columns: tuple[str, ...] = Field(min_length=1, description="columns whose values are names, not amounts")
     min_count: int = Field(1, ge=1, description="a value rarer than this in the training part counts as unknown")
     max_values: int = Field(10_000, ge=1, description="at most this many values per column, the most frequent")

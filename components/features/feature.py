@@ -16,6 +16,9 @@ from components.contracts.spec import TensorSpec
 
 State = dict[str, Any]
 
+NAME = r"^[a-z][a-z0-9_]{0,62}$"
+"""What a feature may be called: it becomes a file name and an attribute of the network."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:

@@ -11,7 +11,7 @@ from pydantic import Field
 from components.contracts.config import StepConfig
 from components.contracts.errors import EnvironmentFault
 from components.contracts.spec import TensorSpec
-from components.features.feature import Prepared, State
+from components.features.feature import NAME, Prepared, State
 
 MODES = {1: "L", 3: "RGB"}
 
@@ -20,7 +20,7 @@ class Image(StepConfig):
     """One image column as a float32 tensor of channels, height and width."""
 
     kind: Literal["image"] = "image"
-    name: str = Field("image", description="the tensor's name; unique in the recipe")
+    name: str = Field("image", pattern=NAME, description="the tensor's name; unique in the recipe")
     column: str = Field("image", description="column of encoded images")
     height: int = Field(ge=1, description="pixels; other sizes are resampled")
     width: int = Field(ge=1, description="pixels; other sizes are resampled")

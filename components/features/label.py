@@ -10,14 +10,14 @@ from pydantic import Field
 from components.contracts.config import StepConfig
 from components.contracts.errors import DataError
 from components.contracts.spec import TensorSpec
-from components.features.feature import Prepared, State, add_counts, count, encode
+from components.features.feature import NAME, Prepared, State, add_counts, count, encode
 
 
 class Label(StepConfig):
     """A text, whole-number or boolean column as a class index."""
 
     kind: Literal["label"] = "label"
-    name: str = Field("label", description="the tensor's name; unique in the recipe")
+    name: str = Field("label", pattern=NAME, description="the tensor's name; unique in the recipe")
     column: str = Field(description="the column to predict")
 
     @property

@@ -8,15 +8,16 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from components.contracts.config import StepConfig
+from components.contracts.errors import DataError
 from components.contracts.spec import TensorSpec
-from components.features.feature import Prepared, State
+from components.features.feature import NAME, Prepared, State
 
 
 class Number(StepConfig):
     """Number columns as one float32 tensor."""
 
     kind: Literal["number"] = "number"
-    name: str = Field("numbers", description="the tensor's name; unique in the recipe")
+    name: str = Field("numbers", pattern=NAME, description="the tensor's name; unique in the recipe")
     columns: tuple[str, ...] = Field(min_length=1, description="number columns")
     log: bool = Field(False, description="take log(1 + |x|) with x's sign first; for long tails")
     missing_flags: bool = Field(False, description="add one 0/1 number per column: was the cell missing")
@@ -24,7 +25,17 @@ class Number(StepConfig):
     def prepare(self, table: pa.Table) -> Prepared:
         """float32[rows, columns], NaN where missing."""
         cells = [table[name].cast(pa.float64()).to_numpy(zero_copy_only=False) for name in self.columns]
-        return Prepared(values=np.stack(cells, axis=1).astype(np.float32))
+        values = np.stack(cells, axis=1)
+        if np.nanmax(np.abs(values), initial=0) > np.finfo(np.float32).max:
+            raise DataError(
+                "E_VALUE",
+                "a number that 32 bits cannot hold",
+                place=f"features.{self.name}",
+                value=float(np.nanmax(np.abs(values))),
+                allowed=f"up to {np.finfo(np.float32).max:.4g}",
+                action="set a maximum for the column in checks.columns",
+            )
+        return Prepared(values=values.astype(np.float32))
 
     def fit(self, prepared: Prepared) -> State:
         """Count, mean and sum of squared deviations per column."""

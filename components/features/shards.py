@@ -12,8 +12,7 @@ def shard_files(dataset: Dataset, store: Store, split: str) -> dict[str, list[Sh
     features = [(load_feature(one), one.state) for one in fitted]
     files: dict[str, list[ShardFile]] = {feature.name: [] for feature, _ in features}
     for part in dataset.parts:
-        record = store.part(dataset.step, part.key).record()
-        assert record is not None, part.key
+        record = store.part(dataset.step, part.key).standing()
         rows = record.meta["splits"][split]
         for feature, state in features if rows else ():
             lookup = feature.lookup(state, record.meta["dictionaries"][feature.name])

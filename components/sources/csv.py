@@ -5,13 +5,14 @@ postal code keeps its zeros. A row with too few or too many fields is set aside 
 """
 
 import io
+from csv import reader as csv_lines
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from components.adapters.archives import is_archive, members, read_member
 from components.contracts.config import StepConfig, placed
@@ -19,7 +20,7 @@ from components.contracts.errors import DataError
 from components.contracts.fingerprint import digest
 from components.contracts.spec import Column
 from components.sources.partition import NO_SPLIT, BadRow, DigestOf, Partition, Rows
-from components.sources.paths import locate, nothing_matches, readable_file
+from components.sources.paths import denied, locate, nothing_matches, readable_file
 
 PLACE = "source.uri"
 
@@ -40,6 +41,12 @@ class CsvSource(StepConfig):
     delimiter: str = Field(",", min_length=1, max_length=1, description="what separates cells")
     null_values: tuple[str, ...] = Field(("",), description="cells that mean: missing")
     comment: str = Field("", description="lines at the top that start with this are passed over")
+
+    @model_validator(mode="after")
+    def _columns_are_known(self) -> Self:
+        if self.header == "absent" and not self.names:
+            raise ValueError("header: absent needs names, since nothing else says what the columns are")
+        return self
 
     def version(self, digest_of: DigestOf) -> str:
         """The digest of the archive, or of every file with its name."""
@@ -65,9 +72,11 @@ class CsvSource(StepConfig):
         ]
 
     def _piece(self, root: Path, name: str, split: str, version: str, size: int) -> Partition:
+        path = root / name if name and root.is_dir() else root
         return Partition(
             place=name or root.name,
             version=digest([version, name, split]),
+            files=((str(path), version),),
             size_bytes=size,
             split=split,
             argument=[str(root), name],
@@ -77,7 +86,10 @@ class CsvSource(StepConfig):
         wanted = [("train", self.train), ("test", self.test)] if self.train or self.test else [(NO_SPLIT, self.files)]
         found = []
         for split, pattern in wanted:
-            names = members(root, pattern) if pattern else []
+            try:
+                names = members(root, pattern) if pattern else []
+            except PermissionError as error:
+                raise denied(Path(error.filename), PLACE) from error
             if pattern and not names:
                 raise nothing_matches(root, pattern, f"source.{split or 'files'}")
             found += [(name, split) for name in names]
@@ -123,10 +135,14 @@ class CsvSource(StepConfig):
         """How many lines stand before the first row, and the names of the columns."""
         skipped, start = 0, 0
         while self.comment and data.startswith(self.comment.encode(), start):
-            start = data.find(b"\n", start) + 1
+            end = data.find(b"\n", start)
+            start = end + 1 if end >= 0 else len(data)
             skipped += 1
         line = data[start:].split(b"\n", 1)[0].decode("utf-8-sig").strip("\r")
-        first = [self.rename.get(cell.strip(), cell.strip()) for cell in line.split(self.delimiter)]
+        if not line.strip():
+            raise DataError("E_FILE_EMPTY", "the file has no header and no rows", place=place, action="leave it out")
+        cells = next(csv_lines([line], delimiter=self.delimiter, skipinitialspace=True))
+        first = [self.rename.get(cell.strip(), cell.strip()) for cell in cells]
         if self.header == "absent" or (self.header == "auto" and self.names and not self._is_header(first)):
             return skipped, self.names
         if self.names and set(first) != set(self.names):

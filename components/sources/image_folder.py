@@ -1,16 +1,18 @@
 """A tree `class/file` of encoded images: the folder's name is the label."""
 
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
 from pydantic import Field
 
+from components.adapters.archives import walk
 from components.contracts.config import StepConfig, placed
 from components.contracts.fingerprint import digest
 from components.contracts.spec import Column
 from components.sources.partition import DigestOf, Partition, Rows
-from components.sources.paths import locate, nothing_matches, readable_file
+from components.sources.paths import denied, locate, nothing_matches, readable_file
 
 PLACE = "source.uri"
 
@@ -41,10 +43,12 @@ class ImageFolderSource(StepConfig):
             for start in range(0, len(members), self.files_per_partition):
                 chunk = members[start : start + self.files_per_partition]
                 names = [str(path.relative_to(root)) for path in chunk]
+                known = tuple((str(path), digest_of(path)) for path in chunk)
                 pieces.append(
                     Partition(
                         place=f"{label.name}/{chunk[0].name} and {len(chunk) - 1} more",
-                        version=digest([[name, digest_of(path)] for name, path in zip(names, chunk, strict=True)]),
+                        version=digest([[name, one] for name, (_, one) in zip(names, known, strict=True)]),
+                        files=known,
                         size_bytes=sum(path.stat().st_size for path in chunk),
                         argument=[str(root), names],
                     )
@@ -63,7 +67,12 @@ class ImageFolderSource(StepConfig):
 
     def _files(self) -> list[Path]:
         root = locate(self.uri, PLACE)
-        files = [path for path in sorted(root.glob(self.pattern)) if not path.is_dir() and path.name[0] != "."]
+        wanted = self.pattern.split("/")
+        try:
+            found = [(path, path.relative_to(root).parts) for path in walk(root)]
+        except PermissionError as error:
+            raise denied(Path(error.filename), PLACE) from error
+        files = [path for path, parts in found if len(parts) == len(wanted) and all(map(fnmatchcase, parts, wanted))]
         if not files:
             raise nothing_matches(root, self.pattern, PLACE)
         return [readable_file(path, PLACE) for path in files]

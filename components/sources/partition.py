@@ -17,11 +17,15 @@ NO_SPLIT = ""
 
 @dataclass(frozen=True, kw_only=True)
 class Partition:
-    """One piece of a source. `place` names it to a person, `version` is the digest of its bytes."""
+    """One piece of a source. `place` names it to a person, `version` is the digest of its bytes.
+
+    `files` are the paths that are read and the digests that they had: whoever reads checks them again afterwards.
+    """
 
     place: str
     version: str
     size_bytes: int
+    files: tuple[tuple[str, str], ...] = ()
     split: str = NO_SPLIT
     argument: Any = None
 
@@ -38,7 +42,9 @@ class BadRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """What was read: `table` and, beside it, the number of each row in its file, counting from 1.
+    """What was read: `table` and, beside it, the number of each row in its file.
+
+    Numbers count from 1, a header included, blank lines not.
 
     `files` names the file of each row where that is not the partition's place.
     """

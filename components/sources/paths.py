@@ -40,6 +40,15 @@ def readable_file(path: Path, place: str) -> Path:
         status = path.stat()
     except PermissionError as error:
         raise denied(path, place) from error
+    except OSError as error:
+        raise DataError(
+            "E_NOT_REGULAR_FILE",
+            "a link that leads nowhere",
+            place=place,
+            value=str(path),
+            allowed="a regular file",
+            action="mend the link or remove it",
+        ) from error
     if not stat.S_ISREG(status.st_mode):
         raise DataError(
             "E_NOT_REGULAR_FILE",

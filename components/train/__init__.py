@@ -23,13 +23,13 @@ class TrainSettings(StepConfig):
 
     max_epochs: int = Field(20, ge=1, description="passes over the training rows, at most")
     batch_size: int = Field(64, ge=1, description="rows per step, over all processes together")
-    learning_rate: float = Field(1e-3, gt=0, allow_inf_nan=False, description="peak step size of AdamW")
-    weight_decay: float = Field(1e-2, ge=0, allow_inf_nan=False, description="AdamW's decoupled decay")
+    learning_rate: float = Field(1e-3, gt=0, description="peak step size of AdamW")
+    weight_decay: float = Field(1e-2, ge=0, description="AdamW's decoupled decay")
     schedule: Literal["one-cycle", "constant"] = Field(
         "one-cycle", description="one-cycle: warm-up, then cosine to zero (Smith 2018)"
     )
     patience: int = Field(0, ge=0, description="end after this many epochs without a better one; 0: never")
-    monitor: str = Field("loss", description="validation metric that chooses the epoch: loss (low) or accuracy (high)")
+    monitor: Literal["loss", "accuracy"] = Field("loss", description="validation metric that chooses the epoch")
     seed: int = Field(0, ge=0, description="of weights, order and dropout")
     accelerator: Literal["auto", "cpu", "gpu"] = placed("auto", description="auto: a GPU where there is one")
     devices: int = placed(1, ge=1, description="how many of them; one process so far")

@@ -84,11 +84,8 @@ def _listen(events: Connection, sentinel: int, told: Told) -> dict[str, Any]:
 
 
 def _error(event: dict[str, Any]) -> MillraceError:
-    kind: type[MillraceError] = getattr(errors, event["type"])
-    error = kind(event["code"], event["what"], place=event["place"], allowed=event["allowed"], action=event["action"])
-    error.value = event["value"]
-    error.args = (error.line(),)
-    return error
+    parts = (event[name] for name in ("code", "what", "place", "value", "allowed", "action"))
+    return errors.rebuilt(getattr(errors, event["type"]), *parts)
 
 
 def _ending(code: int | None) -> str:

@@ -61,6 +61,11 @@ class Reporter(Callback):
         self.best: dict[str, float] = {}
         self.weights: dict[str, Tensor] = {}
         self._best_epoch = 0
+        self.device = ""
+
+    def on_train_start(self, trainer: Any, module: Any) -> None:
+        """Note the device: when fit returns, the module is back on the CPU."""
+        self.device = str(module.device)
 
     def on_train_batch_end(self, trainer: Any, module: Any, *_: Any) -> None:
         """Say now and then how far the epoch is."""
@@ -121,7 +126,7 @@ def work(job: dict[str, Any], tell: Tell) -> dict[str, Any]:
     )
     trainer.fit(learner, training, Validation(shards[VALIDATION], settings["batch_size"]))
     save_file({key: value.contiguous() for key, value in reporter.weights.items()}, _weights(job))
-    return {"metrics": reporter.best, "device": str(learner.device)}
+    return {"metrics": reporter.best, "device": reporter.device}
 
 
 def _weights(job: dict[str, Any]) -> Path:

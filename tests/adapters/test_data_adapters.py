@@ -7,12 +7,13 @@ import numpy as np
 import psutil
 import pytest
 
+from components.adapters import compute
 from components.adapters.archives import is_archive, members, read_member
 from components.adapters.compute import THREADS_UP_TO_BYTES, Compute
 from components.adapters.dataset_store import Batches, ShardFile, write_shard
 from components.adapters.file_digests import FileDigests
 from components.adapters.store import digest_file
-from components.contracts.errors import DataError
+from components.contracts.errors import DataError, EnvironmentFault
 
 
 def double(value):
@@ -32,27 +33,34 @@ def fail(value):
     raise ValueError(value)
 
 
-@pytest.mark.parametrize("compute", [Compute(workers=2), Compute(workers=2, synchronous=True)])
-def test_small_data_stay_in_this_process(compute):
+@pytest.mark.parametrize("here", [Compute(workers=2), Compute(workers=2, synchronous=True)])
+def test_small_data_stay_in_this_process(here):
     told = []
-    results = compute.map(double, [1, 2, 3], 10, told.append)
+    results = here.map(double, [1, 2, 3], 10, told.append)
     assert results == [(2, os.getpid()), (4, os.getpid()), (6, os.getpid())]
     assert sorted(told) == [1, 2, 3]
-    assert compute.map(double, [], 10) == []
+    assert here.map(double, [], 10) == []
     with pytest.raises(ValueError, match="7"):
-        compute.map(fail, [7], 10)
+        here.map(fail, [7], 10)
 
 
 def test_large_data_go_to_worker_processes_that_listen_on_loopback_only():
     told = []
-    compute = Compute(workers=2)
-    results = compute.map(double, [1, 2, 3], THREADS_UP_TO_BYTES + 1, told.append)
+    cluster = Compute(workers=2)
+    results = cluster.map(double, [1, 2, 3], THREADS_UP_TO_BYTES + 1, told.append)
     assert [value for value, _ in results] == [2, 4, 6]
     assert os.getpid() not in {process for _, process in results}
     assert told == [1, 2, 3]
-    (addresses,) = compute.map(listening, [0], THREADS_UP_TO_BYTES + 1)
+    (addresses,) = cluster.map(listening, [0], THREADS_UP_TO_BYTES + 1)
     assert addresses
     assert set(addresses) <= {"127.0.0.1", "::1"}
+
+
+@pytest.mark.bad_input
+def test_bad_input_B50_a_scheduler_that_does_not_answer(monkeypatch):
+    monkeypatch.setattr(compute, "CONNECT_SECONDS", 0.5)
+    with pytest.raises(EnvironmentFault, match="E_SERVER_UNREACHABLE MILLRACE_DASK_ADDRESS: no Dask scheduler answers"):
+        Compute(workers=1, address="tcp://127.0.0.1:9").map(double, [1], 1)
 
 
 @pytest.fixture

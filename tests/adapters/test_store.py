@@ -59,6 +59,27 @@ def test_a_sweep_spares_a_writer_that_lives(store):
     assert store.open(record, "x").read_bytes() == b"slow"
 
 
+class Late(LocalFiles):
+    """Stages only after another writer has come and gone in between."""
+
+    def stage(self, folder, name, kept):
+        if folder == "s/f" and self.between:
+            self.between.pop()()
+        return super().stage(folder, name, kept)
+
+
+def test_a_sweep_spares_what_was_committed_while_it_waited(tmp_path):
+    late = Store(Late(tmp_path / "store"))
+    late.files.between = [lambda: write(Store(LocalFiles(tmp_path / "store")).artifact("s", "f"), b"early")]
+    record = write(late.artifact("s", "f"), b"late")
+    assert late.open(record, "x").read_bytes() == b"early"
+
+
+def test_a_result_that_others_name_and_that_is_gone_is_one_line(store):
+    with pytest.raises(IntegrityError, match=r"E_DIGEST .*: a result that others name is gone; .*--rerun s$"):
+        store.artifact("s", "f").standing()
+
+
 def test_equal_content_has_an_equal_digest_and_other_content_another(store):
     digests = [write(store.part("s", key), body).digest for key, body in (("a", b"1"), ("b", b"1"), ("c", b"2"))]
     assert digests[0] == digests[1] != digests[2]
@@ -95,7 +116,11 @@ def move(argument):
 
 def test_of_many_writers_one_wins_and_all_agree(tmp_path):
     with ProcessPoolExecutor(8, get_context("fork")) as pool:
-        assert len(set(pool.map(race, [tmp_path] * 40))) == 1
+        (winner,) = set(pool.map(race, [tmp_path] * 40))
+    store = Store(LocalFiles(tmp_path))
+    record = store.artifact("s", "f").record()
+    assert record.attempt == winner
+    assert store.open(record, "x").read_bytes().isdigit()
 
 
 def test_no_move_of_a_pointer_is_lost(tmp_path):

@@ -1,7 +1,7 @@
 import pytest
 
 from components.contracts.closure import follow, read_module
-from components.contracts.fingerprint import code_of, fingerprint, library_version
+from components.contracts.fingerprint import code_of, fingerprint, is_cut, library_version
 from components.models.cnn import Cnn, Conv
 from components.models.mlp import Mlp
 from components.train import TrainConfig
@@ -76,6 +76,11 @@ def test_a_step_hangs_on_the_kinds_that_its_config_uses():
     assert {"pytorch_lightning", "torch", "pydantic"} <= set(with_cnn.libraries)
 
 
+def test_a_new_kind_in_a_registry_changes_no_step():
+    assert "components.features" not in follow(["components.preprocess"], is_cut)
+    assert "components.features.feature" in follow(["components.preprocess"], is_cut)
+
+
 def test_versions_leave_the_local_part_out():
     assert "+" not in library_version("torch")
     assert library_version("PIL")[0].isdigit()
@@ -84,10 +89,11 @@ def test_versions_leave_the_local_part_out():
 
 def test_a_change_is_named():
     code = code_of("components.gate", None)
-    old = fingerprint("train", Mlp(hidden=(8,)), {"dataset": "a"}, code)
-    new = fingerprint("train", Mlp(hidden=(9,)), {"dataset": "b"}, code)
+    old = fingerprint("train", Mlp(hidden=(8,)), {"dataset": "a"}, code, formats={})
+    new = fingerprint("train", Mlp(hidden=(9,)), {"dataset": "b"}, code, formats={})
     assert old.key != new.key
     assert new.changes_since(None) == "first run"
+    assert old.changes_since(old.model_dump(mode="json")) == "its result was gone"
     assert new.changes_since(old.model_dump(mode="json")) == "config.hidden [8] → [9], input.dataset changed"
-    counted = fingerprint("train", Mlp(hidden=(8,)), {"dataset": "a"}, code, rerun=1)
+    counted = fingerprint("train", Mlp(hidden=(8,)), {"dataset": "a"}, code, formats={}, rerun=1)
     assert counted.changes_since(old.model_dump(mode="json")) == "rerun asked changed"

@@ -19,7 +19,10 @@ mkdir -p "$project/.reports"
 for run in first second; do
     began=$(date +%s)
     bare make -s demo JSON=1 >"$project/.reports/demo-$run.json"
-    echo "$run demo: $(($(date +%s) - began)) s wall"
+    wall=$(($(date +%s) - began))
+    echo "$run demo: $wall s wall"
+    if [ "$run" = first ]; then most=60; else most=25; fi
+    ((wall <= most)) || { echo "the $run demo took $wall s, more than $most" >&2; exit 1; }
 done
 bare make -s down
 python3 - "$project/.reports" <<'PYTHON'
@@ -37,6 +40,4 @@ assert second["state"] == "Unchanged", second
 assert all(step["reused"] and step["why"] for step in second["steps"]), second
 assert second["model"] == first["model"], second
 assert share < 0.2, share
-assert second["seconds"]["total"] + second["seconds"]["imports"] + second["seconds"]["server_start"] <= 25
-assert first["seconds"]["total"] + first["seconds"]["imports"] + first["seconds"]["server_start"] < 60
 PYTHON

@@ -52,7 +52,7 @@ def copies(root, tmp_path):
         shutil.rmtree(folder)
 
 
-def test_fault_kill_at_every_named_event(root, tmp_path, tally):
+def test_fault_F1_kill_at_every_named_event(root, tmp_path, tally):
     """F1-kill-at-every-event: an audit hook kills at the nth open, mkdir, link, remove …, until a run gets through."""
     with tally("F1-kill-at-every-event") as count:
         for number, folder in copies(root, tmp_path):
@@ -88,7 +88,7 @@ def _die_at(number):
 
 
 @pytest.mark.parametrize("call", ["write", "fsync", "close", "link", "mkdir"])
-def test_fault_kill_at_every_call(root, tmp_path, tally, call):
+def test_fault_F1_kill_at_every_call(root, tmp_path, tally, call):
     """F1-kill-at-every-syscall: strace kills at the nth write, fsync, close, link and mkdir."""
     start, end = calls_of(call, _copy(root, tmp_path / "count"), tmp_path / "log")
     assert end > start
@@ -109,7 +109,7 @@ def test_fault_kill_at_every_call(root, tmp_path, tally, call):
 
 @pytest.mark.parametrize("fault", ["ENOSPC", "EIO"])
 @pytest.mark.parametrize("call", ["write", "fsync", "link"])
-def test_fault_error_at_every_call(root, tmp_path, tally, call, fault):
+def test_fault_F2_error_at_every_call(root, tmp_path, tally, call, fault):
     """F2-errno: the nth write, fsync or link fails; one line names code and path, and nothing is half there."""
     start, end = calls_of(call, _copy(root, tmp_path / "count"), tmp_path / "log")
     code = {"ENOSPC": "E_DISK_FULL", "EIO": "E_IO"}[fault]
@@ -174,7 +174,7 @@ def operations(root, log):
     return [one for one in found if one[1].startswith(str(root))]
 
 
-def test_fault_a_record_is_linked_after_its_bytes_and_made_durable_after_its_name(root, tmp_path):
+def test_fault_F3_a_record_is_linked_after_its_bytes_and_made_durable_after_its_name(root, tmp_path):
     """F3-order: every file and folder of an attempt is synced before its record, the record's folder after."""
     log = operations(root, tmp_path / "log")
     links = [at for at, (what, _, _) in enumerate(log) if what == "link"]
@@ -190,7 +190,7 @@ def test_fault_a_record_is_linked_after_its_bytes_and_made_durable_after_its_nam
 
 
 @pytest.mark.parametrize("lost", ["everything-unsynced", "unsynced-bytes", "unsynced-names", "nothing"])
-def test_fault_power_loss_after_every_operation(root, tmp_path, tally, lost):
+def test_fault_F3_power_loss_after_every_operation(root, tmp_path, tally, lost):
     """F3-power-loss: each prefix of the log is replayed with what the disk may have lost, and loaded."""
     log = operations(_copy(root, tmp_path / "recorded"), tmp_path / "log")
     with tally(f"F3-power-loss-{lost}") as count:

@@ -111,6 +111,11 @@ def test_a_constant_or_empty_number_column_gives_zeros():
     assert applied(feature, fit(feature, constant), constant).tolist() == [[0, 0], [0, 0]]
 
 
+def test_a_number_that_32_bits_cannot_hold_is_one_line():
+    with pytest.raises(DataError, match=r"E_VALUE features.numbers: .*got 1e\+39"):
+        Number(columns=("k",)).prepare(pa.table({"k": [1.0, 1e39]}))
+
+
 def test_the_log_keeps_the_sign_and_is_fitted_on_the_same_scale():
     wide = pa.table({"k": [-1000.0, 0.0, 1000.0]})
     feature = Number(columns=("k",), log=True)
@@ -259,6 +264,7 @@ def test_a_suffix_is_cut_once_and_a_required_cell_counts():
         (".5", "float64", 0.5),
         ("1,5", "float64", None),
         ("nan", "float64", None),
+        ("1e999", "float64", None),
         ("True", "bool", True),
         ("0", "bool", False),
         ("yes", "bool", None),

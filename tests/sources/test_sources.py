@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from pydantic import ValidationError
 
 from components.adapters.store import digest_file
 from components.contracts.errors import DataError
@@ -105,6 +106,22 @@ def test_a_header_that_lacks_a_column_is_one_line(tmp_path):
         read(tmp_path, "a,b,x\n1,2,3\n", names=["a", "b", "c"])
 
 
+def test_a_header_may_be_quoted(tmp_path):
+    assert read(tmp_path, '"a","b, c"\n1,2\n').table.to_pydict() == {"a": ["1"], "b, c": ["2"]}
+    assert read(tmp_path, '"a","b"\n1,2\n', names=["a", "b"]).table.num_rows == 1
+
+
+@pytest.mark.parametrize("text", ["|note", "|note\n|more", "|note\n\n"])
+def test_a_file_of_notes_only_ends(tmp_path, text):
+    with pytest.raises(DataError, match=r"E_FILE_EMPTY t\.csv"):
+        read(tmp_path, text, comment="|")
+
+
+def test_no_header_needs_names():
+    with pytest.raises(ValidationError, match="header: absent needs names"):
+        CsvSource(uri="x", header="absent")
+
+
 def test_a_row_of_another_length_is_set_aside_with_its_number_and_never_shifted(tmp_path):
     rows = read(tmp_path, "a,b\n1,2\n3\n4,5,6\n7,8\n")
     assert rows.table.to_pydict() == {"a": ["1", "7"], "b": ["2", "8"]}
@@ -151,12 +168,14 @@ def test_bad_input_B33_nothing_matches(places, uri, files, expected):
 
 
 @pytest.mark.bad_input
-@pytest.mark.parametrize("kind", ["pipe", "socket", "folder"])
+@pytest.mark.parametrize("kind", ["pipe", "socket", "link", "pipe in a table folder"])
 def test_bad_input_B36_not_a_regular_file(places, kind):
     """Refused before it is opened: opening a pipe would hang."""
     path = places["image-folder"] / "cat" / "odd.png"
     if kind == "pipe":
         os.mkfifo(path)
+    elif kind == "link":
+        path.symlink_to(path.parent / "nowhere.png")
     elif kind == "socket":
         here = Path.cwd()
         os.chdir(path.parent)
@@ -164,13 +183,24 @@ def test_bad_input_B36_not_a_regular_file(places, kind):
             bound.bind(path.name)
         os.chdir(here)
     else:
-        path = places["csv"] / "odd"
-        path.mkdir()
-    with pytest.raises(DataError, match="E_NOT_REGULAR_FILE|E_SOURCE_EMPTY"):
-        if kind == "folder":
-            CsvSource(uri=str(places["csv"]), files="odd").partitions(digest_file)
-        else:
-            ImageFolderSource(uri=str(places["image-folder"])).version(digest_file)
+        path = places["csv"] / "odd.csv"
+        os.mkfifo(path)
+    source = source_of(
+        "csv" if "table" in kind else "image-folder", path.parent if "table" in kind else path.parents[1]
+    )
+    with pytest.raises(DataError, match=f"E_NOT_REGULAR_FILE source.uri: .*{path.name}"):
+        source.version(digest_file)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("kind", ["csv", "image-folder"])
+def test_bad_input_B36_a_folder_that_cannot_be_listed_is_not_passed_over(places, kind, as_nobody):
+    folder = places[kind] / "hidden" if kind == "csv" else places[kind] / "cat"
+    folder.mkdir(exist_ok=True)
+    folder.chmod(0)
+    said = as_nobody(lambda: source_of(kind, places[kind]).version(digest_file))
+    assert said.startswith("E_PERMISSION source.uri: this user may not read it"), said
+    assert folder.name in said
 
 
 @pytest.mark.bad_input

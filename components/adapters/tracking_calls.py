@@ -1,0 +1,73 @@
+"""How MLflow is called: its faults as one line, its advice and progress bars silenced."""
+
+import logging
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+from components.adapters.local_files import as_fault
+from components.contracts.errors import EnvironmentFault, shorten
+
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
+
+ABSENT = frozenset({"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"})
+"""MLflow's codes for a thing that is not there."""
+
+
+@contextmanager
+def mapped(address: str) -> Iterator[None]:
+    """Turn what MLflow and its database raise into one line; an absent thing stays a LookupError."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        if isinstance(error, MlflowException) and error.error_code in ABSENT:
+            raise LookupError(str(error)) from error
+        fault = as_fault(error, error.filename or address) if isinstance(error, OSError) else None
+        text = " ".join(str(error).split())
+        full = "database or disk is full" in text
+        raise fault or EnvironmentFault(
+            "E_DISK_FULL" if full else "E_TRACKING",
+            "no space is left for MLflow's database" if full else shorten(text, 300),
+            place=address,
+            action="free space there" if full else "mend the tracking server or its database, then run again",
+        ) from error
+
+
+def answered(method: Callable[Given, Result]) -> Callable[Given, Result]:
+    """A Tracker's method with its faults `mapped`."""
+
+    @wraps(method)
+    def call(*arguments: Given.args, **options: Given.kwargs) -> Result:
+        tracker: Any = arguments[0]
+        with mapped(tracker.address):
+            return method(*arguments, **options)
+
+    return call
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence what MLflow prints while it saves and copies: progress bars, advice, log lines below errors."""
+    name, log = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", logging.getLogger("mlflow")
+    before, level = os.environ.get(name), log.level
+    os.environ[name] = "false"
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            # MLflow puts a filter of its own in front of that one, so its advice has to be stopped here as well.
+            warnings.showwarning = lambda *_, **__: None
+            yield
+    finally:
+        log.setLevel(level)
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before

@@ -1,0 +1,83 @@
+"""Parts of the flow that whole runs do not show."""
+
+import pytest
+
+from components.contracts.errors import ConfigError
+from components.contracts.placement import Placement
+from flows.pipeline import load_recipe
+from flows.publish import _flat
+from flows.runs import alive, gone
+
+
+def test_a_run_that_ended_badly_is_not_gone(tmp_path):
+    placement = Placement(home=tmp_path)
+    with pytest.raises(KeyError), alive(placement, "a"):
+        assert gone(placement) == [], "it lives"
+        raise KeyError
+    assert gone(placement) == []
+    (tmp_path / "runs" / "b.json").write_text('{"run": "b", "process": 1, "prefect_run": "p"}')
+    (tmp_path / "runs" / "c.json").write_text("")
+    assert [(name, number) for name, number, _ in gone(placement)] == [("b", "p"), ("c", "")]
+
+
+def test_any_column_name_makes_a_parameter_that_mlflow_takes():
+    flat = _flat({"checks": {"price ($)": {"type": "int64"}, "is_fraud?": [1]}, "empty": {}})
+    assert flat == {"checks.price (_).type": "int64", "checks.is_fraud_": "[1]", "empty": "{}"} or set(flat) == {
+        "checks.price ___.type",
+        "checks.is_fraud_",
+        "empty",
+    }
+
+
+@pytest.mark.parametrize(
+    ("override", "place"),
+    [
+        ("register.name=fraud.v1", "register.name"),
+        ("register.name=../x", "register.name"),
+        ("features.0.name=a/b", "features.0.name"),
+        ("features=[{kind: number, columns: [a]}, {kind: number, columns: [b]}]", "features.name"),
+        ("checks.columns.label.maximum=.inf", "checks.columns.label.maximum"),
+        ("train.monitor=f1", "train.monitor"),
+    ],
+)
+def test_what_would_fail_late_is_refused_when_the_recipe_is_read(override, place):
+    with pytest.raises(ConfigError) as caught:
+        load_recipe("digits-cnn", [override])
+    assert caught.value.place == place
+
+
+def test_a_date_that_is_none_is_text():
+    assert load_recipe("digits-cnn", ["description=2020-13-45"]).description == "2020-13-45"
+
+
+RETRIED = """
+from components.contracts.errors import DataError, EnvironmentFault
+from flows import tasks
+from flows.runs import CURRENT
+from prefect import flow
+calls = []
+def step(kind, code, *, ctx):
+    calls.append(code)
+    if calls.count(code) == 1:
+        raise kind(code, "what", action="do")
+    return "done"
+class Run:
+    ctx = None
+@flow(persist_result=False)
+def trial(kind, code):
+    return tasks._step(step, "trial", hours=1)(kind, code)
+token = CURRENT.set(Run())
+answers = []
+for kind, code in ((EnvironmentFault, "E_IO"), (DataError, "E_LABEL"), (EnvironmentFault, "E_DISK_FULL")):
+    try:
+        answers.append(trial(kind, code))
+    except Exception as error:
+        answers.append(error.code)
+print(json.dumps([answers, calls]))
+"""
+
+
+def test_a_fault_that_may_pass_is_retried_once_and_a_mistake_is_not(millrace):
+    answers, calls = millrace.query(RETRIED)
+    assert answers == ["done", "E_LABEL", "E_DISK_FULL"]
+    assert calls == ["E_IO", "E_IO", "E_LABEL", "E_DISK_FULL"]
