@@ -111,6 +111,7 @@ def _imported() -> Any:
 
 
 def _as_flow(flow: Any, run: Run) -> None:
+    import httpx
     from prefect import tags
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
@@ -121,6 +122,13 @@ def _as_flow(flow: Any, run: Run) -> None:
         # The heartbeat thread costs a second at the end of every flow; a run's own file shows that it lives.
         with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}), tags(f"{RUN_TAG}:{run.name}"):
             flow(run.recipe, overrides=list(run.overrides))
+    except httpx.HTTPError as error:
+        raise EnvironmentFault(
+            "E_SERVER_UNREACHABLE",
+            f"the Prefect server stopped answering ({' '.join(str(error).split())[:200]})",
+            place="prefect",
+            action="run `millrace down` and the same command again: what was committed is reused",
+        ) from error
     finally:
         CURRENT.reset(token)
         _drain()

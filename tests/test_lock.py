@@ -1,6 +1,8 @@
 """What is installed is what the lock says, and the lock is what pyproject asks for."""
 
 import re
+import runpy
+import sys
 import tomllib
 from importlib import metadata
 
@@ -57,3 +59,16 @@ def test_every_range_gives_its_reason():
     start = lines.index("dependencies = [")
     ranges = lines[start + 1 : lines.index("]", start)]
     assert all(re.search(r'",\s+# \w', line) for line in ranges)
+
+
+@pytest.mark.parametrize(("attribute", "value"), [("platform", "darwin"), ("version_info", (3, 12, 1))])
+def test_another_platform_gets_one_clear_line(monkeypatch, attribute, value):
+    monkeypatch.setattr(sys, attribute, value)
+    with pytest.raises(SystemExit) as caught:
+        runpy.run_path(str(LOCKS / "check_platform.py"))
+    assert str(caught.value).startswith("E_PLATFORM: ")
+    assert "the lock in infra/locks is for CPython 3.11 on linux x86_64" in str(caught.value)
+
+
+def test_this_platform_passes():
+    runpy.run_path(str(LOCKS / "check_platform.py"))

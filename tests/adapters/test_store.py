@@ -1,5 +1,6 @@
 import os
 import subprocess
+import sys
 import threading
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -21,6 +22,15 @@ def write(entry, body=b"x", **meta):
     with entry.attempt() as attempt:
         (attempt.folder / "x").write_bytes(body)
         return attempt.commit(meta)
+
+
+def test_the_kernel_imports_nothing_heavy():
+    code = (
+        "import sys\nimport components.adapters.store, components.adapters.pointers\n"
+        "print(sorted({'numpy', 'pydantic', 'pyarrow', 'pandas', 'torch', 'dask', 'mlflow'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_a_commit_can_be_read_back(store):
