@@ -5,7 +5,6 @@ a context anywhere from a `Placement`. Nothing here knows Prefect; sources, feat
 a context.
 """
 
-import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -25,8 +24,6 @@ from components.contracts.config import Frozen
 from components.contracts.errors import IntegrityError
 from components.contracts.fingerprint import Fingerprint, code_of, digest, fingerprint
 from components.contracts.placement import Placement
-
-logger = logging.getLogger("millrace")
 
 FORMATS: dict[str, int | str] = {"store": store.FORMAT, "shards": dataset_store.FORMAT, "tables": tables.FORMAT}
 """Numbers of what the adapters write, part of every fingerprint. Raise one when its bytes or meaning change."""

@@ -23,7 +23,7 @@ from components.contracts.artifacts import Ledger, Part, RawSnapshot, ValidSnaps
 from components.contracts.config import StepConfig, identity
 from components.contracts.errors import DataError, shorten
 from components.contracts.fingerprint import digest
-from components.contracts.spec import FILE, OWN_COLUMNS, ROW, Column, ColumnType
+from components.contracts.spec import FILE, ROW, Column, ColumnType
 
 SHOWN = 3
 
@@ -193,8 +193,3 @@ def _unread(raw: RawSnapshot, store: Store) -> list[dict[str, str]]:
             lines = store.open(record, "quarantine.jsonl").read_text().splitlines()
             return [json.loads(lines[0])]
     return []
-
-
-def columns_of(table: pa.Table) -> list[str]:
-    """The source's own columns of a snapshot table."""
-    return [name for name in table.column_names if name not in OWN_COLUMNS]

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from components.adapters.dataset_store import Batches, ShardFile
-from components.contracts.errors import EnvironmentFault
+from components.contracts.errors import ConfigError
 from components.statistics.keys import TRAIN, VALIDATION
 from components.train.module import Learner
 
@@ -79,7 +79,7 @@ class Reporter(Callback):
         """Compare with the best epoch so far."""
         metrics = module.epoch_metrics()
         if not all(map(math.isfinite, metrics.values())):
-            raise EnvironmentFault(
+            raise ConfigError(
                 "E_TRAINING",
                 f"the loss is no longer a number in epoch {trainer.current_epoch + 1}",
                 place="train.learning_rate",

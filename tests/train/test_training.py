@@ -73,7 +73,7 @@ def test_a_model_that_does_not_fit_its_data_is_one_line(folder, ctx):
 
 def test_a_loss_that_is_no_number_ends_the_run(folder, ctx):
     settings = TrainSettings(max_epochs=5, batch_size=16, learning_rate=1e30, schedule="constant")
-    with pytest.raises(EnvironmentFault, match="E_TRAINING train.learning_rate: the loss is no longer a number"):
+    with pytest.raises(ConfigError, match="E_TRAINING train.learning_rate: the loss is no longer a number"):
         trained(table_recipe(folder, settings=settings), ctx)
 
 
