@@ -42,6 +42,8 @@ def run(config: GateConfig, report: EvalReport, approval: Approval | None = None
         lines.append(
             _line(f"{metric} {gain.value:+.4f} against the champion, at most {bound:g} worse", passed=worse <= bound)
         )
+    if not lines:
+        lines.append("pass: the recipe has no check, gate.minimum would be one")
     if approval is not None:
         return Approved(checks=(*lines, f"approved by {approval.who}: {approval.why}"), report=report)
     if failed:

@@ -19,7 +19,7 @@ from components.context import RunContext, summed
 from components.contracts.artifacts import CleanSnapshot, Dataset, FittedFeature, Ledger, Part
 from components.contracts.config import StepConfig
 from components.contracts.errors import ConfigError, DataError
-from components.contracts.spec import KEY, SPLIT
+from components.contracts.spec import FILE, KEY, ROW, SPLIT
 from components.features.feature import Feature, Prepared
 from components.statistics.keys import SPLITS, TEST, TRAIN, VALIDATION, assign
 
@@ -98,6 +98,16 @@ def shard_partition(store: Store, config: PreprocessConfig, part: Part, folder: 
     table = read_table(store.open(record, "rows.parquet"))
     given = np.asarray(table[SPLIT].cast("string").to_pylist() or [], object)
     splits = assign(np.asarray(table[KEY]), given, config.split.test, config.split.validation)
+    unlabelled = np.flatnonzero(np.asarray(table[config.target.columns[0]].is_null()))
+    if len(unlabelled):
+        row = int(unlabelled[0])
+        raise DataError(
+            "E_LABEL",
+            f"{len(unlabelled)} rows have no label; the first is {table[FILE][row].as_py()}:{table[ROW][row].as_py()}",
+            place="target.column",
+            value=config.target.columns[0],
+            action="drop such rows: cleaning: [{kind: require, columns: [" + config.target.columns[0] + "]}]",
+        )
     meta: dict[str, Any] = {"dictionaries": {}, "partial": {}, "shapes": {}}
     for feature in (*config.features, config.target):
         prepared = feature.prepare(table)
@@ -119,13 +129,14 @@ def _fit(feature: Any, records: list[Record]) -> FittedFeature:
 
 def _check_columns(config: PreprocessConfig, clean: CleanSnapshot) -> None:
     names = [column.name for column in clean.columns]
-    for feature in (*config.features, config.target):
+    places = [f"features.{number}" for number in range(len(config.features))]
+    for place, feature in zip([*places, "target"], (*config.features, config.target), strict=True):
         for column in feature.columns:
             if column not in names:
                 raise DataError(
                     "E_COLUMN_MISSING",
                     "the cleaned rows have no such column",
-                    place=f"features.{feature.name}",
+                    place=f"{place}.column",
                     value=column,
                     allowed=", ".join(names),
                     action="correct the name",

@@ -58,8 +58,9 @@ def run(config: RegisterConfig, approved: Approved, package: ModelPackage, *, ct
     ctx.tracker.verify(config.name, number)
     if ctx.tracker.alias(config.name, CHALLENGER, number):
         done.append(CHALLENGER)
+    before = ctx.tracker.aliased(config.name, CHAMPION)
     if promote(ctx, config.name, number, package):
-        done.append(CHAMPION)
+        done.append(CHAMPION if before in {"", number} else f"{CHAMPION} moved from version {before} to {number}")
     result = ModelVersion(
         name=config.name, version=int(number), aliases=(CHALLENGER, CHAMPION), package=package.fingerprint
     )

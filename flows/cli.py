@@ -7,7 +7,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from components.contracts.errors import MillraceError
+from components.contracts.errors import InterruptedRunError, MillraceError
 
 app = typer.Typer(
     add_completion=False,
@@ -84,6 +84,8 @@ def main() -> None:
         app()
     except MillraceError as error:
         _fail(error)
+    except KeyboardInterrupt:
+        _fail(InterruptedRunError("E_INTERRUPTED", "asked to stop before anything began", action="run it again"))
     except OSError as error:
         fault = as_fault(error, error.filename or Path.cwd())
         if fault is None:

@@ -5,6 +5,7 @@ server is started only if the store does not already hold the checkpoint.
 """
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from components.adapters.local_files import as_fault
@@ -20,7 +22,7 @@ from components.contracts.placement import Placement
 from components.train.devices import check_devices
 from flows import server, settings
 from flows.console import Terminal
-from flows.pipeline import load_recipe
+from flows.pipeline import load_recipe, recipe_names
 from flows.plan import STEPS, will_train
 from flows.runs import RUN_TAG, Interruption, Run, RunRecord, alive, gone, open_run
 
@@ -33,7 +35,7 @@ def launch(recipe: str, overrides: Sequence[str], rerun: Sequence[str], *, as_js
     terminal = Terminal()
     try:
         with _interruptible():
-            record = _checked_run(recipe, overrides, rerun, terminal)
+            run, record = _checked_run(recipe, overrides, rerun, terminal)
     except MillraceError as error:
         return _failed(terminal, error, recipe, as_json=as_json)
     except OSError as error:
@@ -42,10 +44,10 @@ def launch(recipe: str, overrides: Sequence[str], rerun: Sequence[str], *, as_js
             raise
         return _failed(terminal, fault, recipe, as_json=as_json)
     except Interruption:
-        action = "run the same command to continue"
+        action = "run the same command to continue: finished steps are kept, the one that ran starts again"
         stopped = InterruptedRunError("E_INTERRUPTED", "the run was asked to stop", action=action)
         return _failed(terminal, stopped, recipe, as_json=as_json)
-    terminal.summary(record, _next(record))
+    terminal.summary(record, _next(run, record))
     if as_json:
         _print(record)
     return REJECTED if record.state == "Rejected" else 0
@@ -59,13 +61,16 @@ def _failed(terminal: Terminal, error: MillraceError, recipe: str, *, as_json: b
     return error.exit_code
 
 
-def _checked_run(recipe: str, overrides: Sequence[str], rerun: Sequence[str], terminal: Terminal) -> RunRecord:
+def _checked_run(
+    recipe: str, overrides: Sequence[str], rerun: Sequence[str], terminal: Terminal
+) -> tuple[Run, RunRecord]:
     placement = settings.read()
     config = load_recipe(recipe, overrides, placement.data)
     _check_steps(rerun)
     check_devices(config.train.accelerator, config.train.devices)
     server.check_tracking(placement)
-    return _run(open_run(placement, recipe, config, overrides, rerun=rerun, progress=terminal), placement, terminal)
+    run = open_run(placement, recipe, config, overrides, rerun=rerun, progress=terminal)
+    return run, _run(run, placement, terminal)
 
 
 def _run(run: Run, placement: Placement, terminal: Terminal) -> RunRecord:
@@ -171,18 +176,29 @@ def _interruptible() -> Iterator[None]:
             signal.signal(name, handler)
 
 
-def _next(record: RunRecord) -> list[tuple[str, str]]:
-    if record.state in ("Rejected", "AwaitingApproval"):
+def _next(run: Run, record: RunRecord) -> list[tuple[str, str]]:
+    if record.state in {"Rejected", "AwaitingApproval"}:
         return [
             (f"millrace approve {record.run} --why '…'", "let this package through all the same"),
-            (f"millrace run {record.recipe} --set train.max_epochs=30", "train longer"),
-            (f"millrace run {record.recipe} --rerun train", "train once more"),
+            (_command(run, "train.max_epochs", 2 * run.config.train.max_epochs), "train longer"),
+            (_command(run, "train.seed", run.config.train.seed + 1), "another seed"),
         ]
+    other = "adult-mlp DATA=<folder>" if record.recipe != "adult-mlp" else "digits-cnn"
     return [
-        (f"make train RECIPE={record.recipe}", "again: everything is reused"),
-        (f"make train RECIPE={record.recipe} SET='train.seed=1'", "another seed: only what depends on it runs"),
-        ("make train RECIPE=adult-mlp DATA=<folder>", "a table with missing values and categories"),
+        (_command(run), "again: everything is reused"),
+        (_command(run, "train.seed", run.config.train.seed + 1), "another seed: only what depends on it runs"),
+        (f"make train RECIPE={other}", "another shipped recipe"),
     ]
+
+
+def _command(run: Run, key: str = "", value: Any = None) -> str:
+    """The command that starts this run again, with one setting changed."""
+    changes = [one for one in run.overrides if not key or not one.startswith(f"{key}=")]
+    changes += [f"{key}={value}"] if key else []
+    if run.recipe in recipe_names() and Path("Makefile").is_file() and not any(" " in one for one in changes):
+        data = f" DATA={run.ctx.placement.data}" if run.ctx.placement.data else ""
+        return f"make train RECIPE={run.recipe}" + (f' SET="{" ".join(changes)}"' if changes else "") + data
+    return " ".join(["millrace run", run.recipe, *(f"--set {shlex.quote(one)}" for one in changes)])
 
 
 def _print(record: RunRecord) -> None:

@@ -25,7 +25,7 @@ from components.preprocess import SplitConfig, check_names
 from components.register import RegisterConfig
 from components.sources import KINDS as SOURCES
 from components.train import TrainSettings
-from components.validate import ValidateConfig
+from components.validate import ColumnCheck, ValidateConfig
 
 RECIPES = Path(__file__).with_name("recipes")
 MAX_BYTES = 1_000_000
@@ -73,6 +73,17 @@ class PipelineConfig(Frozen):
         return self
 
     @property
+    def validation(self) -> ValidateConfig:
+        """The checks, with the types that features need of columns for which the recipe declares none."""
+        implied = {
+            name: ColumnCheck(type=feature.needs)
+            for feature in self.features
+            if hasattr(feature, "needs")
+            for name in feature.columns  # type: ignore[attr-defined]
+        }
+        return self.checks.model_copy(update={"columns": {**implied, **self.checks.columns}})
+
+    @property
     def model_name(self) -> str:
         """The name in the registry."""
         return self.register_as.name or self.name
@@ -103,7 +114,7 @@ def recipe_names() -> list[str]:
 def load_recipe(recipe: str, overrides: Iterable[str] = (), data: Path | None = None) -> PipelineConfig:
     """The recipe of that name or at that path, with `key.path=value` overrides applied.
 
-    A relative `source.uri` is looked for under `data` first, where that is set.
+    A relative `source.uri` is looked for under `data` where that is set, then beside the recipe's file, then here.
 
     Raises:
         ConfigError: E_CONFIG; further mistakes are in `others`.
@@ -111,7 +122,7 @@ def load_recipe(recipe: str, overrides: Iterable[str] = (), data: Path | None = 
     raw = _read(_find(recipe))
     for override in overrides:
         _apply(raw, override)
-    _place(raw, data)
+    _place(raw, data, Path(recipe).parent if Path(recipe).is_file() else None)
     try:
         return PipelineConfig.model_validate(raw)
     except ValidationError as error:
@@ -187,13 +198,15 @@ def _child(node: Any, key: str) -> Any:
     return node.setdefault(key, {})
 
 
-def _place(raw: dict[str, Any], data: Path | None) -> None:
+def _place(raw: dict[str, Any], data: Path | None, beside: Path | None) -> None:
     source = raw.get("source")
     if not isinstance(source, dict):
         return
     uri = source.get("uri")
-    if isinstance(uri, str) and data is not None and not Path(uri).is_absolute() and (data / uri).exists():
-        source["uri"] = str(data / uri)
+    folders = [folder for folder in (data, beside) if folder is not None]
+    if isinstance(uri, str) and folders and not Path(uri).expanduser().is_absolute():
+        tried = [*(folder / uri for folder in folders), Path(uri)]
+        source["uri"] = str(next((path for path in tried if path.exists()), tried[0]))
 
 
 def _mistake(error: Any) -> MillraceError:
@@ -203,7 +216,9 @@ def _mistake(error: Any) -> MillraceError:
         place = f"{text}.{inner.place.rpartition('.')[2]}" if text else inner.place
         return rebuilt(ConfigError, inner.code, inner.what, place, inner.value, inner.allowed, inner.action)
     if error["type"] == "extra_forbidden":
-        return ConfigError("E_CONFIG", "there is no such key", place=text, value=error["input"], action="leave it out")
+        return ConfigError(
+            "E_CONFIG", "there is no such key", place=text, value=error["input"], action="correct its name or remove it"
+        )
     if error["type"] == "missing":
         return ConfigError("E_CONFIG", "this key is needed", place=text, action="add it")
     what = error["msg"].removeprefix("Value error, ")

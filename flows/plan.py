@@ -18,7 +18,7 @@ def will_train(run: Run) -> bool:
     ctx, config = replace(run.ctx, peeking=True, progress=Silent(), outcomes=[]), run.config
     try:
         raw = ingest.run(IngestConfig(source=config.source), ctx=ctx)
-        valid = validate.run(config.checks, raw, ctx=ctx)
+        valid = validate.run(config.validation, raw, ctx=ctx)
         cleaned = clean.run(CleanConfig(operations=config.cleaning), valid, ctx=ctx)
         prepared = PreprocessConfig(features=config.features, target=config.target, split=config.split)
         dataset = preprocess.run(prepared, cleaned, ctx=ctx)

@@ -104,6 +104,7 @@ def remember(run: Run, report: EvalReport) -> None:
         "overrides": list(run.overrides),
         "model": run.config.model_name,
         "report": report.fingerprint,
+        "waits": run.noted["verdict"] != "approved",
     }
     Pointer(run.ctx.store, f"runs/{run.name}").set(value)
 
@@ -123,6 +124,10 @@ def approve(placement: Placement, name: str, approval: Approval) -> tuple[str, l
             place="RUN",
             value=name,
             action="take the name that it printed",
+        )
+    if not known.value["waits"]:
+        raise ConfigError(
+            "E_CONFIG", "this run waits for no approval", place="RUN", value=name, action="nothing is to be done"
         )
     _approval(store, known.value["model"], known.value["report"]).set(approval.model_dump())
     return known.value["recipe"], list(known.value["overrides"])

@@ -34,7 +34,7 @@ def training(
     with running(recipe, overrides, rerun, epochs) as run:
         config = run.config
         raw = tasks.ingest(IngestConfig(source=config.source))
-        valid = tasks.validate(config.checks, raw)
+        valid = tasks.validate(config.validation, raw)
         clean = tasks.clean(CleanConfig(operations=config.cleaning), valid)
         prepared = PreprocessConfig(features=config.features, target=config.target, split=config.split)
         dataset = tasks.preprocess(prepared, clean)

@@ -55,4 +55,6 @@ def test_a_metric_that_was_not_measured_fails():
 
 def test_a_gate_without_checks_lets_through():
     for accuracy, gain in itertools.product([0.0, 1.0], [None, -1.0]):
-        assert gate.run(GateConfig(), report(accuracy, gain)).verdict == "approved"
+        verdict = gate.run(GateConfig(), report(accuracy, gain))
+        assert verdict.verdict == "approved"
+        assert verdict.checks == ("pass: the recipe has no check, gate.minimum would be one",)

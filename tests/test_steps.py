@@ -207,6 +207,14 @@ def test_what_cannot_be_learned_from_is_one_line(folder, ctx, changes, expected)
         prepared(table_recipe(folder, **changes), ctx)
 
 
+def test_a_row_without_a_label_is_one_line_before_anything_is_trained(folder, ctx):
+    (folder / "0.csv").write_text((folder / "0.csv").read_text() + "1,a,\n")
+    with pytest.raises(
+        DataError, match=r"E_LABEL target.column: 1 rows have no label; the first is 0.csv:82 .*require"
+    ):
+        prepared(table_recipe(folder, cleaning=()), ctx)
+
+
 def test_a_class_that_training_never_saw_is_one_line(tmp_path, ctx):
     folder = tmp_path / "t"
     folder.mkdir()

@@ -67,10 +67,11 @@ class Tracker:
             return self._experiment(self._placement.mlflow_artifacts.as_uri())
 
     def _experiment(self, artifacts: str | None) -> str:
-        found = self.client.get_experiment_by_name(EXPERIMENT)
-        if found is not None:
-            return str(found.experiment_id)
-        return str(self.client.create_experiment(EXPERIMENT, artifact_location=artifacts))
+        with quiet():
+            found = self.client.get_experiment_by_name(EXPERIMENT)
+            if found is not None:
+                return str(found.experiment_id)
+            return str(self.client.create_experiment(EXPERIMENT, artifact_location=artifacts))
 
     @answered
     def start(self, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> str:

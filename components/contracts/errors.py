@@ -58,7 +58,7 @@ class MillraceError(Exception):
             raise KeyError(code)
         self.code, self.what, self.place, self.action = code, what, place, action
         self.value = None if value is None else shorten(value, VALUE_LENGTH)
-        self.allowed = allowed
+        self.allowed = allowed if len(allowed) <= VALUE_LENGTH else allowed[: VALUE_LENGTH - 1] + "…"
         self.others: tuple[MillraceError, ...] = ()
         super().__init__(self.line())
 

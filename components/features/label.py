@@ -30,15 +30,7 @@ class Label(StepConfig):
         return encode(table, self.columns)
 
     def fit(self, prepared: Prepared) -> State:
-        """How often each class occurs; E_LABEL where a training row has none."""
-        if (prepared.values < 0).any():
-            raise DataError(
-                "E_LABEL",
-                "a training row has no label",
-                place=f"target.column {self.column}",
-                value=int((prepared.values < 0).sum()),
-                action="drop such rows with a cleaning operation of kind require",
-            )
+        """How often each class occurs."""
         return {"counts": count(prepared)}
 
     def merge(self, first: State, second: State) -> State:

@@ -1,6 +1,6 @@
 """Numbers, standardised; a missing one becomes the mean, with a flag beside it if asked for."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -9,13 +9,14 @@ from pydantic import Field
 
 from components.contracts.config import StepConfig
 from components.contracts.errors import DataError
-from components.contracts.spec import TensorSpec
+from components.contracts.spec import ColumnType, TensorSpec
 from components.features.feature import NAME, Prepared, State
 
 
 class Number(StepConfig):
     """Number columns as one float32 tensor."""
 
+    needs: ClassVar[ColumnType] = "float64"
     kind: Literal["number"] = "number"
     name: str = Field("numbers", pattern=NAME, description="the tensor's name; unique in the recipe")
     columns: tuple[str, ...] = Field(min_length=1, description="number columns")

@@ -26,7 +26,7 @@ def locate(uri: str, place: str) -> Path:
             f"nothing is there{_nearest(path)}",
             place=place,
             value=str(path),
-            action=f"correct {place}, or name the folder of the data with DATA=<folder>",
+            action=f"correct {place}, or name the folder of the data: MILLRACE_DATA=<folder>, with make DATA=<folder>",
         ) from error
     return path
 

@@ -7,6 +7,8 @@ of a pipe that only this process writes, and ends when it closes, however this p
 import json
 import multiprocessing
 import os
+import signal
+import threading
 from collections.abc import Callable
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
@@ -23,7 +25,15 @@ Told = Callable[[dict[str, Any]], None]
 def prepare() -> None:
     """Start the server, which imports in the background while other steps run. Harmless when done twice."""
     multiprocessing.get_context("forkserver").set_forkserver_preload(["components.train.worker"])
-    forkserver.ensure_running()
+    # A Ctrl-C reaches every process of the terminal; what is ignored here is ignored in the server from its start on.
+    if threading.current_thread() is not threading.main_thread():
+        forkserver.ensure_running()
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def supervise(job: dict[str, Any], logs: Path, told: Told) -> dict[str, Any]:

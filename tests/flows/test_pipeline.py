@@ -90,7 +90,27 @@ def test_yaml_that_is_not_plain_data_is_one_line(tmp_path, text, expected):
 def test_a_relative_source_is_looked_for_in_the_data_folder(tmp_path):
     (tmp_path / "adult.tar.gz").touch()
     assert load_recipe("adult-mlp", data=tmp_path).source.uri == str(tmp_path / "adult.tar.gz")
-    assert load_recipe("adult-mlp", data=tmp_path / "other").source.uri == "adult.tar.gz"
+    other = tmp_path / "other"
+    assert load_recipe("adult-mlp", data=other).source.uri == str(other / "adult.tar.gz"), (
+        "what was tried is what is named"
+    )
+    recipe = tmp_path / "own.yaml"
+    recipe.write_text((RECIPES / "adult-mlp.yaml").read_text())
+    assert load_recipe(str(recipe)).source.uri == str(tmp_path / "adult.tar.gz"), "beside the recipe"
+    assert load_recipe("adult-mlp").source.uri == "adult.tar.gz"
+
+
+def test_a_number_feature_declares_its_columns():
+    config = load_recipe("adult-mlp", ["checks.columns={fnlwgt: {type: int64}, age: {type: int64}}"])
+    kinds = {name: check.type for name, check in config.validation.columns.items()}
+    assert kinds == {
+        "fnlwgt": "int64",
+        "age": "int64",
+        "education-num": "float64",
+        "hours-per-week": "float64",
+        "capital-gain": "float64",
+        "capital-loss": "float64",
+    }
 
 
 def test_settings_of_other_work_are_removed_and_ours_set(tmp_path):

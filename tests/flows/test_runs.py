@@ -28,7 +28,12 @@ def test_a_first_run_ends_in_a_registered_champion(millrace, first):
         assert re.search(rf"✓ {step} +ran", first["err"])
     for line in ("test accuracy", "gate           approved", "digits-cnn version 1 @challenger, @champion", "next"):
         assert line in first["err"]
-    assert first["err"].split("next")[1].count("make train") == 3
+    commands = [line.split("  ")[2].strip() for line in first["err"].split("next\n")[1].splitlines()]
+    assert commands == [
+        "millrace run digits-cnn",
+        "millrace run digits-cnn --set train.seed=1",
+        "make train RECIPE=adult-mlp DATA=<folder>",
+    ]
 
 
 def test_a_run_is_completed_in_prefect_with_its_artifacts(millrace, first):
@@ -132,6 +137,7 @@ def test_a_rejected_run_says_so_and_an_approval_lets_it_through(millrace, first)
     assert millrace.prefect_run(rejected["prefect_run"])[:2] == ["COMPLETED", "Rejected"]
     assert millrace.mlflow_run(rejected["mlflow_run"])[0] == "FINISHED"
     approved = millrace("approve", rejected["run"], "--why", "a trial", "--who", "ada", "--json")
+    assert "E_CONFIG RUN: this run waits for no approval" in millrace("approve", first["run"], "--why", "x").err
     record = json.loads(approved.out)
     assert (approved.returncode, record["state"], record["model"]["name"]) == (0, "Completed", "r")
     assert record["checks"][-1] == "approved by ada: a trial"
@@ -211,7 +217,7 @@ def test_a_run_that_is_asked_to_stop_can_be_continued(millrace, first):
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 75
-    assert "E_INTERRUPTED the run was asked to stop; run the same command to continue" in err
+    assert "E_INTERRUPTED the run was asked to stop; run the same command to continue: " in err
     assert "Traceback" not in err
     assert psutil.wait_procs(family, 5)[1] == []
     assert last_runs(millrace, "digits-cnn") == ["CRASHED", "KILLED"]

@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import sys
 
 import pytest
 
@@ -44,6 +45,14 @@ def test_the_recipe_of_the_readme_loads(tmp_path):
     path.write_text(text)
     assert load_recipe(str(path)).name == "my-table"
     assert len(text.splitlines()) <= 10
+
+
+def test_the_python_of_the_readme_answers(millrace, first):
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    code = code.replace(".millrace/", f"{millrace.home}/")
+    done = subprocess.run([sys.executable, "-c", code], cwd="/", capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "prediction" in done.stdout
 
 
 def test_every_path_that_the_readme_names_exists():
