@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -107,12 +108,18 @@ def _run(run: Run, placement: Placement, terminal: Terminal) -> RunRecord:
 
 def _imported() -> Any:
     """The training flow, with Prefect and MLflow imported side by side."""
-    other = threading.Thread(target=__import__, args=("mlflow",), daemon=True)
+    other = threading.Thread(target=_import_mlflow, daemon=True)
     other.start()
     from flows.training import training
 
     other.join()
     return training
+
+
+def _import_mlflow() -> None:
+    # MLflow imports its SQL store late, when the first client is made; here it runs beside Prefect's import.
+    for name in ("mlflow", "mlflow.store.tracking.sqlalchemy_store", "mlflow.store.model_registry.sqlalchemy_store"):
+        import_module(name)
 
 
 def _as_flow(flow: Any, run: Run) -> None:
