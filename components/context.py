@@ -15,9 +15,9 @@ from typing import Any, Protocol, TypeVar
 
 from components.adapters import dataset_store, store, tables
 from components.adapters.compute import Compute
-from components.adapters.local_files import LocalFiles
 from components.adapters.pointers import Pointer
 from components.adapters.store import Record, Store
+from components.adapters.stores import open_store
 from components.adapters.tracking import Tracker
 from components.contracts.artifacts import Artifact, Ledger, Part
 from components.contracts.config import Frozen
@@ -172,7 +172,7 @@ class RunContext:
         code = code_of(module, config)
         base = fingerprint(step, config, {}, code, formats=FORMATS, rerun=self.rerun.get(step, 0)).key
         jobs = [(digest([base, content]), config, argument) for _, content, argument in items]
-        run = partial(_run_part, self.store.files.root, step, work)
+        run = partial(_run_part, self.placement, step, work)
 
         def told(done: int) -> None:
             self.progress.advanced(step, done, len(jobs), "parts")
@@ -190,13 +190,13 @@ def _schema(kind: type[Artifact]) -> str:
     return digest(kind.model_json_schema())
 
 
-def _run_part(root: Path, step: str, work: PartWork, job: tuple[str, Any, Any]) -> Record:
+def _run_part(placement: Placement, step: str, work: PartWork, job: tuple[str, Any, Any]) -> Record:
     key, config, argument = job
-    opened = Store(LocalFiles(root))
+    opened = open_store(placement)
     entry = opened.part(step, key)
     record = entry.record()
     if record is None:
-        with entry.attempt() as attempt:
+        with opened.files.using(), entry.attempt() as attempt:
             record = attempt.commit(work(opened, config, argument, attempt.folder))
     return record
 
@@ -255,7 +255,7 @@ def open_context(placement: Placement, name: str = "notebook", progress: Progres
     """A context at `placement`: in a notebook, a worker, a container or a flow."""
     return RunContext(
         placement=placement,
-        store=Store(LocalFiles(placement.store_folder)),
+        store=open_store(placement),
         compute=Compute(workers=os.cpu_count() or 1, address=placement.dask_address),
         tracker=Tracker(placement),
         name=name,

@@ -35,7 +35,7 @@ def run(config: IngestConfig, *, ctx: RunContext) -> RawSnapshot:
         EnvironmentFault: E_PERMISSION.
     """
     source: Source = config.source
-    digests = FileDigests(ctx.store.files.path("memo/file_digests.json"))
+    digests = FileDigests(ctx.placement.home / "memo" / "file_digests.json")
     version = source.version(digests)
     digests.save()
 

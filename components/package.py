@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,14 @@ from components.adapters.tracking_calls import quiet
 from components.cleaning import KINDS as OPERATIONS
 from components.cleaning.typed import typed
 from components.context import RunContext
-from components.contracts.artifacts import Checkpoint, Dataset, ModelPackage
+from components.contracts.artifacts import Checkpoint, Dataset, FittedFeature, ModelPackage
 from components.contracts.closure import ROOT
 from components.contracts.config import StepConfig
 from components.contracts.errors import IntegrityError
 from components.contracts.fingerprint import digest
 from components.contracts.spec import Column
 from components.features import KINDS as FEATURES
+from components.features.fitted import load_feature
 from components.models import KINDS as MODELS
 from components.objectives import KINDS as OBJECTIVES
 from components.packages import PrivateCode, forget, kind_modules, library_versions, private_code
@@ -71,23 +73,23 @@ def run(config: PackageConfig, checkpoint: Checkpoint, dataset: Dataset, *, ctx:
     Raises:
         IntegrityError: E_SMOKE, the package does not answer its own example in a clean process.
     """
-    features = [fitted.config["kind"] for fitted in (*dataset.features, dataset.target)]
-    operations = [operation["kind"] for operation in dataset.clean.operations]
     code = private_code([
-        *kind_modules("features", FEATURES, features),
-        *kind_modules("cleaning", OPERATIONS, operations),
-        *kind_modules("models", MODELS, [checkpoint.model["kind"]]),
-        *kind_modules("objectives", OBJECTIVES, [checkpoint.objective["kind"]]),
+        *kind_modules("features", FEATURES, [fitted.config for fitted in (*dataset.features, dataset.target)]),
+        *kind_modules("cleaning", OPERATIONS, dataset.clean.operations),
+        *kind_modules("models", MODELS, [checkpoint.model]),
+        *kind_modules("objectives", OBJECTIVES, [checkpoint.objective]),
     ])
+    libraries = {**code.libraries, **library_versions()}
 
     def build(folder: Path) -> ModelPackage:
         model = model_data(checkpoint, dataset)
         example = _example(dataset, ctx)
         with tempfile.TemporaryDirectory() as scratch:
             _write_parts(Path(scratch), code, model, _weights(checkpoint, ctx))
-            _save(Path(scratch), folder / "model", code.name, model, example)
-        smoke(folder / "model")
-        content = digest([code.behaviour, library_versions(), model, checkpoint.files["weights.safetensors"]])
+            needs = [f"{name}=={version}" for name, version in libraries.items()]
+            _save(Path(scratch), folder / "model", code.name, {**model, "requirements": needs}, example)
+        smoke(folder / "model", code.own)
+        content = digest([code.behaviour, libraries, model, checkpoint.files["weights.safetensors"]])
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         return ModelPackage(code=code.name, size_bytes=size, content=content)
 
@@ -95,14 +97,14 @@ def run(config: PackageConfig, checkpoint: Checkpoint, dataset: Dataset, *, ctx:
         "checkpoint": checkpoint.content,
         "dataset": dataset.content,
         "private code": code.behaviour,
-        "libraries": digest(library_versions()),
+        "libraries": digest(libraries),
     }
     return ctx.commit(ModelPackage, __name__, config, inputs, build)
 
 
 def model_data(checkpoint: Checkpoint, dataset: Dataset) -> dict[str, Any]:
     """What `model.json` says: everything but the weights."""
-    needed = {name for fitted in dataset.features for name in _columns(fitted.config)}
+    needed = model_inputs(dataset)
     return {
         "columns": [column.model_dump(mode="json") for column in dataset.clean.columns],
         "needed": [column.name for column in dataset.clean.columns if column.name in needed],
@@ -115,10 +117,6 @@ def model_data(checkpoint: Checkpoint, dataset: Dataset) -> dict[str, Any]:
         "objective": checkpoint.objective,
         "split": dataset.split,
     }
-
-
-def _columns(config: dict[str, Any]) -> list[str]:
-    return list(config["columns"]) if "columns" in config else [config["column"]]
 
 
 def _weights(checkpoint: Checkpoint, ctx: RunContext) -> Path:
@@ -143,7 +141,7 @@ def _example(dataset: Dataset, ctx: RunContext) -> pa.Table:
 
 def model_inputs(dataset: Dataset) -> set[str]:
     """The columns that the model's features read."""
-    return {name for fitted in dataset.features for name in _columns(fitted.config)}
+    return {name for fitted in dataset.features for name in load_feature(fitted).columns}
 
 
 def _write_parts(scratch: Path, code: PrivateCode, model: dict[str, Any], weights: Path) -> None:
@@ -171,7 +169,8 @@ def _save(scratch: Path, target: Path, code: str, model: dict[str, Any], example
         ColSpec(_signature_type(columns[name]), name, required=not columns[name].nullable)
         for name in example.column_names
     ]
-    whole = columns[model["target"]["config"]["column"]].type == "int64"
+    (label,) = load_feature(FittedFeature.model_validate(model["target"])).columns
+    whole = columns[label].type == "int64"
     outputs = [
         ColSpec("long" if whole else "string", "prediction"),
         ColSpec("double", "confidence"),
@@ -187,7 +186,7 @@ def _save(scratch: Path, target: Path, code: str, model: dict[str, Any], example
                 code_paths=[str(scratch / code)],
                 signature=ModelSignature(Schema(inputs), Schema(outputs)),
                 input_example=example.to_pandas(),
-                pip_requirements=[f"{name}=={version}" for name, version in library_versions().items()],
+                pip_requirements=model["requirements"],
             )
     finally:
         sys.path.remove(str(scratch))
@@ -206,7 +205,7 @@ model, root = Path(sys.argv[1]), Path(sys.argv[2])
 sys.path = [path for path in sys.path if Path(path).resolve() != root]
 class Wall:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("components", "flows"):
+        if name.partition(".")[0] in ("components", "flows", *sys.argv[3].split(",")):
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Wall())
 import mlflow
@@ -217,8 +216,8 @@ print(answer["prediction"].to_json())
 """
 
 
-def smoke(model: Path) -> None:
-    """Load the model folder in a clean process and let it answer its example.
+def smoke(model: Path, own: Iterable[str] = ()) -> None:
+    """Load the model folder in a clean process, without the user's `own` packages, and let it answer its example.
 
     Raises:
         IntegrityError: E_SMOKE.
@@ -232,7 +231,7 @@ def smoke(model: Path) -> None:
             "MLFLOW_TRACKING_URI": f"sqlite:///{scratch}/none.db",
         }
         tried = subprocess.run(
-            [sys.executable, "-I", "-B", "-c", SMOKE, str(model), str(ROOT)],
+            [sys.executable, "-I", "-B", "-c", SMOKE, str(model), str(ROOT), ",".join(own)],
             cwd=scratch,
             env=clean,
             capture_output=True,

@@ -2,23 +2,23 @@
 
 Private code is the import closure of components/predictor.py and the kinds in use, copied under a name made from its
 own digest, with relative imports inside. So two packages of different ages answer in one process, each with its own
-code, also beside the project itself.
+code, also beside the project itself. A user's own modules travel below `own`.
 """
 
 import ast
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from components.contracts.closure import ROOT, follow
-from components.contracts.errors import CODES, DataError, rebuilt
-from components.contracts.fingerprint import REGISTRIES, digest, library_version
-from components.contracts.registry import load_kind
+from components.contracts.closure import ROOT, Source, follow, is_own, own_root
+from components.contracts.errors import CODES, ConfigError, DataError, rebuilt
+from components.contracts.fingerprint import DISTRIBUTIONS, REGISTRIES, digest, library_version
+from components.contracts.registry import OWN, load_kind
 
 ROOT_MODULE = "components.predictor"
 ERRORS = "components.contracts.errors"
@@ -32,12 +32,15 @@ class PrivateCode:
     """The code that travels with one package.
 
     `name` hangs on all of it, comments left out; `behaviour` leaves out the texts of errors and the lists of kinds as
-    well, so that a change there does not make a new package.
+    well, so that a change there does not make a new package. `own` are the user's top-level packages in it, and
+    `libraries` what these import.
     """
 
     name: str
     behaviour: str
     files: dict[str, str]
+    own: frozenset[str]
+    libraries: dict[str, str]
 
 
 def private_code(kinds: Iterable[str]) -> PrivateCode:
@@ -45,14 +48,24 @@ def private_code(kinds: Iterable[str]) -> PrivateCode:
     sources = follow([ROOT_MODULE, *kinds], cut=lambda _: False)
     digests = {name: source.digest for name, source in sources.items()}
     behaviour = {name: value for name, value in digests.items() if name not in (REGISTRIES | {ERRORS})}
+    own = [source for name, source in sources.items() if is_own(name)]
+    imported = set().union(*(source.libraries for source in own)) - sys.stdlib_module_names
+    versions = {DISTRIBUTIONS.get(name, name): library_version(name) for name in sorted(imported)}
     return PrivateCode(
         name=f"millrace_{digest(digests)[:12]}",
         behaviour=digest(behaviour),
-        files={
-            source.path.relative_to(ROOT / "components").as_posix(): _relative(source.path, name)
-            for name, source in sources.items()
-        },
+        files={_place(source): _relative(source) for source in sources.values()},
+        own=frozenset(source.name.partition(".")[0] for source in own),
+        libraries={name: version for name, version in versions.items() if version != "absent"},
     )
+
+
+def _place(source: Source) -> str:
+    """Where a module goes in the private code."""
+    root = own_root(source.name.partition(".")[0])
+    if root is None:
+        return source.path.relative_to(ROOT / "components").as_posix()
+    return f"{OWN}/{source.path.resolve().relative_to(root).as_posix()}"
 
 
 def library_versions() -> dict[str, str]:
@@ -60,21 +73,34 @@ def library_versions() -> dict[str, str]:
     return {name: library_version(name) for name in LIBRARIES}
 
 
-def _relative(path: Path, name: str) -> str:
-    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    dots = "." * len(package.split("."))
-    text = path.read_text(encoding="utf-8")
+def _relative(source: Source) -> str:
+    """The module's text with relative imports of what travels with it."""
+    inside = PurePosixPath(_place(source)).parent.parts
+    dots = "." * (len(inside) + 1)
+    text = source.path.read_text(encoding="utf-8")
     lines = text.split("\n")
     for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "components":
-            line = lines[node.lineno - 1]
-            lines[node.lineno - 1] = re.sub(r"from components\.?([\w.]*) import", rf"from {dots}\1 import", line)
+        if isinstance(node, ast.Import) and any(is_own(alias.name) for alias in node.names):
+            raise ConfigError(
+                "E_CONFIG",
+                "a module of your own is imported in a way that a package cannot carry",
+                place=f"{source.path}:{node.lineno}",
+                value=lines[node.lineno - 1].strip(),
+                action=f"write it as `from {node.names[0].name} import ...`",
+            )
+        if not isinstance(node, ast.ImportFrom) or node.level:
+            continue
+        top = (node.module or "").partition(".")[0]
+        if top == "components" or is_own(top):
+            moved = dots + (node.module or "").removeprefix("components").removeprefix(".")
+            moved = moved if top == "components" else f"{dots}{OWN}.{node.module}"
+            lines[node.lineno - 1] = re.sub(r"from\s+[\w.]+\s+import", f"from {moved} import", lines[node.lineno - 1])
     return "\n".join(lines)
 
 
-def kind_modules(package: str, kinds: dict[str, str], used: Iterable[str]) -> list[str]:
-    """The modules of `components.<package>` that define the used kinds."""
-    return sorted({load_kind(f"components.{package}", kinds, kind, package).__module__ for kind in used})
+def kind_modules(package: str, kinds: dict[str, str], used: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The modules that define the kinds of the `used` configs of `components.<package>`."""
+    return sorted({load_kind(f"components.{package}", kinds, config, package).__module__ for config in used})
 
 
 def open_package(folder: Path) -> Any:

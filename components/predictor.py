@@ -61,12 +61,12 @@ class Predictor:
         self.target_state = data["target"]["state"]
         self.target = load_feature(FittedFeature.model_validate(data["target"]))
         self.operations = [
-            load_kind(_sibling("cleaning"), OPERATIONS, one["kind"], "cleaning").model_validate(one)
+            load_kind(_sibling("cleaning"), OPERATIONS, one, "cleaning").model_validate(one)
             for one in data["operations"]
         ]
-        objective = load_kind(_sibling("objectives"), OBJECTIVES, data["objective"]["kind"], "objective")
+        objective = load_kind(_sibling("objectives"), OBJECTIVES, data["objective"], "objective")
         self.objective = objective.model_validate(data["objective"])
-        model = load_kind(_sibling("models"), MODELS, data["model"]["kind"], "model").model_validate(data["model"])
+        model = load_kind(_sibling("models"), MODELS, data["model"], "model").model_validate(data["model"])
         inputs = [TensorSpec.model_validate(spec) for spec in data["inputs"]]
         outputs = self.objective.outputs([TensorSpec.model_validate(spec) for spec in data["outputs"]])
         self.network = model.build(inputs, outputs)

@@ -21,9 +21,9 @@ from components.adapters.local_files import as_fault
 from components.contracts.errors import ConfigError, EnvironmentFault, InterruptedRunError, MillraceError
 from components.contracts.placement import Placement
 from components.train.devices import check_devices
-from flows import server, settings
+from flows import recipe_files, server, settings
 from flows.console import Terminal
-from flows.pipeline import load_recipe, recipe_names
+from flows.pipeline import load_recipe
 from flows.plan import STEPS, will_train
 from flows.runs import RUN_TAG, Interruption, Run, RunRecord, alive, gone, open_run
 
@@ -66,7 +66,7 @@ def _checked_run(
     recipe: str, overrides: Sequence[str], rerun: Sequence[str], terminal: Terminal
 ) -> tuple[Run, RunRecord]:
     placement = settings.read()
-    config = load_recipe(recipe, overrides, placement.data)
+    config = load_recipe(recipe, overrides, placement.data, placement.recipes)
     _check_steps(rerun)
     check_devices(config.train.accelerator, config.train.devices)
     server.check_tracking(placement)
@@ -94,7 +94,7 @@ def _run(run: Run, placement: Placement, terminal: Terminal) -> RunRecord:
 
         for name in reconcile(run.ctx):
             terminal.note(f"run {name} went away earlier; it is now marked as crashed")
-    terminal.note(f"run {run.name} of {run.recipe}, seen at {prefect.address}/runs, stored in {placement.store_folder}")
+    terminal.note(f"run {run.name} of {run.recipe}, seen at {prefect.address}/runs, stored in {placement.store_place}")
     begun = time.perf_counter()
     with alive(placement, run.name):
         _as_flow(flow, run)
@@ -202,7 +202,7 @@ def _command(run: Run, key: str = "", value: Any = None) -> str:
     """The command that starts this run again, with one setting changed."""
     changes = [one for one in run.overrides if not key or not one.startswith(f"{key}=")]
     changes += [f"{key}={value}"] if key else []
-    if run.recipe in recipe_names() and Path("Makefile").is_file() and not any(" " in one for one in changes):
+    if run.recipe in recipe_files.names() and Path("Makefile").is_file() and not any(" " in one for one in changes):
         data = f" DATA={run.ctx.placement.data}" if run.ctx.placement.data else ""
         return f"make train RECIPE={run.recipe}" + (f' SET="{" ".join(changes)}"' if changes else "") + data
     return " ".join(["millrace run", run.recipe, *(f"--set {shlex.quote(one)}" for one in changes)])

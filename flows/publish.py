@@ -46,7 +46,9 @@ def running(recipe: str, overrides: Sequence[str], rerun: Sequence[str], epochs:
     opened = run is None
     if run is None:
         placement = settings.read()
-        run = open_run(placement, recipe, load_recipe(recipe, changes, placement.data), changes, rerun=rerun)
+        run = open_run(
+            placement, recipe, load_recipe(recipe, changes, placement.data, placement.recipes), changes, rerun=rerun
+        )
     token, own = CURRENT.set(run), ExitStack()
     for name in ("prefect.flow_runs", "prefect.task_runs"):
         logging.getLogger(name).addFilter(OneLine())

@@ -19,10 +19,12 @@ NAMES = {
     "HOME": "home",
     "PROFILE": "profile",
     "STORE": "store",
+    "CACHE_GB": "cache_gb",
     "TRACKING_URI": "tracking_uri",
     "PREFECT_API_URL": "prefect_api_url",
     "DASK_ADDRESS": "dask_address",
     "DATA": "data",
+    "RECIPES": "recipes",
     "PREFECT_PORT": "prefect_port",
 }
 LOGINS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
@@ -48,9 +50,9 @@ def read(environment: Mapping[str, str] = os.environ) -> Placement:
                 action="unset it or correct its name",
             )
     values["home"] = Path(values.get("home", ".millrace")).expanduser().absolute()
-    if "data" in values:
-        values["data"] = Path(values["data"]).expanduser().absolute()
-    if values.get("store"):
+    for name in {"data", "recipes"} & set(values):
+        values[name] = Path(values[name]).expanduser().absolute()
+    if values.get("store") and "://" not in values["store"]:
         values["store"] = str(Path(values["store"]).expanduser().absolute())
     try:
         return Placement.model_validate(values)

@@ -12,6 +12,7 @@ from components.adapters.compute import Compute
 from components.context import open_context
 from components.contracts.errors import MillraceError
 from components.contracts.placement import Placement
+from tests.s3 import Server
 
 SKIPPED = pytest.StashKey[list[str]]()
 REPORTS = Path(__file__).parents[1] / ".reports"
@@ -113,9 +114,27 @@ def as_nobody(tmp_path):
     return call
 
 
+@pytest.fixture(scope="session")
+def s3():
+    """The S3 server of the test run; the environment names it."""
+    server = Server()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
+        yield server
+    server.stop()
+
+
 @pytest.fixture
 def placement(tmp_path):
     return Placement(home=tmp_path / "home")
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def either(request, tmp_path):
+    """A placement whose store is a folder, then one whose store is a bucket."""
+    address = request.getfixturevalue("s3").bucket() if request.param == "bucket" else ""
+    return Placement(home=tmp_path / "home", store=address)
 
 
 @pytest.fixture

@@ -105,7 +105,7 @@ def test_two_packages_of_other_code_answer_each_with_their_own_beside_the_projec
 def test_the_smoke_test_cannot_import_the_project(tmp_path):
     wall = SMOKE.split("import mlflow")[0] + "import components"
     done = subprocess.run(
-        [sys.executable, "-I", "-c", wall, str(tmp_path), str(ROOT)], capture_output=True, text=True, check=False
+        [sys.executable, "-I", "-c", wall, str(tmp_path), str(ROOT), ""], capture_output=True, text=True, check=False
     )
     assert "ModuleNotFoundError: components" in done.stderr
     plain = subprocess.run([sys.executable, "-I", "-c", "import components"], capture_output=True, check=False)

@@ -1,8 +1,7 @@
 """A local folder as the commit kernel needs it: durable, exclusive, and swept of what dead writers left.
 
-The six operations (`create`, `read`, `names`, `stage`, `publish`, `path`) are what another kind of store has to
-offer. Not here: what the files mean (adapters/store.py). A writer's folder is held by `flock`, which the kernel frees
-when the writer dies, so a sweep never removes the work of a live one.
+Implements adapters/files.py. A writer's folder is held by `flock`, which the kernel frees when the writer dies, so a
+sweep never removes the work of a live one.
 """
 
 import errno
@@ -13,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from components.adapters.files import Held, nothing_to_drop
 from components.contracts.errors import EnvironmentFault
 
 SCRATCH = ".scratch"
@@ -49,7 +49,7 @@ def faults(place: Path | str, needed: int | None = None) -> Iterator[None]:
         raise fault from error
 
 
-class Held:
+class HeldFolder:
     """A folder of one writer, locked while the writer lives."""
 
     def __init__(self, path: Path) -> None:
@@ -77,29 +77,36 @@ class LocalFiles:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def path(self, name: str) -> Path:
-        """Where `name` can be opened on this machine."""
-        return self.root / name
+    def place(self, name: str) -> str:
+        """The path of `name`."""
+        return str(self.root / name)
+
+    def fetch(self, folder: str, name: str, size: int) -> Path:
+        """The path of the file itself."""
+        return self.root / folder / name
+
+    def forget(self, folder: str, name: str) -> bool:
+        """False: there is only this copy."""
+        return False
+
+    using = staticmethod(nothing_to_drop)
 
     def read(self, name: str) -> bytes:
-        """The bytes of `name`; FileNotFoundError where it is not there."""
+        """The bytes of `name`."""
         with faults(self.root / name):
             return (self.root / name).read_bytes()
 
     def names(self, folder: str) -> list[str]:
-        """The children of `folder`, sorted; none where it is not there."""
+        """The children of `folder`, sorted."""
         try:
             return sorted(child.name for child in (self.root / folder).iterdir())
         except FileNotFoundError:
             return []
 
     def create(self, name: str, body: bytes, scratch: Path | None = None) -> bool:
-        """Write `name` unless it exists; True for the one writer that made it. Durable when it returns.
-
-        `scratch` is a held folder for the unfinished file; without one a folder of this call's own serves.
-        """
+        """Write `name` unless it exists; without `scratch` a folder of this call's own holds the unfinished file."""
         if scratch is None:
-            held = self.stage(SCRATCH, os.urandom(8).hex(), kept=lambda: None)
+            held = self.stage(SCRATCH, os.urandom(8).hex(), kept=lambda: ())
             try:
                 return self.create(name, body, held.path)
             finally:
@@ -123,8 +130,8 @@ class LocalFiles:
                 with suppress(OSError):
                     unfinished.unlink(missing_ok=True)
 
-    def stage(self, folder: str, name: str, kept: Callable[[], str | None]) -> Held:
-        """Make `folder/name`, held by the caller, after removing what dead writers left beside it, except `kept()`."""
+    def stage(self, folder: str, name: str, kept: Callable[[], tuple[str, ...]]) -> Held:
+        """Make `folder/name`, held by the caller."""
         parent = self._made(self.root / folder)
         with faults(parent):
             gate = os.open(parent, os.O_RDONLY | os.O_DIRECTORY)
@@ -132,7 +139,7 @@ class LocalFiles:
                 fcntl.flock(gate, fcntl.LOCK_EX)
                 _sweep(parent, kept)
                 Path(parent / name).mkdir()
-                return Held(parent / name)
+                return HeldFolder(parent / name)
             finally:
                 os.close(gate)
 
@@ -149,6 +156,42 @@ class LocalFiles:
                         os.close(descriptor)
             sync_folder(Path(folder))
         sync_folder(held.path.parent)
+
+    def changed(self, name: str) -> float:
+        """The newest time of change at or below `name`."""
+        return max((stat.st_mtime for stat in self._stats(name)), default=0.0)
+
+    def size(self, name: str) -> int:
+        """Bytes at or below `name`."""
+        return sum(stat.st_size for stat in self._stats(name))
+
+    def _stats(self, name: str) -> Iterator[os.stat_result]:
+        top = self.root / name
+        for path in (top,) if not top.is_dir() else top.rglob("*"):
+            with suppress(FileNotFoundError):
+                if not path.is_dir():
+                    yield path.stat()
+
+    def delete(self, name: str) -> None:
+        """Remove one file, durably."""
+        path = self.root / name
+        with faults(path), suppress(FileNotFoundError):
+            path.unlink()
+            sync_folder(path.parent)
+
+    def clear(self, folder: str) -> bool:
+        """Remove a folder that nobody holds, and its parent if that is empty then."""
+        path = self.root / folder
+        try:
+            held = HeldFolder(path)
+        except FileNotFoundError:
+            return True
+        except BlockingIOError:
+            return False
+        held.remove()
+        with suppress(OSError):
+            path.parent.rmdir()
+        return True
 
     def _made(self, folder: Path) -> Path:
         missing = []
@@ -173,14 +216,14 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _sweep(folder: Path, kept: Callable[[], str | None]) -> None:
+def _sweep(folder: Path, kept: Callable[[], tuple[str, ...]]) -> None:
     for child in folder.iterdir():
         if not child.is_dir():
             continue
         with suppress(BlockingIOError, FileNotFoundError):
-            held = Held(child)
+            held = HeldFolder(child)
             # Asked only now: a writer lets go after its record stands, so whoever holds its folder sees the record.
-            if kept() == child.name:
+            if child.name in kept():
                 held.release()
             else:
                 held.remove()

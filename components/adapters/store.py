@@ -16,10 +16,13 @@ from typing import Any, Self
 
 from blake3 import blake3
 
-from components.adapters.local_files import Held, LocalFiles, as_fault
+from components.adapters.files import Files, Held
+from components.adapters.local_files import as_fault
 from components.contracts.errors import IntegrityError
 
 FORMAT = 1
+RETIRED = "retired.json"
+"""The record that garbage collection took away, kept until its bytes go: whoever still names it gets it back."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,9 +59,9 @@ class Record:
 
 
 class Store:
-    """Artifacts, parts and their checked files in one folder."""
+    """Artifacts, parts and their checked files in one place."""
 
-    def __init__(self, files: LocalFiles) -> None:
+    def __init__(self, files: Files) -> None:
         self.files = files
         self._checked: dict[str, tuple[int, int]] = {}
 
@@ -77,31 +80,44 @@ class Store:
             IntegrityError: E_DIGEST, the bytes are not those that were committed, or are gone.
         """
         wanted = next(file for file in record.files if file.name == name)
-        place = f"{record.entry}/{record.attempt}/{name}"
-        path = self.files.path(place)
-        try:
-            stat = path.stat()
-            seen = (stat.st_size, stat.st_mtime_ns)
-            if self._checked.get(place) == seen:
-                return path
-            found = digest_file(path) if stat.st_size == wanted.bytes else f"{stat.st_size} bytes"
-        except FileNotFoundError:
-            seen, found = (0, 0), "no file"
+        folder = f"{record.entry}/{record.attempt}"
+        path, found = self._fetched(folder, wanted)
+        if found != wanted.digest and self.files.forget(folder, name):
+            path, found = self._fetched(folder, wanted)
         if found != wanted.digest:
             raise IntegrityError(
                 "E_DIGEST",
                 f"committed as {wanted.digest} with {wanted.bytes} bytes, found {found}",
-                place=str(path),
+                place=self.files.place(f"{folder}/{name}"),
                 action=_anew(record.entry),
             )
-        self._checked[place] = seen
         return path
+
+    def _fetched(self, folder: str, wanted: StoredFile) -> tuple[Path, str]:
+        """The file on this machine, and the digest of its bytes or what is there instead."""
+        place = f"{folder}/{wanted.name}"
+        try:
+            path = self.files.fetch(folder, wanted.name, wanted.bytes)
+            stat = path.stat()
+        except FileNotFoundError:
+            return Path(), "no file"
+        seen = (stat.st_size, stat.st_mtime_ns)
+        if self._checked.get(place) == seen:
+            return path, wanted.digest
+        if stat.st_size != wanted.bytes:
+            return path, f"{stat.st_size} bytes"
+        found = digest_file(path)
+        if found == wanted.digest:
+            self._checked[place] = seen
+        return path, found
 
     def folder(self, record: Record) -> Path:
         """The local folder of a commit, after every file in it was checked as by `open`."""
-        for file in record.files:
+        first, *rest = record.files
+        path = self.open(record, first.name)
+        for file in rest:
             self.open(record, file.name)
-        return self.files.path(f"{record.entry}/{record.attempt}")
+        return path.parents[first.name.count("/")]
 
 
 class Entry:
@@ -112,19 +128,15 @@ class Entry:
 
     def record(self) -> Record | None:
         """The commit, or None where there is none yet."""
-        try:
-            data = json.loads(self.store.files.read(self.marker))
-        except FileNotFoundError:
-            return None
-        except ValueError as error:
-            raise IntegrityError(
-                "E_DIGEST",
-                "the record is not JSON",
-                place=str(self.store.files.path(self.marker)),
-                action=_anew(self.folder),
-            ) from error
-        data["files"] = tuple(StoredFile(**file) for file in data["files"])
-        return Record(**data)
+        return self._read(self.marker)
+
+    def retired(self) -> Record | None:
+        """The commit that garbage collection took away and whose bytes may still be there."""
+        return self._read(f"{self.folder}/{RETIRED}")
+
+    def attempts(self) -> tuple[str, ...]:
+        """The attempts whose bytes somebody may be reading."""
+        return tuple(one.attempt for one in (self.record(), self.retired()) if one is not None)
 
     def standing(self) -> Record:
         """The commit, which has to be there: something else names it.
@@ -133,12 +145,27 @@ class Entry:
             IntegrityError: E_DIGEST, it is gone.
         """
         record = self.record()
+        retired = self.retired() if record is None else None
+        if retired is not None:
+            self.store.files.create(self.marker, retired.body())
+            record = self.record()
         if record is None:
-            place = str(self.store.files.path(self.marker))
+            place = self.store.files.place(self.marker)
             raise IntegrityError(
                 "E_DIGEST", "a result that others name is gone", place=place, action=_anew(self.folder)
             )
         return record
+
+    def _read(self, name: str) -> Record | None:
+        try:
+            data = json.loads(self.store.files.read(name))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            place, action = self.store.files.place(name), _anew(self.folder)
+            raise IntegrityError("E_DIGEST", "the record is not JSON", place=place, action=action) from error
+        data["files"] = tuple(StoredFile(**file) for file in data["files"])
+        return Record(**data)
 
     def attempt(self) -> "Attempt":
         """A new writer's folder; use it as a context."""
@@ -156,12 +183,8 @@ class Attempt:
         self._offered = False
 
     def __enter__(self) -> Self:
-        self._held = self._files.stage(self._entry.folder, self.name, self._winner)
+        self._held = self._files.stage(self._entry.folder, self.name, self._entry.attempts)
         return self
-
-    def _winner(self) -> str | None:
-        standing = self._entry.record()
-        return standing.attempt if standing else None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         if self._held is None:
@@ -172,7 +195,7 @@ class Attempt:
             self._held.remove()
         self._held = None
         if isinstance(error, OSError):
-            fault = as_fault(error, error.filename or self._files.path(self._entry.folder))
+            fault = as_fault(error, error.filename or self._files.place(self._entry.folder))
             if fault is not None:
                 raise fault from error
 

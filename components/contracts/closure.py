@@ -1,14 +1,17 @@
 """Which modules of the project a module runs: followed statically, by file, without importing anything.
 
-Used twice: to fingerprint a step's code, and to copy a model's private code into its package. Only
-`from components.x import y` statements are followed, also inside functions; a registry's `__init__` is a literal
-mapping and so a leaf: the kinds in use are seeds of their own.
+Used twice: to fingerprint a step's code, and to copy a model's private code into its package. Statements are followed
+also inside functions; a registry's `__init__` is a literal mapping and so a leaf: the kinds in use are seeds of their
+own. A user's own modules count as the project's: those that are importable and neither installed nor Python's.
 """
 
 import ast
+import sys
+import sysconfig
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 from blake3 import blake3
@@ -17,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 """The folder that holds `components` and `flows`."""
 
 PROJECT = ("components", "flows")
+INSTALLED = frozenset({"site-packages", "dist-packages"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,11 +34,36 @@ class Source:
     libraries: frozenset[str]
 
 
-def module_path(name: str, root: Path = ROOT) -> Path | None:
-    """The file of module `name` under `root`, or None where it is no module of the project."""
-    if name.partition(".")[0] not in PROJECT:
+@cache
+def own_root(top: str) -> Path | None:
+    """The folder of the top-level module or package `top` where that is a user's own, else None."""
+    if top in PROJECT or top in sys.stdlib_module_names or not top.isidentifier() or top == "__main__":
         return None
-    base = root.joinpath(*name.split("."))
+    try:
+        spec = find_spec(top)
+    except (ImportError, ValueError):
+        return None
+    places = list(spec.submodule_search_locations or ()) if spec else []
+    origin = places[0] if places else spec.origin if spec else None
+    if origin is None or not Path(origin).exists():
+        return None
+    root = Path(origin).resolve().parent
+    installed = INSTALLED & set(root.parts) or root.is_relative_to(sysconfig.get_path("stdlib"))
+    return None if installed else root
+
+
+def is_own(name: str) -> bool:
+    """Whether module `name` is a user's own."""
+    return own_root(name.partition(".")[0]) is not None
+
+
+def module_path(name: str, root: Path = ROOT) -> Path | None:
+    """The file of module `name`, or None where it is neither the project's (under `root`) nor a user's own."""
+    top = name.partition(".")[0]
+    folder = root if top in PROJECT else own_root(top)
+    if folder is None:
+        return None
+    base = folder.joinpath(*name.split("."))
     for path in (base.with_suffix(".py"), base / "__init__.py"):
         if path.is_file():
             return path
@@ -65,7 +94,7 @@ def _parse(name: str, path: Path, _mtime: int, _size: int, root: Path) -> Source
             node.body = [ast.Pass()]
     for node in ast.walk(tree):
         for target in _targets(node, package):
-            if target.partition(".")[0] not in PROJECT:
+            if target.partition(".")[0] not in PROJECT and not is_own(target):
                 libraries.add(target.partition(".")[0])
                 continue
             module = _module_of(target, root)

@@ -5,7 +5,7 @@ does. Not here: loading recipes (flows/pipeline.py), and what a particular step 
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -20,6 +20,13 @@ class Frozen(BaseModel):
 
 class StepConfig(Frozen):
     """What a person sets of a step, a source, a feature, a model or an objective."""
+
+
+class CustomConfig(StepConfig):
+    """The base of a source, operation, feature, model or objective of your own: `kind: custom` and `target` name it."""
+
+    kind: Literal["custom"] = "custom"
+    target: str = Field(description="where it is, as package.module:Class; its other fields stand beside it")
 
 
 def placed(default: Any = ..., **settings: Any) -> Any:

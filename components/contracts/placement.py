@@ -13,17 +13,26 @@ class Placement(Frozen):
 
     home: Path
     profile: Literal["local"] = "local"
-    store: str = ""
+    store: str = Field("", pattern=r"^([^:]*|s3://[a-z0-9][a-z0-9.-]*[a-z0-9](/.*)?)$")
+    cache_gb: float = Field(20.0, gt=0, allow_inf_nan=False)
     tracking_uri: str = Field("", pattern=r"^(https?://.+|(sqlite|postgresql|mysql|mssql)(\+\w+)?://.+)?$")
     prefect_api_url: str = ""
     dask_address: str = ""
     data: Path | None = None
+    recipes: Path | None = None
     prefect_port: int = 0
 
     @property
-    def store_folder(self) -> Path:
-        """The artifact store's root folder."""
+    def store_folder(self) -> Path | None:
+        """The artifact store's root folder; None where it is in a bucket."""
+        if self.store.startswith("s3://"):
+            return None
         return Path(self.store) if self.store else self.home / "store"
+
+    @property
+    def store_place(self) -> str:
+        """The store as a person is told it."""
+        return str(self.store_folder or self.store)
 
     @property
     def tracking(self) -> str:

@@ -1,6 +1,7 @@
 """Kinds by name: a literal mapping in a package's `__init__` from kind to `module:Class`, loaded when it is named.
 
-Module names are relative to the package, so that the same mapping works in a vendored copy of it.
+Module names are relative to the package, so that the same mapping works in a vendored copy of it. Kind `custom` names
+a class of the user's own in `target`; in a vendored copy its module lies under `own`.
 """
 
 import difflib
@@ -8,24 +9,73 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
+from components.contracts.config import CustomConfig
 from components.contracts.errors import ConfigError
 
+CUSTOM = "custom"
+OWN = "own"
+ROOT = __name__.rpartition(".contracts.")[0]
+"""`components`, or the name of a package's private code."""
 
-def load_kind(package: str, kinds: Mapping[str, str], kind: Any, place: str) -> Any:
-    """The class that `kind` names in `package`.
+OFFERS = {
+    "sources": ("version", "columns", "partitions", "read"),
+    "cleaning": ("values", "keeps"),
+    "features": ("name", "columns", "prepare", "fit", "merge", "finish", "spec", "lookup", "apply"),
+    "models": ("build",),
+    "objectives": ("outputs", "loss", "scores", "decode", "row_metrics", "baseline"),
+}
+"""What a class has to offer to be a kind of a package; the protocols beside them say how."""
+
+
+def load_kind(package: str, kinds: Mapping[str, str], config: Mapping[str, Any], place: str) -> Any:
+    """The class that `config["kind"]` names in `package`.
 
     Raises:
-        ConfigError: no such kind; names the nearest one.
+        ConfigError: no such kind; names the nearest one. The target of a custom kind cannot be used.
     """
+    kind = config.get("kind")
+    if kind == CUSTOM:
+        return _custom(package.rpartition(".")[2], config.get("target"), place)
     if not isinstance(kind, str) or kind not in kinds:
-        near = difflib.get_close_matches(str(kind), kinds, 1, 0.0)
+        near = nearest(kind, kinds)
         raise ConfigError(
             "E_CONFIG",
-            f"there is no kind of that name; nearest: {near[0]}" if near else "there is no kind of that name",
+            "there is no kind of that name" + near if kind is not None else "this key is needed",
             place=f"{place}.kind",
             value=kind,
-            allowed=", ".join(sorted(kinds)),
+            allowed=", ".join([*sorted(kinds), f"{CUSTOM} with a target"]),
             action="name one of these",
         )
     module, _, name = kinds[kind].partition(":")
     return getattr(import_module(f"{package}.{module}"), name)
+
+
+def nearest(name: Any, names: Any, cutoff: float = 0.0) -> str:
+    """`; nearest: x`, or nothing where no name of `names` is near."""
+    near = difflib.get_close_matches(str(name), [str(one) for one in names], 1, cutoff)
+    return f"; nearest: {near[0]}" if near else ""
+
+
+def _custom(package: str, target: Any, place: str) -> Any:
+    def mistake(what: str, action: str) -> ConfigError:
+        return ConfigError("E_CONFIG", what, place=f"{place}.target", value=target, action=action)
+
+    module, colon, name = target.partition(":") if isinstance(target, str) else ("", "", "")
+    if not (colon and name.isidentifier() and all(part.isidentifier() for part in module.split("."))):
+        raise mistake("a custom kind needs a target of the form package.module:Class", "write it so")
+    try:
+        loaded = import_module(module if ROOT == "components" else f"{ROOT}.{OWN}.{module}")
+    except Exception as error:
+        said = f"{type(error).__name__}: {' '.join(str(error).split())}"[:160]
+        action = "install its package, add its folder to PYTHONPATH, or put it beside the recipe"
+        raise mistake(f"its module cannot be imported ({said})", action) from error
+    found = getattr(loaded, name, None)
+    if found is None:
+        classes = [one for one, value in vars(loaded).items() if isinstance(value, type)]
+        raise mistake(f"its module has no such class{nearest(name, classes, 0.5)}", "correct the name")
+    if not (isinstance(found, type) and issubclass(found, CustomConfig)):
+        raise mistake("it is not a subclass of components.contracts.config.CustomConfig", "make it one")
+    lacking = [one for one in OFFERS[package] if not hasattr(found, one) and one not in found.model_fields]
+    if lacking:
+        raise mistake(f"it lacks what {package} offer: {', '.join(lacking)}", "add it")
+    return found

@@ -8,6 +8,6 @@ from components.features.feature import Feature
 
 def load_feature(fitted: FittedFeature) -> Feature:
     """The feature that was fitted, from its config as data."""
-    kind = load_kind(__package__, KINDS, fitted.config["kind"], "features")
+    kind = load_kind(__package__, KINDS, fitted.config, "features")
     feature: Feature = kind.model_validate(fitted.config)
     return feature

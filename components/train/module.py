@@ -28,9 +28,9 @@ class Learner(pl.LightningModule):
         self._features = [FittedFeature.model_validate(one) for one in job["features"]]
         self._target = FittedFeature.model_validate(job["target"])
         self._loaded = {id(one): load_feature(one) for one in (*self._features, self._target)}
-        objective = load_kind("components.objectives", OBJECTIVES, job["objective"]["kind"], "objective")
+        objective = load_kind("components.objectives", OBJECTIVES, job["objective"], "objective")
         self.objective = objective.model_validate(job["objective"])
-        model = load_kind("components.models", MODELS, job["model"]["kind"], "model").model_validate(job["model"])
+        model = load_kind("components.models", MODELS, job["model"], "model").model_validate(job["model"])
         targets = [TensorSpec.model_validate(spec) for spec in job["outputs"]]
         self.network = model.build(
             [TensorSpec.model_validate(spec) for spec in job["inputs"]], self.objective.outputs(targets)

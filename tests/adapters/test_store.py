@@ -10,11 +10,18 @@ import pytest
 from components.adapters.local_files import LocalFiles
 from components.adapters.pointers import Lease, Pointer
 from components.adapters.store import Store
+from components.adapters.stores import open_store
 from components.contracts.errors import EnvironmentFault, IntegrityError
 
 
 @pytest.fixture
-def store(tmp_path):
+def store(either):
+    """Every kind of store in turn."""
+    return open_store(either)
+
+
+@pytest.fixture
+def folder_store(tmp_path):
     return Store(LocalFiles(tmp_path / "store"))
 
 
@@ -26,8 +33,8 @@ def write(entry, body=b"x", **meta):
 
 def test_the_kernel_imports_nothing_heavy():
     code = (
-        "import sys\nimport components.adapters.store, components.adapters.pointers\n"
-        "print(sorted({'numpy', 'pydantic', 'pyarrow', 'pandas', 'torch', 'dask', 'mlflow'} & set(sys.modules)))"
+        "import sys\nimport components.adapters.stores, components.adapters.pointers\n"
+        "print(sorted({'numpy', 's3fs', 'fsspec', 'pyarrow', 'pandas', 'torch', 'dask', 'mlflow'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -46,7 +53,7 @@ def test_nothing_is_there_before_the_commit(store):
         (attempt.folder / "x").write_bytes(b"x")
         assert store.artifact("s", "f").record() is None
     assert store.artifact("s", "f").record() is None
-    assert list((store.files.root / "s" / "f").iterdir()) == []
+    assert store.files.names("s/f") == []
 
 
 def test_the_second_writer_adopts_the_first(store):
@@ -55,7 +62,7 @@ def test_the_second_writer_adopts_the_first(store):
         (late.folder / "x").write_bytes(b"late")
         early = write(entry, b"early")
         assert late.commit({}) == early
-    assert [path.name for path in (store.files.root / "s" / "f").iterdir() if path.is_dir()] == [early.attempt]
+    assert store.files.names("s/f") == sorted([early.attempt, "record.json"])
 
 
 def test_a_sweep_spares_a_writer_that_lives(store):
@@ -99,44 +106,46 @@ def test_equal_content_has_an_equal_digest_and_other_content_another(store):
     "harm",
     [lambda path: path.write_bytes(b"hellO"), lambda path: path.write_bytes(b"hell"), lambda path: path.unlink()],
 )
-def test_altered_bytes_are_refused_by_name(store, harm):
-    record = write(store.artifact("s", "f"), b"hello")
-    path = store.files.root / record.entry / record.attempt / "x"
+def test_altered_bytes_are_refused_by_name(folder_store, harm):
+    record = write(folder_store.artifact("s", "f"), b"hello")
+    path = folder_store.files.root / record.entry / record.attempt / "x"
     harm(path)
     with pytest.raises(IntegrityError, match=rf"E_DIGEST {path}: committed as"):
-        store.open(record, "x")
+        folder_store.open(record, "x")
 
 
 def test_a_record_that_is_not_json_is_refused_by_name(store):
     write(store.artifact("s", "f"))
-    (store.files.root / "s" / "f" / "record.json").write_text("{")
+    store.files.delete("s/f/record.json")
+    store.files.create("s/f/record.json", b"{")
     with pytest.raises(IntegrityError, match="E_DIGEST .*record.json: the record is not JSON"):
         store.artifact("s", "f").record()
 
 
-def race(folder):
-    store = Store(LocalFiles(folder))
+def race(placement):
+    store = open_store(placement)
     return write(store.artifact("s", "f"), str(os.getpid()).encode()).attempt
 
 
 def move(argument):
-    folder, number = argument
-    return Pointer(Store(LocalFiles(folder)), "p").set({"by": number}).epoch
+    placement, number = argument
+    return Pointer(open_store(placement), "p").set({"by": number}).epoch
 
 
-def test_of_many_writers_one_wins_and_all_agree(tmp_path):
+def test_of_many_writers_one_wins_and_all_agree(placement):
+    """On a bucket: tests/faults/test_races.py."""
     with ProcessPoolExecutor(8, get_context("fork")) as pool:
-        (winner,) = set(pool.map(race, [tmp_path] * 40))
-    store = Store(LocalFiles(tmp_path))
+        (winner,) = set(pool.map(race, [placement] * 40))
+    store = open_store(placement)
     record = store.artifact("s", "f").record()
     assert record.attempt == winner
     assert store.open(record, "x").read_bytes().isdigit()
 
 
-def test_no_move_of_a_pointer_is_lost(tmp_path):
+def test_no_move_of_a_pointer_is_lost(placement):
     with ProcessPoolExecutor(8, get_context("fork")) as pool:
-        epochs = list(pool.map(move, [(tmp_path, number) for number in range(40)]))
-    history = Pointer(Store(LocalFiles(tmp_path)), "p").history()
+        epochs = list(pool.map(move, [(placement, number) for number in range(40)]))
+    history = Pointer(open_store(placement), "p").history()
     assert sorted(epochs) == [one.epoch for one in history] == list(range(1, 41))
     assert {one.value["by"] for one in history} == set(range(40))
 

@@ -76,7 +76,7 @@ def test_a_config_is_frozen_and_strict():
 
 def test_an_unknown_kind_names_the_nearest():
     with pytest.raises(ConfigError, match=r"model\.kind.*nearest: mlp.*got 'mlpp'.*allowed: cnn, mlp"):
-        load_kind("components.models", {"cnn": "cnn:Cnn", "mlp": "mlp:Mlp"}, "mlpp", "model")
+        load_kind("components.models", {"cnn": "cnn:Cnn", "mlp": "mlp:Mlp"}, {"kind": "mlpp"}, "model")
 
 
 def test_a_ledger_that_loses_a_row_is_refused():

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import yaml
 
-from flows.pipeline import load_recipe, recipe_names
+from flows.pipeline import load_recipe, resolved
+from flows.recipe_files import names
 
-for name in recipe_names():
-    resolved = load_recipe(name).model_dump(mode="json", by_alias=True)
-    Path(__file__).with_name(f"{name}.yaml").write_text(yaml.safe_dump(resolved, sort_keys=False, width=120))
+for name in names():
+    text = resolved(load_recipe(name))
+    Path(__file__).with_name(f"{name}.yaml").write_text(yaml.safe_dump(text, sort_keys=False, width=120))

@@ -1,0 +1,299 @@
+"""A bucket of an S3 store as the commit kernel needs it (adapters/files.py).
+
+Objects are sent whole or not at all: a body that ends early never becomes an object. `create` is a conditional put;
+it carries a token of its own, so that a writer whose answer was lost can look whether it was the one. Requests are
+repeated only where repeating cannot do harm. Listings come from the server every time.
+s3fs gives sessions, credentials (the usual `AWS_*` variables, files and roles) and its event loop.
+"""
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from components.adapters.file_cache import FileCache
+from components.adapters.files import Held
+from components.adapters.local_files import HeldFolder, LocalFiles, faults
+from components.adapters.s3_errors import as_fault, code_of, is_missing, may_pass
+from components.contracts.errors import EnvironmentFault
+
+TRIES = 5
+FIRST_WAIT_SECONDS = 0.1
+AT_ONCE = 8
+PART_BYTES = 32 * 2**20
+MOST_PARTS = 10_000
+PAGE = 1000
+WRITER = "millrace-writer"
+PROBE = ".probe"
+
+Result = TypeVar("Result")
+
+
+class Staged(HeldFolder):
+    """A writer's folder on this machine, and what of it was sent."""
+
+    def __init__(self, files: "S3Files", place: str, held: Held) -> None:
+        self.path, self.place, self.sent = held.path, place, False
+        self._files, self._held = files, held
+
+    def release(self) -> None:
+        """Keep the folder as this machine's copy."""
+        self._files.cache.adopt(self.place, self.path)
+        self._held.release()
+
+    def remove(self) -> None:
+        """Take away what was sent; what the server does not take away now, garbage collection does."""
+        if self.sent:
+            with suppress(EnvironmentFault):
+                self._files.clear(self.place)
+        self._held.remove()
+
+
+class S3Files:
+    """Objects below `s3://bucket/prefix`."""
+
+    def __init__(self, url: str, cache: FileCache) -> None:
+        import s3fs
+
+        self.url, self.cache = url.rstrip("/"), cache
+        self.bucket, _, prefix = self.url.removeprefix("s3://").partition("/")
+        self.prefix = f"{prefix}/" if prefix else ""
+        self._local = LocalFiles(cache.root)
+        self._session = s3fs.S3FileSystem(
+            skip_instance_cache=True,
+            use_listings_cache=False,
+            config_kwargs={
+                "retries": {"total_max_attempts": 1},
+                "connect_timeout": 10,
+                "read_timeout": 60,
+                "max_pool_connections": 4 * AT_ONCE,
+            },
+        )
+
+    def check(self) -> None:
+        """Refuse a store that does not answer, or that ignores the condition of a conditional put.
+
+        Raises:
+            EnvironmentFault: E_SERVER_UNREACHABLE, E_CREDENTIALS, E_STORE.
+        """
+        if self.create(PROBE, b"a second writer must not replace this\n") and self.create(PROBE, b"it was replaced\n"):
+            raise EnvironmentFault(
+                "E_STORE",
+                "this object store ignores conditional writes (If-None-Match), so two runs could overwrite each other",
+                place="MILLRACE_STORE",
+                value=self.url,
+                action="use a store that honours them: AWS S3, MinIO, Ceph and others do",
+            )
+
+    def place(self, name: str) -> str:
+        """The object's address."""
+        return f"{self.url}/{name}"
+
+    def read(self, name: str) -> bytes:
+        """The object's bytes."""
+        found: bytes = self._repeated(name, lambda: self._get(name, None))
+        return found
+
+    def names(self, folder: str) -> list[str]:
+        """The names below `folder`, asked of the server."""
+
+        async def listed() -> list[str]:
+            found: set[str] = set()
+            async for page in self._pages(f"{folder}/" if folder else "", Delimiter="/"):
+                found.update(one["Key"] for one in page.get("Contents", ()))
+                found.update(one["Prefix"].rstrip("/") for one in page.get("CommonPrefixes", ()))
+            return sorted(key.rpartition("/")[2] for key in found)
+
+        names: list[str] = self._repeated(folder, listed)
+        return names
+
+    def create(self, name: str, body: bytes, scratch: Path | None = None) -> bool:
+        """A conditional put; after a lost answer the object says who wrote it."""
+        token = os.urandom(16).hex()
+        for number in range(1, TRIES + 1):
+            try:
+                self._sync(lambda: self._ask("put_object", name, Body=body, IfNoneMatch="*", Metadata={WRITER: token}))
+            except Exception as error:
+                if code_of(error) == "PreconditionFailed":
+                    return self._writer(name) == token
+                if may_pass(error) and number == TRIES:
+                    with suppress(FileNotFoundError, EnvironmentFault):
+                        return self._writer(name) == token
+                if not may_pass(error) or number == TRIES:
+                    raise as_fault(error, self.place(name)) from error
+                time.sleep(_pause(number))
+            else:
+                return True
+        raise AssertionError("the last try returns or raises")
+
+    def stage(self, folder: str, name: str, kept: Callable[[], tuple[str, ...]]) -> Held:
+        """A folder on this machine. What dead writers left in the bucket is garbage collection's."""
+        return Staged(self, f"{folder}/{name}", self._local.stage("staging", name, kept=lambda: ()))
+
+    def publish(self, held: Held) -> None:
+        """Send every file, several at once."""
+        assert isinstance(held, Staged)
+        held.sent = True
+        paths = sorted(path for path in held.path.rglob("*") if path.is_file())
+        gate: list[asyncio.Semaphore] = []
+
+        async def send(path: Path) -> None:
+            async with gate[0]:
+                await self._patiently(lambda: self._put(f"{held.place}/{path.relative_to(held.path).as_posix()}", path))
+
+        async def everything() -> None:
+            gate.append(asyncio.Semaphore(AT_ONCE))
+            tasks = [asyncio.create_task(send(path)) for path in paths]
+            try:
+                await asyncio.gather(*tasks)
+            except BaseException:
+                # None may still be sending when what was sent is taken away.
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                raise
+
+        self._sync(everything, held.place)
+
+    def fetch(self, folder: str, name: str, size: int) -> Path:
+        """This machine's copy."""
+        place = f"{folder}/{name}"
+
+        def download(path: Path) -> None:
+            self._repeated(place, lambda: self._get(place, path))
+
+        return self.cache.get(folder, name, size, download)
+
+    def forget(self, folder: str, name: str) -> bool:
+        """Drop this machine's copy."""
+        self.cache.drop(folder, name)
+        return True
+
+    def using(self) -> AbstractContextManager[None]:
+        """Copies are held until the block's end."""
+        return self.cache.using()
+
+    def changed(self, name: str) -> float:
+        """The newest object's time, by the server's clock."""
+        return max((one["LastModified"].timestamp() for one in self._objects(name)), default=0.0)
+
+    def size(self, name: str) -> int:
+        """Bytes of all objects at or below `name`."""
+        return sum(one["Size"] for one in self._objects(name))
+
+    def delete(self, name: str) -> None:
+        """Remove one object."""
+        self._repeated(name, lambda: self._ask("delete_object", name))
+
+    def clear(self, folder: str) -> bool:
+        """Remove all objects below `folder`, and parts of unfinished ones."""
+        for one in self._objects(folder):
+            self.delete(one["Key"].removeprefix(self.prefix))
+        self._repeated(folder, lambda: self._abort_below(f"{folder}/"))
+        return True
+
+    def _objects(self, name: str) -> list[dict[str, Any]]:
+        async def listed() -> list[dict[str, Any]]:
+            found: list[dict[str, Any]] = []
+            async for page in self._pages(name):
+                found += page.get("Contents", ())
+            return found
+
+        key = self.prefix + name
+        found: Iterable[dict[str, Any]] = self._repeated(name, listed)
+        return [one for one in found if one["Key"] == key or one["Key"].startswith(f"{key}/")]
+
+    def _writer(self, name: str) -> str:
+        head = self._repeated(name, lambda: self._ask("head_object", name))
+        return str(head["Metadata"].get(WRITER, ""))
+
+    def _repeated(self, name: str, ask: Callable[[], Awaitable[Result]]) -> Result:
+        """`ask()`, again after faults that may pass; for requests that may be repeated without harm."""
+        return self._sync(lambda: self._patiently(ask), name)
+
+    async def _patiently(self, ask: Callable[[], Awaitable[Result]]) -> Result:
+        for number in range(1, TRIES):
+            try:
+                return await ask()
+            except Exception as error:
+                if not may_pass(error):
+                    raise
+                await asyncio.sleep(_pause(number))
+        return await ask()
+
+    def _sync(self, work: Callable[[], Awaitable[Result]], name: str | None = None) -> Result:
+        """Run `work()` on the session's loop; with a `name`, faults become lines about it."""
+        from fsspec.asyn import sync
+
+        try:
+            result: Result = sync(self._session.loop, work)
+        except EnvironmentFault:
+            raise
+        except Exception as error:
+            if name is None:
+                raise
+            if is_missing(error):
+                raise FileNotFoundError(self.place(name)) from error
+            raise as_fault(error, self.place(name)) from error
+        return result
+
+    async def _ask(self, method: str, name: str | None = None, **arguments: Any) -> Any:
+        """One request, sent once."""
+        client = await self._session.set_session()
+        if name is not None:
+            arguments["Key"] = self.prefix + name
+        return await getattr(client, method)(Bucket=self.bucket, **arguments)
+
+    async def _pages(self, below: str, **arguments: Any) -> AsyncIterator[dict[str, Any]]:
+        more: dict[str, Any] = {}
+        while True:
+            page = await self._ask("list_objects_v2", Prefix=self.prefix + below, MaxKeys=PAGE, **arguments, **more)
+            yield page
+            if not page.get("IsTruncated"):
+                return
+            more = {"ContinuationToken": page["NextContinuationToken"]}
+
+    async def _get(self, name: str, path: Path | None) -> bytes:
+        answer = await self._ask("get_object", name)
+        body: bytes = b""
+        async with answer["Body"] as stream:
+            if path is None:
+                body = await stream.read()
+            else:
+                with faults(path, answer["ContentLength"]), path.open("wb") as file:
+                    async for piece in stream.iter_chunks(2**20):
+                        file.write(piece)
+        return body
+
+    async def _put(self, name: str, path: Path) -> None:
+        size = path.stat().st_size  # noqa: ASYNC240 - a local file, read between two requests
+        if size <= 2 * PART_BYTES:
+            await self._ask("put_object", name, Body=path.read_bytes())  # noqa: ASYNC240
+            return
+        upload = (await self._ask("create_multipart_upload", name))["UploadId"]
+        try:
+            parts: list[dict[str, Any]] = []
+            length = max(PART_BYTES, -(-size // MOST_PARTS))
+            with path.open("rb") as file:
+                while body := file.read(length):
+                    number = len(parts) + 1
+                    sent = await self._ask("upload_part", name, UploadId=upload, PartNumber=number, Body=body)
+                    parts.append({"PartNumber": number, "ETag": sent["ETag"]})
+            await self._ask("complete_multipart_upload", name, UploadId=upload, MultipartUpload={"Parts": parts})
+        except BaseException:
+            with suppress(Exception):
+                await self._ask("abort_multipart_upload", name, UploadId=upload)
+            raise
+
+    async def _abort_below(self, below: str) -> None:
+        unfinished = await self._ask("list_multipart_uploads", Prefix=self.prefix + below)
+        for one in unfinished.get("Uploads", ()):
+            await self._ask("abort_multipart_upload", one["Key"].removeprefix(self.prefix), UploadId=one["UploadId"])
+
+
+def _pause(number: int) -> float:
+    return FIRST_WAIT_SECONDS * float(2 ** (number - 1)) * random.uniform(0.5, 1.0)  # noqa: S311 - spreads writers out

@@ -1,0 +1,73 @@
+"""The JSON Schema of recipes, for editors and forms: every kind with its keys, bounds and descriptions."""
+
+from importlib import import_module
+from typing import Any
+
+from components.contracts.config import CustomConfig
+from components.contracts.registry import load_kind
+from flows.kinds import MARK
+from flows.pipeline import PipelineConfig
+from flows.recipe_files import EXTENDS
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+REFERENCE = "#/$defs/{model}"
+
+
+def recipe_schema() -> dict[str, Any]:
+    """The schema of a recipe file. One that extends another may leave out, at every level, what the other says."""
+    schema = PipelineConfig.model_json_schema(by_alias=True, ref_template=REFERENCE)
+    definitions = schema.pop("$defs")
+    filled = _filled(schema, definitions)
+    required = filled.pop("required")
+    return {
+        "$schema": DIALECT,
+        "$id": "urn:millrace:recipe",
+        **filled,
+        "title": "Millrace recipe",
+        "properties": {
+            EXTENDS: {"type": "string", "description": "another recipe, by name, path or address; this one varies it"},
+            **filled["properties"],
+        },
+        "if": {"required": [EXTENDS]},
+        "then": {"required": ["name"]},
+        "else": {"required": required},
+        "$defs": dict(sorted(definitions.items())),
+    }
+
+
+def _filled(node: Any, definitions: dict[str, Any]) -> Any:
+    """`node` with a reference to a package's kinds at each of their marks."""
+    if isinstance(node, list):
+        return [_filled(one, definitions) for one in node]
+    if not isinstance(node, dict):
+        return node
+    if MARK in node:
+        rest = {key: value for key, value in node.items() if key != MARK}
+        return {**rest, "$ref": REFERENCE.format(model=_kinds(node[MARK], definitions))}
+    return {key: _filled(value, definitions) for key, value in node.items()}
+
+
+def _kinds(package: str, definitions: dict[str, Any]) -> str:
+    if package not in definitions:
+        registry = import_module(f"components.{package}").KINDS
+        definitions[package] = {
+            "anyOf": [{"$ref": _of_kind(package, registry, kind, definitions)} for kind in registry]
+        }
+        definitions[package]["anyOf"].append({"$ref": _custom(definitions)})
+    return package
+
+
+def _of_kind(package: str, registry: dict[str, str], kind: str, definitions: dict[str, Any]) -> str:
+    schema = load_kind(f"components.{package}", registry, {"kind": kind}, package).model_json_schema(
+        ref_template=REFERENCE
+    )
+    definitions |= schema.pop("$defs", {})
+    name = f"{package}.{kind}"
+    definitions[name] = {**schema, "required": sorted({"kind", *schema.get("required", ())})}
+    return REFERENCE.format(model=name)
+
+
+def _custom(definitions: dict[str, Any]) -> str:
+    schema = CustomConfig.model_json_schema()
+    definitions["custom"] = {**schema, "required": ["kind", "target"], "additionalProperties": True}
+    return REFERENCE.format(model="custom")

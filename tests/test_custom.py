@@ -1,0 +1,193 @@
+"""A model and a source from a package outside the project: they train, travel in the package, and count as code."""
+
+import subprocess
+import sys
+
+import pytest
+
+from components.contracts.closure import own_root
+from components.contracts.errors import ConfigError
+from components.contracts.registry import load_kind
+from components.models import KINDS
+from components.packages import private_code
+from components.validate import ValidateConfig
+from tests.line import packaged, ran, table_recipe, trained
+
+NET = '''"""Two layers."""
+
+from typing import Any
+
+from pydantic import Field
+
+from acme_layers.blocks import scaled
+from components.contracts.config import CustomConfig
+
+
+class Net(CustomConfig):
+    width: int = Field(4, ge=1, description="of the hidden layer")
+
+    def build(self, inputs, outputs) -> Any:
+        from torch import nn
+
+        from components.models.blocks import Joined, Keyed, joined_width
+
+        trunk = nn.Sequential(nn.Linear(joined_width(inputs, 4), scaled(self.width)), nn.Tanh())
+        return Keyed(Joined(inputs, 4, trunk), scaled(self.width), outputs)
+
+
+class Half(CustomConfig):
+    """No `build`."""
+
+
+class Plain:
+    pass
+'''
+
+SOURCE = '''"""Rows out of nothing: n, c and a label that follows from them."""
+
+import pyarrow as pa
+
+from components.contracts.config import CustomConfig
+from components.contracts.spec import Column
+from components.sources.partition import Partition, Rows
+
+
+class Counted(CustomConfig):
+    rows: int = 240
+
+    def version(self, digest_of):
+        return str(self.rows)
+
+    def columns(self):
+        return (Column(name="n", type="float64"), Column(name="c", type="string"), Column(name="label", type="string"))
+
+    def partitions(self, digest_of):
+        return [Partition(place="counted", version=str(self.rows), size_bytes=8 * self.rows)]
+
+    def read(self, partition):
+        n = [float(row % 17) for row in range(self.rows)]
+        table = pa.table({"n": n, "c": ["ab"[row % 2] for row in range(self.rows)], "label": ["no" if x < 8 else "yes" for x in n]})
+        return Rows(table=table, numbers=pa.array(range(1, self.rows + 1)))
+'''
+
+
+@pytest.fixture
+def acme(tmp_path, monkeypatch):
+    """A user's two packages, importable for the length of a test."""
+    folder = tmp_path / "elsewhere"
+    files = {
+        "acme/__init__.py": "",
+        "acme/net.py": NET,
+        "acme/rows.py": SOURCE,
+        "acme/other.py": "x = 1\n",
+        "acme_layers/__init__.py": "",
+        "acme_layers/blocks.py": "def scaled(width):\n    return 2 * width\n",
+    }
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    monkeypatch.syspath_prepend(str(folder))
+    own_root.cache_clear()
+    yield folder
+    own_root.cache_clear()
+    for name in [one for one in sys.modules if one.partition(".")[0] in {"acme", "acme_layers"}]:
+        del sys.modules[name]
+
+
+def custom(package, target, **fields):
+    config = {"kind": "custom", "target": target, **fields}
+    return load_kind(f"components.{package}", KINDS, config, package).model_validate(config)
+
+
+def recipe(folder, **changes):
+    settings = {
+        "source": custom("sources", "acme.rows:Counted"),
+        "checks": ValidateConfig(),
+        "cleaning": (),
+        "model": custom("models", "acme.net:Net"),
+    }
+    return table_recipe(folder, **(settings | changes))
+
+
+def test_a_model_and_a_source_of_ones_own_go_the_whole_way(acme, ctx):
+    """Trained in a child, packaged, and answered in a process that cannot import the user's packages."""
+    _, model = packaged(recipe(acme), ctx)
+    folder = ctx.store.folder(ctx.store.artifact("package", model.fingerprint).record()) / "model"
+    code = folder / "code" / model.code / "own"
+    assert (code / "acme" / "net.py").is_file()
+    assert (code / "acme_layers" / "blocks.py").is_file()
+    assert not (code / "acme" / "other.py").exists()
+    assert "from ...own.acme_layers.blocks import scaled" in (code / "acme" / "net.py").read_text()
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "expected"),
+    [
+        ("acme_layers/blocks.py", "2 * width", "3 * width", ["train"]),
+        ("acme/net.py", "nn.Tanh", "nn.ReLU", ["train"]),
+        ("acme/rows.py", "row % 17", "row % 16", ["ingest", "validate", "clean", "preprocess", "train"]),
+        ("acme/other.py", "x = 1", "x = 2", []),
+        ("acme/net.py", "Two layers.", "Two of them.", []),
+    ],
+)
+def test_an_edit_of_ones_own_module_runs_what_hangs_on_it(acme, ctx, file, old, new, expected):
+    """The code fingerprints of every step before and after; what runs follows from them."""
+    from components.contracts.fingerprint import code_of
+    from components.ingest import IngestConfig
+    from components.train import TrainConfig
+
+    def codes():
+        made = recipe(acme)
+        return {
+            "ingest": code_of("components.ingest", IngestConfig(source=made.source)).digest,
+            "train": code_of("components.train", TrainConfig(model=made.model, objective=made.target)).digest,
+        }
+
+    before = codes()
+    path = acme / file
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new) + "\n")
+    changed = [step for step, digest in codes().items() if digest != before[step]]
+    assert changed == [step for step in expected if step in before and (step != "train" or "ingest" not in expected)]
+
+
+def test_an_edited_model_of_ones_own_trains_again(acme, ctx):
+    trained(recipe(acme), ctx)
+    ran(ctx)
+    path = acme / "acme_layers" / "blocks.py"
+    path.write_text(path.read_text().replace("2 * width", "3 * width"))
+    trained(recipe(acme), ctx)
+    assert (ctx.outcomes[-1].why, ran(ctx)) == ("code changed", ["train"])
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        (None, "a custom kind needs a target of the form package.module:Class"),
+        ("acme.net", "a custom kind needs a target"),
+        ("acme.nett:Net", r"its module cannot be imported \(ModuleNotFoundError: No module named 'acme.nett'\)"),
+        ("acme.net:Ned", "its module has no such class; nearest: Net"),
+        ("acme.net:Plain", "it is not a subclass of components.contracts.config.CustomConfig"),
+        ("acme.net:Half", "it lacks what models offer: build"),
+    ],
+)
+def test_a_target_that_cannot_be_used_is_one_line(acme, target, expected):
+    with pytest.raises(ConfigError, match=f"E_CONFIG models.target: {expected}"):
+        custom("models", target)
+
+
+def test_an_import_that_a_package_cannot_carry_is_one_line(acme):
+    (acme / "acme" / "bad.py").write_text("import acme_layers.blocks\n")
+    with pytest.raises(ConfigError, match=r"bad.py:1: a module of your own is imported in a way .*from acme_layers"):
+        private_code(["acme.bad"])
+
+
+def test_installed_libraries_and_python_are_nobodys_own():
+    assert [own_root(name) for name in ("numpy", "json", "components", "no_such_package")] == [None] * 4
+
+
+def test_what_the_users_modules_import_is_required_by_the_package(acme):
+    (acme / "acme" / "more.py").write_text("import yaml\nfrom sklearn import svm\n")
+    code = private_code(["acme.more"])
+    assert set(code.libraries) == {"pyyaml", "scikit-learn"}
+    assert subprocess.run([sys.executable, "-c", "import yaml"], check=True).returncode == 0
