@@ -58,12 +58,33 @@ test: $(INSTALLED) ## the default test suite
 faults: $(INSTALLED) ## kill, fill and starve the store at every event: ONLY=F2 for one row
 	@bash tests/require.sh
 	@rm -f .reports/faults.jsonl
-	@$(BIN)/python -m pytest -m faults $(if $(ONLY),-k $(ONLY)) $(PYTEST)
+	@$(BIN)/python -m pytest -m faults $(if $(ONLY),-k '$(ONLY)') $(PYTEST)
 
 .PHONY: e2e
-e2e: $(INSTALLED) ## a clean clone with the demo twice; the figures of the recipes over three seeds (DATA=<folder>)
+e2e: $(INSTALLED) ## a clean clone with the demo twice, a run on an S3 store, what each change runs again
 	@bash tests/e2e/clean_clone.sh
+	@rm -f .reports/matrix.jsonl
 	@$(BIN)/python -m pytest -m e2e $(PYTEST)
+
+.PHONY: recipes
+recipes: $(INSTALLED) ## the quick recipes over their seeds against what they promise: ONLY=digits-cnn DATA=<folder>
+	@$(BIN)/python -m tests.e2e.recipes $(ONLY)
+
+.PHONY: recipes-full
+recipes-full: $(INSTALLED) ## all recipes so, also those that take long
+	@$(BIN)/python -m tests.e2e.recipes --full $(ONLY)
+
+.PHONY: bench
+bench: $(INSTALLED) ## measure the goals side by side with their peers: GOAL="G24 demo"
+	@$(BIN)/python -m tests.benchmarks.run $(GOAL)
+
+.PHONY: report
+report: $(INSTALLED) ## lines per layer, medians, files a change touches, tests by marker
+	@$(BIN)/python -m tests.report
+
+.PHONY: docs
+docs: $(INSTALLED) ## write infra/docs/errors.md from the code
+	@$(BIN)/python infra/docs/write_errors.py
 
 .PHONY: check
 check: $(INSTALLED) ## lint, types and layers

@@ -132,6 +132,15 @@ class RunContext:
         self.tell(kind.step, reused=record.reused, why=why, began=began, result=result)
         return result
 
+    def load(self, kind: type[Kind], fingerprint: str) -> Kind:
+        """The committed result of that fingerprint.
+
+        Raises:
+            IntegrityError: E_DIGEST, there is none.
+        """
+        record = self.store.artifact(kind.step, fingerprint).standing()
+        return _artifact(kind, Fingerprint.model_validate(record.meta["fingerprint"]), record)
+
     def reruns(self, asked: Sequence[str]) -> dict[str, int]:
         """How often each step of this recipe was asked to run anew, counting `asked` in."""
         counts = Pointer(self.store, f"rerun/{self.name}")

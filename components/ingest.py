@@ -5,6 +5,7 @@ Nothing is judged here except what cannot be read at all. What the cells mean is
 
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow as pa
@@ -40,12 +41,13 @@ def run(config: IngestConfig, *, ctx: RunContext) -> RawSnapshot:
     digests.save()
 
     def build(_: Path) -> RawSnapshot:
-        partitions = source.partitions(digests)
-        items = [(piece.place, piece.version, piece) for piece in partitions]
-        size = sum(piece.size_bytes for piece in partitions)
-        parts, records = ctx.parts(
-            "ingest", module=__name__, config=config, work=read_partition, items=items, size_bytes=size
-        )
+        with TemporaryDirectory(dir=_made(ctx.placement.home / "scratch")) as scratch:
+            partitions = source.partitions(digests, Path(scratch))
+            items = [(piece.place, piece.version, piece) for piece in partitions]
+            size = sum(piece.size_bytes for piece in partitions)
+            parts, records = ctx.parts(
+                "ingest", module=__name__, config=config, work=read_partition, items=items, size_bytes=size
+            )
         columns = source.columns() or tuple(Column.model_validate(column) for column in records[0].meta["columns"])
         if not any(part.rows for part in parts):
             raise DataError("E_FILE_EMPTY", "the source has no rows", place="source", action="name another source")
@@ -59,13 +61,11 @@ def read_partition(_: Store, config: IngestConfig, piece: Partition, folder: Pat
     rows = config.source.read(piece)
     for path, known in piece.files:
         if digest_file(Path(path)) != known:
-            raise DataError(
-                "E_SOURCE_CHANGED",
-                "the file changed while it was read",
-                place="source",
-                value=path,
-                action="run the same command again when nothing writes to it",
-            )
+            raise _changed(path)
+    for path, size, changed in piece.stamps:
+        stat = Path(path).stat()
+        if (stat.st_size, stat.st_mtime_ns) != (size, changed):
+            raise _changed(path)
     count = rows.table.num_rows
     files = rows.files if rows.files is not None else pa.array([piece.place] * count, pa.string())
     columns = [{"name": field.name, "type": _column_type(field.type)} for field in rows.table.schema]
@@ -83,6 +83,21 @@ def read_partition(_: Store, config: IngestConfig, piece: Partition, folder: Pat
             out.write(json.dumps(line) + "\n")
     ledger = Ledger(added=count + len(rows.bad), rows_out=count, quarantined=len(rows.bad))
     return {"rows": count, "ledger": ledger.model_dump(), "columns": columns}
+
+
+def _changed(path: str) -> DataError:
+    return DataError(
+        "E_SOURCE_CHANGED",
+        "the file changed while it was read",
+        place="source",
+        value=path,
+        action="run the same command again when nothing writes to it",
+    )
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _column_type(kind: pa.DataType) -> str:

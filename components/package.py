@@ -40,23 +40,28 @@ LOADER = '''"""Raw rows in, predictions out. Run by MLflow when the model is loa
 
 from pathlib import Path
 
+import warnings
+
 import mlflow
 import pyarrow as pa
 
 from {code}.predictor import Predictor
 
+# MLflow advises type hints for `predict`; the signature says the types already.
+with warnings.catch_warnings():
+    warnings.showwarning = lambda *_, **__: None
 
-class Model(mlflow.pyfunc.PythonModel):
-    """The package behind MLflow's interface."""
+    class Model(mlflow.pyfunc.PythonModel):
+        """The package behind MLflow's interface."""
 
-    def load_context(self, context):
-        """Load the weights and the fitted state."""
-        self.predictor = Predictor(Path(context.artifacts["package"]))
+        def load_context(self, context):
+            """Load the weights and the fitted state."""
+            self.predictor = Predictor(Path(context.artifacts["package"]))
 
-    def predict(self, context, model_input, params=None):
-        """Columns `prediction`, `confidence` and `probabilities`, one row per row."""
-        rows = pa.Table.from_pandas(model_input, preserve_index=False)
-        return self.predictor.predict(rows).table().to_pandas()
+        def predict(self, context, model_input, params=None):
+            """Columns `prediction`, `confidence` and `probabilities`, one row per row."""
+            rows = pa.Table.from_pandas(model_input, preserve_index=False)
+            return self.predictor.predict(rows).table().to_pandas()
 
 
 mlflow.models.set_model(Model())

@@ -79,10 +79,11 @@ def declared(config: ValidateConfig, found: Iterable[Column]) -> Iterable[Column
         if name not in names:
             raise DataError(
                 "E_COLUMN_MISSING",
-                "the source has no such column",
-                place=f"checks.columns.{name}",
+                "the recipe names a column that the source does not have",
+                place="source",
+                value=name,
                 allowed=", ".join(names),
-                action="correct the name, or leave the check out",
+                action="correct the name in features and checks, or the source",
             )
     for column in found:
         check = config.columns.get(column.name)
@@ -180,10 +181,20 @@ def _judge(config: ValidateConfig, raw: RawSnapshot, ledger: Ledger, records: li
             "E_QUARANTINE_LIMIT",
             f"{bad} of {rows} rows are bad; the first is {text}",
             place="checks",
-            allowed=f"{config.max_bad_rows} rows and {config.max_bad_fraction:.2%}",
-            action="correct the data, or raise checks.max_bad_fraction and checks.max_bad_rows",
+            allowed=f"{min(config.max_bad_rows, int(config.max_bad_fraction * rows))} of {rows}, by "
+            f"checks.max_bad_fraction ({config.max_bad_fraction:.2%}) and checks.max_bad_rows ({config.max_bad_rows})",
+            action=f"correct the data, or raise these; the bad rows stand in {_quarantine(records, raw, ctx.store)}",
         )
-    ctx.progress.warned(f"{bad} of {rows} rows quarantined; the first is {text}")
+    where = _quarantine(records, raw, ctx.store)
+    ctx.progress.warned(f"{bad} of {rows} rows quarantined; the first is {text}; they stand in {where}")
+
+
+def _quarantine(records: list[Record], raw: RawSnapshot, store: Store) -> str:
+    """Where the bad rows can be read: the first file of them, and how many more there are."""
+    read = [store.part("ingest", part.key).standing() for part in raw.parts]
+    files = [one for one in records if one.meta["bad"]] + [one for one in read if one.meta["ledger"]["quarantined"]]
+    place = store.files.place(f"{files[0].entry}/{files[0].attempt}/quarantine.jsonl")
+    return place + (f" and {len(files) - 1} more" if len(files) > 1 else "")
 
 
 def _unread(raw: RawSnapshot, store: Store) -> list[dict[str, str]]:

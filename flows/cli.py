@@ -20,6 +20,7 @@ app = typer.Typer(
 Recipe = Annotated[str, typer.Argument(help="name of a shipped recipe, or the path of a YAML file")]
 Overrides = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="change the recipe; repeatable")]
 Json = Annotated[bool, typer.Option("--json", help="print the final record as one JSON object on standard output")]
+Listed = Annotated[bool, typer.Option("--json", help="as JSON")]
 Rerun = Annotated[list[str], typer.Option(metavar="STEP", help="run this step anew although nothing changed")]
 
 
@@ -50,6 +51,69 @@ def approve(
     approval = Approval(who=who or getpass.getuser(), why=why)
     recipe, overrides = record_approval(settings.read(), run, approval)
     _leave(launch(recipe, overrides, [], as_json=as_json))
+
+
+@app.command()
+def recipes(*, as_json: Listed = False) -> None:
+    """List the recipes: what they read, and what they promise."""
+    from flows import pages, settings
+
+    pages.recipes(settings.read(), as_json=as_json)
+
+
+@app.command()
+def show(recipe: Recipe, overrides: Overrides = [], *, as_json: Listed = False) -> None:  # noqa: B006
+    """Print a recipe with everything that it extends, is set to and leaves to defaults."""
+    from flows import pages, settings
+
+    pages.show(settings.read(), recipe, overrides, as_json=as_json)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of recipes, for an editor."""
+    from flows import pages
+
+    pages.schema()
+
+
+@app.command()
+def step(
+    name: Annotated[str, typer.Argument(help="the step to run")],
+    recipe: Recipe,
+    overrides: Overrides = [],  # noqa: B006
+    given: Annotated[
+        list[str],
+        typer.Option("--input", metavar="STEP=FINGERPRINT", help="a result to start from; the last one if not"),
+    ] = [],  # noqa: B006
+    *,
+    as_json: Listed = False,
+) -> None:
+    """Run one step of a recipe from results in the store, without a flow."""
+    from flows import pages, settings
+
+    pages.step(settings.read(), name, recipe, overrides, given, as_json=as_json)
+
+
+@app.command()
+def doctor(*, as_json: Listed = False) -> None:
+    """Check this machine and its settings, and say what to do."""
+    from flows import pages, settings
+
+    _leave(pages.doctor(settings.read(), as_json=as_json))
+
+
+@app.command()
+def gc(
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would go")] = False,
+    keep_days: Annotated[float, typer.Option(min=0, help="keep what runs of so many days made")] = 30.0,
+    as_json: Listed = False,
+) -> None:
+    """Remove results that no model, no recent run and no recipe's last run names."""
+    from flows import pages, settings
+
+    pages.gc(settings.read(), keep_days, dry_run=dry_run, as_json=as_json)
 
 
 @app.command()

@@ -15,16 +15,20 @@ from components.contracts.errors import MillraceError
 from flows.runs import RunRecord
 
 PLAIN_SECONDS = 2.0
+LATER_SECONDS = 10.0
 
 
 class Terminal:
-    """Draws a run. Without a terminal it prints plain lines, at most one every two seconds while a step works."""
+    """Draws a run.
+
+    Without a terminal it prints plain lines: the first two seconds after a step began, then one every ten.
+    """
 
     def __init__(self) -> None:
         self.out = Console(stderr=True, highlight=False, soft_wrap=True)
         self._bar: Progress | None = None
         self._task: Any = None
-        self._said = 0.0
+        self._next = 0.0
         self._began = time.monotonic()
 
     def note(self, text: str) -> None:
@@ -33,7 +37,7 @@ class Terminal:
 
     def started(self, step: str) -> None:
         """Show that a step works."""
-        self._said = time.monotonic()
+        self._next = time.monotonic() + PLAIN_SECONDS
         if not self.out.is_terminal:
             return
         self._bar = Progress(
@@ -50,13 +54,13 @@ class Terminal:
 
     def advanced(self, step: str, done: float, total: int, unit: str, note: str = "") -> None:
         """Move the bar."""
-        text = f"{done:.0f}/{total} {unit}" + (f"  {note}" if note else "")
+        text = f"{done:.1f}".removesuffix(".0") + f"/{total} {unit}" + (f"  {note}" if note else "")
         if self._bar is not None:
             self._bar.update(self._task, completed=done, total=total)
             if note or unit != "epochs":
                 self._bar.update(self._task, note=text)
-        elif not self.out.is_terminal and time.monotonic() - self._said >= PLAIN_SECONDS:
-            self._said = time.monotonic()
+        elif not self.out.is_terminal and time.monotonic() >= self._next:
+            self._next = time.monotonic() + LATER_SECONDS
             self.out.print(f"    {step:<11}{escape(text)}")
 
     def finished(self, outcome: Outcome) -> None:

@@ -6,6 +6,7 @@ server is started only if the store does not already hold the checkpoint.
 
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,8 +25,9 @@ from components.train.devices import check_devices
 from flows import recipe_files, server, settings
 from flows.console import Terminal
 from flows.pipeline import load_recipe
-from flows.plan import STEPS, will_train
+from flows.plan import will_train
 from flows.runs import RUN_TAG, Interruption, Run, RunRecord, alive, gone, open_run
+from flows.step import check_step
 
 REJECTED = 3
 DRAIN_SECONDS = 10.0
@@ -67,7 +69,11 @@ def _checked_run(
 ) -> tuple[Run, RunRecord]:
     placement = settings.read()
     config = load_recipe(recipe, overrides, placement.data, placement.recipes)
-    _check_steps(rerun)
+    for step in rerun:
+        check_step(step, "--rerun")
+        if step == "register":
+            action = "leave it out"
+            raise ConfigError("E_CONFIG", "register always looks anew", place="--rerun", value=step, action=action)
     check_devices(config.train.accelerator, config.train.devices)
     server.check_tracking(placement)
     run = open_run(placement, recipe, config, overrides, rerun=rerun, progress=terminal)
@@ -155,19 +161,6 @@ def _drain() -> None:
     EventsWorker.drain_all(timeout=DRAIN_SECONDS, at_exit=False)
 
 
-def _check_steps(rerun: Sequence[str]) -> None:
-    for step in rerun:
-        if step not in STEPS[:-1]:
-            raise ConfigError(
-                "E_CONFIG",
-                "there is no such step",
-                place="--rerun",
-                value=step,
-                allowed=", ".join(STEPS[:-1]) + "; register always looks anew",
-                action="name one of these",
-            )
-
-
 @contextmanager
 def _interruptible() -> Iterator[None]:
     """Turn SIGTERM and Ctrl-C into `Interruption` inside the block."""
@@ -186,7 +179,7 @@ def _interruptible() -> Iterator[None]:
 def _next(run: Run, record: RunRecord) -> list[tuple[str, str]]:
     if record.state in {"Rejected", "AwaitingApproval"}:
         return [
-            (f"millrace approve {record.run} --why '…'", "let this package through all the same"),
+            (f"{_millrace()} approve {record.run} --why '…'", "let this package through all the same"),
             (_command(run, "train.max_epochs", 2 * run.config.train.max_epochs), "train longer"),
             (_command(run, "train.seed", run.config.train.seed + 1), "another seed"),
         ]
@@ -205,7 +198,15 @@ def _command(run: Run, key: str = "", value: Any = None) -> str:
     if run.recipe in recipe_files.names() and Path("Makefile").is_file() and not any(" " in one for one in changes):
         data = f" DATA={run.ctx.placement.data}" if run.ctx.placement.data else ""
         return f"make train RECIPE={run.recipe}" + (f' SET="{" ".join(changes)}"' if changes else "") + data
-    return " ".join(["millrace run", run.recipe, *(f"--set {shlex.quote(one)}" for one in changes)])
+    return " ".join([f"{_millrace()} run", run.recipe, *(f"--set {shlex.quote(one)}" for one in changes)])
+
+
+def _millrace() -> str:
+    """The command as this user can call it."""
+    if shutil.which("millrace"):
+        return "millrace"
+    command = Path(sys.argv[0]).absolute()
+    return str(command.relative_to(Path.cwd()) if command.is_relative_to(Path.cwd()) else command)
 
 
 def _print(record: RunRecord) -> None:

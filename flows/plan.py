@@ -1,29 +1,22 @@
 """What a run will have to do, read off the store before anything is started."""
 
 from dataclasses import replace
+from typing import Any
 
-from components import clean, ingest, preprocess, train, validate
-from components.clean import CleanConfig
 from components.context import NotCommittedError, Silent
-from components.ingest import IngestConfig
-from components.preprocess import PreprocessConfig
-from components.train import TrainConfig
+from flows.line import STAGES
 from flows.runs import Run
-
-STEPS = ("ingest", "validate", "clean", "preprocess", "train", "package", "evaluate", "gate", "register")
 
 
 def will_train(run: Run) -> bool:
     """Whether the store lacks the run's checkpoint, or anything that leads to it."""
-    ctx, config = replace(run.ctx, peeking=True, progress=Silent(), outcomes=[]), run.config
+    ctx = replace(run.ctx, peeking=True, progress=Silent(), outcomes=[])
+    found: dict[str, Any] = {}
     try:
-        raw = ingest.run(IngestConfig(source=config.source), ctx=ctx)
-        valid = validate.run(config.validation, raw, ctx=ctx)
-        cleaned = clean.run(CleanConfig(operations=config.cleaning), valid, ctx=ctx)
-        prepared = PreprocessConfig(features=config.features, target=config.target, split=config.split)
-        dataset = preprocess.run(prepared, cleaned, ctx=ctx)
-        learner = TrainConfig(model=config.model, objective=config.objective, settings=config.train)
-        train.run(learner, dataset, ctx=ctx)
+        for name, stage in STAGES.items():
+            found[name] = stage.run(stage.config(run.config), *(found[one] for one in stage.takes), ctx=ctx)
+            if name == "train":
+                return False
     except NotCommittedError:
-        return True
-    return False
+        pass
+    return True

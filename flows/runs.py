@@ -7,6 +7,7 @@ reconcile.py ends it in Prefect and MLflow.
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -98,13 +99,15 @@ def open_run(
 
 
 def remember(run: Run, report: EvalReport) -> None:
-    """Keep what `approve` needs to start the same run again."""
+    """Keep what `approve` needs to start the same run again, and which results garbage collection has to keep."""
     value = {
         "recipe": run.recipe,
         "overrides": list(run.overrides),
         "model": run.config.model_name,
         "report": report.fingerprint,
         "waits": run.noted["verdict"] != "approved",
+        "results": {one.step: one.fingerprint for one in run.ctx.outcomes if one.fingerprint},
+        "ended": time.time(),
     }
     Pointer(run.ctx.store, f"runs/{run.name}").set(value)
 

@@ -58,7 +58,7 @@ def ensure(placement: Placement) -> Server:
     if placement.prefect_api_url:
         address = placement.prefect_api_url.rstrip("/").removesuffix("/api")
         server = Server(address=address, process=0, started=False)
-        if not _answers(server):
+        if not answers(server):
             raise EnvironmentFault(
                 "E_SERVER_UNREACHABLE",
                 "no Prefect server answers there",
@@ -91,7 +91,7 @@ def wait(placement: Placement, server: Server) -> None:
         EnvironmentFault: E_SERVER_UNREACHABLE, it ended or took too long; E_SERVER_VERSION, it is another release.
     """
     end = time.monotonic() + START_SECONDS
-    while not _answers(server):
+    while not answers(server):
         if time.monotonic() > end or (server.process and not _alive(server.process)):
             raise EnvironmentFault(
                 "E_SERVER_UNREACHABLE",
@@ -226,7 +226,8 @@ def _listener(placement: Placement) -> socket.socket:
     )
 
 
-def _answers(server: Server) -> bool:
+def answers(server: Server) -> bool:
+    """Whether the server is healthy."""
     try:
         return _get(f"{server.api_url}/health") == b"true"
     except (urllib.error.URLError, OSError, ValueError):

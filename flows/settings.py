@@ -76,6 +76,7 @@ def export(placement: Placement, prefect_api_url: str, environment: MutableMappi
         MLFLOW_TRACKING_URI=placement.tracking,
         MLFLOW_REGISTRY_URI=placement.tracking,
         MLFLOW_DISABLE_TELEMETRY="true",
+        MLFLOW_LOGGING_LEVEL="ERROR",
         MLFLOW_ALLOW_PICKLE_DESERIALIZATION="false",
         MLFLOW_ALLOW_HTTP_REDIRECTS="false",
         DO_NOT_TRACK="1",

@@ -13,17 +13,16 @@ from prefect.cache_policies import NO_CACHE
 
 from components import clean as clean_step
 from components import evaluate as evaluate_step
-from components import gate as gate_step
 from components import ingest as ingest_step
 from components import package as package_step
 from components import preprocess as preprocess_step
 from components import register as register_step
 from components import train as train_step
 from components import validate as validate_step
-from components.contracts.artifacts import Approved, EvalReport, Rejected, Verdict
+from components.contracts.artifacts import EvalReport, Verdict
 from components.contracts.errors import EnvironmentFault
-from components.contracts.fingerprint import digest
 from components.gate import GateConfig
+from flows.line import decided
 from flows.runs import CURRENT, Run
 
 PASSING = frozenset({"E_IO", "E_SERVER_UNREACHABLE"})
@@ -59,11 +58,7 @@ def _step(run: Callable[..., Any], name: str, hours: float) -> Any:
 
 
 def _gate(config: GateConfig, report: EvalReport, *, ctx: Any) -> Verdict:
-    approval = current().approval
-    inputs = {"report": report.content, "approval": digest(approval.model_dump()) if approval else ""}
-    verdict = ctx.commit(Verdict, gate_step.__name__, config, inputs, lambda _: gate_step.run(config, report, approval))
-    kind = Approved if verdict.verdict == "approved" else Rejected
-    return kind.model_validate(verdict.model_dump())
+    return decided(config, report, current().approval, ctx=ctx)
 
 
 ingest = _step(ingest_step.run, "ingest", hours=12)

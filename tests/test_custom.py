@@ -61,7 +61,7 @@ class Counted(CustomConfig):
     def columns(self):
         return (Column(name="n", type="float64"), Column(name="c", type="string"), Column(name="label", type="string"))
 
-    def partitions(self, digest_of):
+    def partitions(self, digest_of, scratch):
         return [Partition(place="counted", version=str(self.rows), size_bytes=8 * self.rows)]
 
     def read(self, partition):

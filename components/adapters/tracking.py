@@ -183,6 +183,11 @@ class Tracker:
         return max(found, key=lambda version: int(version.version), default=None)
 
     @answered
+    def versions(self, name: str) -> set[str]:
+        """The numbers of a model's versions that stand in the registry."""
+        return {str(one.version) for one in self.client.search_model_versions(f"name = '{name}'")}
+
+    @answered
     def add_version(self, name: str, folder: Path, package: str, description: str) -> Any:
         """Upload an MLflow model folder as a logged model of the run and make a version of it, not yet verified."""
         from mlflow.entities import LoggedModelStatus

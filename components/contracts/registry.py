@@ -50,7 +50,7 @@ def load_kind(package: str, kinds: Mapping[str, str], config: Mapping[str, Any],
     return getattr(import_module(f"{package}.{module}"), name)
 
 
-def nearest(name: Any, names: Any, cutoff: float = 0.0) -> str:
+def nearest(name: Any, names: Any, cutoff: float = 0.5) -> str:
     """`; nearest: x`, or nothing where no name of `names` is near."""
     near = difflib.get_close_matches(str(name), [str(one) for one in names], 1, cutoff)
     return f"; nearest: {near[0]}" if near else ""

@@ -11,12 +11,13 @@ from components.contracts.spec import TensorSpec
 
 
 class Conv(StepConfig):
-    """A convolution that keeps height and width, with ReLU."""
+    """A convolution with ReLU."""
 
     kind: Literal["conv"] = "conv"
     channels: int = Field(ge=1, description="feature maps")
     kernel: int = Field(3, ge=1, description="side of the window, in pixels")
     norm: bool = Field(False, description="batch normalisation before the ReLU")
+    padding: Literal["same", "valid"] = Field("same", description="same keeps height and width; valid loses a margin")
 
 
 class Pool(StepConfig):
@@ -69,7 +70,11 @@ class Cnn(StepConfig):
         flat = False
         for layer in self.layers:
             if isinstance(layer, Conv):
-                modules.append(nn.Conv2d(channels, layer.channels, layer.kernel, padding="same", bias=not layer.norm))
+                modules.append(
+                    nn.Conv2d(channels, layer.channels, layer.kernel, padding=layer.padding, bias=not layer.norm)
+                )
+                lost = layer.kernel - 1 if layer.padding == "valid" else 0
+                height, width = height - lost, width - lost
                 modules += [nn.BatchNorm2d(layer.channels)] if layer.norm else []
                 modules.append(nn.ReLU())
                 channels = layer.channels

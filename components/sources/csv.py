@@ -59,7 +59,7 @@ class CsvSource(StepConfig):
         """The named columns as text; none where only the header knows them."""
         return tuple(Column(name=name, type="string") for name in self.names)
 
-    def partitions(self, digest_of: DigestOf) -> list[Partition]:
+    def partitions(self, digest_of: DigestOf, scratch: Path) -> list[Partition]:
         """One piece a file."""
         root = locate(self.uri, PLACE)
         if root.is_file() and not is_archive(root):

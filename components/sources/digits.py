@@ -33,7 +33,7 @@ class DigitsSource(StepConfig):
         """`image` and `label`."""
         return Column(name="image", type="image", nullable=False), Column(name="label", type="int64", nullable=False)
 
-    def partitions(self, digest_of: DigestOf) -> list[Partition]:
+    def partitions(self, digest_of: DigestOf, scratch: Path) -> list[Partition]:
         """One piece: the whole set is 57 kB."""
         path = _file()
         known = digest_of(path)

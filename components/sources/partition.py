@@ -19,13 +19,15 @@ NO_SPLIT = ""
 class Partition:
     """One piece of a source. `place` names it to a person, `version` is the digest of its bytes.
 
-    `files` are the paths that are read and the digests that they had: whoever reads checks them again afterwards.
+    `files` are the paths that are read and the digests that they had: whoever reads checks them again afterwards. Of a
+    file that many pieces share, `stamps` has size and time of change (nanoseconds) instead.
     """
 
     place: str
     version: str
     size_bytes: int
     files: tuple[tuple[str, str], ...] = ()
+    stamps: tuple[tuple[str, int, int], ...] = ()
     split: str = NO_SPLIT
     argument: Any = None
 
@@ -64,8 +66,8 @@ class Source(Protocol):
     def columns(self) -> tuple[Column, ...]:
         """The columns of every partition; none where only the data know them."""
 
-    def partitions(self, digest_of: DigestOf) -> list[Partition]:
-        """The pieces, in a fixed order."""
+    def partitions(self, digest_of: DigestOf, scratch: Path) -> list[Partition]:
+        """The pieces, in a fixed order. `scratch` is a folder on this machine that lives until they are read."""
 
     def read(self, partition: Partition) -> Rows:
         """The rows of one piece."""

@@ -95,7 +95,9 @@ def _nearest(path: Path) -> str:
     if parent is None:
         return ""
     wanted = path.relative_to(parent).parts[0]
-    near = difflib.get_close_matches(wanted, [child.name for child in _children(parent)], 1, 0.6)
+    children = [child.name for child in _children(parent)]
+    alike = [name for name in children if Path(name).suffix == Path(wanted).suffix] or children
+    near = difflib.get_close_matches(wanted, alike, 1, 0.6)
     return f"; nearest: {parent / near[0]}" if near else f"; {parent} exists"
 
 

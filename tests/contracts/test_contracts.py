@@ -1,5 +1,7 @@
 import pickle
 import re
+import subprocess
+import sys
 
 import pytest
 from pydantic import Field, ValidationError
@@ -77,6 +79,14 @@ def test_a_config_is_frozen_and_strict():
 def test_an_unknown_kind_names_the_nearest():
     with pytest.raises(ConfigError, match=r"model\.kind.*nearest: mlp.*got 'mlpp'.*allowed: cnn, mlp"):
         load_kind("components.models", {"cnn": "cnn:Cnn", "mlp": "mlp:Mlp"}, {"kind": "mlpp"}, "model")
+
+
+def test_the_page_of_codes_is_that_of_the_code():
+    """To renew it: make docs"""
+    page = ROOT / "infra" / "docs" / "errors.md"
+    code = "import write_errors, sys; sys.stdout.write(write_errors.page())"
+    done = subprocess.run([sys.executable, "-c", code], cwd=page.parent, capture_output=True, text=True, check=True)
+    assert done.stdout == page.read_text()
 
 
 def test_a_ledger_that_loses_a_row_is_refused():

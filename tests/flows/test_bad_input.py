@@ -171,10 +171,13 @@ def test_bad_input_non_image_too_many_non_images_end_a_run_in_one_line(millrace,
     ("arguments", "expected"),
     [
         (["digits"], "E_CONFIG recipe: there is no such recipe or file; nearest: digits-cnn (got 'digits')"),
-        (["digits-cnn", "--set", "train.epochs=3"], "E_CONFIG train.epochs: there is no such key (got 3)"),
+        (
+            ["digits-cnn", "--set", "train.epochs=3"],
+            "E_CONFIG train.epochs: there is no such key; nearest: max_epochs (got 3)",
+        ),
         (["digits-cnn", "--set", "model.kind=ccn"], "E_CONFIG model.kind: there is no kind of that name; nearest: cnn"),
-        (["digits-cnn", "--set", "train"], "E_CONFIG --set: an override is key.path=value (got 'train')"),
-        (["digits-cnn", "--rerun", "trian"], "E_CONFIG --rerun: there is no such step (got 'trian')"),
+        (["digits-cnn", "--set", "train"], "E_CONFIG --set train: an override is key.path=value"),
+        (["digits-cnn", "--rerun", "trian"], "E_CONFIG --rerun: there is no such step; nearest: train (got 'trian')"),
     ],
 )
 def test_a_wrong_command_is_one_line_and_starts_nothing(millrace, tmp_path, arguments, expected):

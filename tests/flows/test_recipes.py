@@ -1,6 +1,7 @@
 """Recipes as data: overrides, extension, mistakes, secrets, the schema."""
 
 import json
+import sys
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -117,6 +118,20 @@ def test_a_users_folder_is_looked_through_before_the_shipped_ones(tmp_path, smal
     assert load_recipe("digits-cnn", folder=tmp_path).name == "mine"
     assert load_recipe("small", folder=tmp_path).name == "small"
     assert names(tmp_path) == sorted({*names(), "small"})
+
+
+def test_a_module_beside_the_recipe_can_be_named(tmp_path, small, monkeypatch):
+    monkeypatch.setattr("sys.path", [*sys.path])
+    (tmp_path / "beside.py").write_text(
+        "from components.contracts.config import CustomConfig\n\n\nclass Net(CustomConfig):\n"
+        "    width: int = 4\n\n    def build(self, inputs, outputs):\n        return None\n"
+    )
+    config = load_recipe(small, ["model={kind: custom, target: 'beside:Net', width: 8}"])
+    assert config.model.model_dump()["width"] == 8
+    (line,) = lines(small, "model={kind: custom, target: 'beside:Net', widht: 8}")
+    assert "model.widht: there is no such key; nearest: width" in line
+    (line,) = lines(small, "model={kind: custom, target: 'beside:Nett'}")
+    assert "model.target: its module has no such class; nearest: Net" in line
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ def source_of(kind, place):
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_source_reads_the_same_rows_each_time_and_wherever_it_lies(kind, places, tmp_path):
     source = source_of(kind, places[kind])
-    pieces = source.partitions(digest_file)
+    pieces = source.partitions(digest_file, tmp_path / "scratch")
     rows = [source.read(piece) for piece in pieces]
     assert sum(one.table.num_rows for one in rows) > 2
     for piece, one in zip(pieces, rows, strict=True):
@@ -70,18 +70,26 @@ def test_every_source_reads_the_same_rows_each_time_and_wherever_it_lies(kind, p
         os.utime(path, (1, 1))
     again = source_of(kind, moved)
     assert again.version(digest_file) == source.version(digest_file)
-    assert [one.version for one in again.partitions(digest_file)] == [one.version for one in pieces]
+    assert [one.version for one in again.partitions(digest_file, tmp_path / "scratch")] == [
+        one.version for one in pieces
+    ]
     changed = next(path for path in sorted(moved.rglob("*")) if path.is_file())
     changed.write_bytes(changed.read_bytes() + b"\n")
     assert again.version(digest_file) != source.version(digest_file)
-    assert sum(one.version not in {piece.version for piece in pieces} for one in again.partitions(digest_file)) == 1
+    assert (
+        sum(
+            one.version not in {piece.version for piece in pieces}
+            for one in again.partitions(digest_file, tmp_path / "scratch")
+        )
+        == 1
+    )
 
 
 def read(folder, text, **settings):
     path = folder / "t.csv"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     source = CsvSource(uri=str(path), **settings)
-    (piece,) = source.partitions(digest_file)
+    (piece,) = source.partitions(digest_file, folder)
     return source.read(piece)
 
 
@@ -143,7 +151,7 @@ def test_published_parts_come_from_their_members(tmp_path):
         archive.add(tmp_path / "x.test", "set/x.test")
     for place in (tmp_path, tmp_path / "x.tgz"):
         source = CsvSource(uri=str(place), train="x.data", test="x.test", names=["n"], header="absent")
-        pieces = source.partitions(digest_file)
+        pieces = source.partitions(digest_file, tmp_path / "scratch")
         assert [piece.split for piece in pieces] == ["train", "test"]
         assert [source.read(piece).table["n"].to_pylist() for piece in pieces] == [["x.data"], ["x.test"]]
         assert source.columns() == (Column(name="n", type="string"),)
@@ -164,7 +172,59 @@ def test_published_parts_come_from_their_members(tmp_path):
 def test_bad_input_B33_nothing_matches(places, uri, files, expected):
     source = CsvSource(uri=str(places["csv"].parent / uri), files=files)
     with pytest.raises(DataError, match=expected):
-        source.partitions(digest_file)
+        source.partitions(digest_file, places["csv"])
+
+
+@pytest.mark.parametrize("form", ["folder", "tar", "tgz", "zip"])
+def test_images_are_the_same_from_a_folder_and_from_archives(places, tmp_path, form):
+    tree = tmp_path / "given"
+    for split in ("train", "test"):
+        shutil.copytree(places["image-folder"], tree / split)
+    (tree / "test" / "dog" / "notes.txt").write_text("no image")
+    place = tree
+    if form != "folder":
+        kind = {"tar": "tar", "tgz": "gztar", "zip": "zip"}[form]
+        place = Path(shutil.make_archive(str(tmp_path / "packed"), kind, tmp_path, "given"))
+    source = ImageFolderSource(uri=str(place), pattern="*/*.png", train="train", test="test", files_per_partition=2)
+    scratch = tmp_path / "scratch"
+    pieces = source.partitions(digest_file, scratch)
+    read = [(piece.split, source.read(piece)) for piece in pieces]
+    found = sorted((split, label) for split, rows in read for label in rows.table["label"].to_pylist())
+    assert found == sorted((split, label) for split in ("train", "test") for label in ("cat", "dog") for _ in range(3))
+    (first,) = [one for one in pieces if one.split == "test" and one.place.startswith("dog/0.png")]
+    assert source.read(first).table["image"][0].as_py() == (tree / "test" / "dog" / "0.png").read_bytes()
+    shutil.rmtree(scratch, ignore_errors=True)
+    assert [source.read(piece).table for piece in pieces] == [rows.table for _, rows in read], "on another machine"
+
+
+def test_a_changed_image_in_an_archive_touches_one_piece(places, tmp_path):
+    def pieces():
+        place = shutil.make_archive(str(tmp_path / "packed"), "gztar", places["image-folder"])
+        source = ImageFolderSource(uri=place, files_per_partition=2)
+        return [piece.version for piece in source.partitions(digest_file, tmp_path / "scratch")]
+
+    before = pieces()
+    (places["image-folder"] / "cat" / "0.png").write_bytes(png(9))
+    assert sum(one != other for one, other in zip(before, pieces(), strict=True)) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"train": "trian", "test": "test"}, "E_SOURCE_EMPTY source.train: no file in .* matches"),
+        ({"pattern": "*/*.jpg"}, "E_SOURCE_EMPTY source.pattern: no file"),
+    ],
+)
+def test_a_part_that_is_not_there_is_one_line(places, tmp_path, settings, expected):
+    source = ImageFolderSource(uri=str(places["image-folder"]), **settings)
+    with pytest.raises(DataError, match=expected):
+        source.partitions(digest_file, tmp_path)
+
+
+def test_a_file_that_is_no_archive_is_one_line(tmp_path):
+    (tmp_path / "x.tar").write_text("no archive")
+    with pytest.raises(DataError, match="E_FORMAT source.uri: neither a folder nor an archive"):
+        ImageFolderSource(uri=str(tmp_path / "x.tar")).version(digest_file)
 
 
 @pytest.mark.bad_input

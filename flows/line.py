@@ -1,0 +1,86 @@
+"""The line of steps as data: what each takes, and how a recipe configures it.
+
+The training flow says the same in Prefect's words; what looks at a single step, or at all of them, reads it here.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from components import clean, evaluate, gate, ingest, package, preprocess, register, train, validate
+from components.context import RunContext
+from components.contracts.artifacts import (
+    Approval,
+    Approved,
+    Artifact,
+    Checkpoint,
+    CleanSnapshot,
+    Dataset,
+    EvalReport,
+    ModelPackage,
+    ModelVersion,
+    RawSnapshot,
+    Rejected,
+    ValidSnapshot,
+    Verdict,
+)
+from components.contracts.fingerprint import digest
+from flows.pipeline import PipelineConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One step: `run(config, *inputs, ctx=ctx)` gives `gives`, from what the steps of `takes` gave."""
+
+    run: Callable[..., Any]
+    config: Callable[[PipelineConfig], Any]
+    takes: tuple[str, ...] = ()
+    gives: type[Artifact]
+
+
+def decided(
+    config: gate.GateConfig, report: EvalReport, approval: Approval | None = None, *, ctx: RunContext
+) -> Verdict:
+    """The gate's verdict, committed."""
+    inputs = {"report": report.content, "approval": digest(approval.model_dump()) if approval else ""}
+    verdict = ctx.commit(Verdict, gate.__name__, config, inputs, lambda _: gate.run(config, report, approval))
+    kind = Approved if verdict.verdict == "approved" else Rejected
+    return kind.model_validate(verdict.model_dump())
+
+
+STAGES = {
+    "ingest": Stage(run=ingest.run, config=lambda one: ingest.IngestConfig(source=one.source), gives=RawSnapshot),
+    "validate": Stage(run=validate.run, config=lambda one: one.validation, takes=("ingest",), gives=ValidSnapshot),
+    "clean": Stage(
+        run=clean.run,
+        config=lambda one: clean.CleanConfig(operations=one.cleaning),
+        takes=("validate",),
+        gives=CleanSnapshot,
+    ),
+    "preprocess": Stage(
+        run=preprocess.run,
+        config=lambda one: preprocess.PreprocessConfig(features=one.features, target=one.target, split=one.split),
+        takes=("clean",),
+        gives=Dataset,
+    ),
+    "train": Stage(
+        run=train.run,
+        config=lambda one: train.TrainConfig(model=one.model, objective=one.objective, settings=one.train),
+        takes=("preprocess",),
+        gives=Checkpoint,
+    ),
+    "package": Stage(
+        run=package.run, config=lambda _: package.PackageConfig(), takes=("train", "preprocess"), gives=ModelPackage
+    ),
+    "evaluate": Stage(
+        run=evaluate.run, config=lambda one: one.evaluate, takes=("package", "preprocess"), gives=EvalReport
+    ),
+    "gate": Stage(run=decided, config=lambda one: one.gate, takes=("evaluate",), gives=Verdict),
+    "register": Stage(
+        run=register.run,
+        config=lambda one: register.RegisterConfig(name=one.model_name),
+        takes=("gate", "package"),
+        gives=ModelVersion,
+    ),
+}
+"""In the order in which they run."""

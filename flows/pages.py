@@ -1,0 +1,143 @@
+"""What the commands print that run no flow. Their answers go to standard output, progress and warnings to the other."""
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from components.contracts.errors import ConfigError, MillraceError
+from components.contracts.placement import Placement
+from flows import recipe_files
+from flows.console import Terminal
+from flows.pipeline import load_recipe, resolved
+
+STATES = {"ok": "[green]✓[/green]", "warning": "[yellow]![/yellow]", "failed": "[red]✗[/red]"}
+
+
+def recipes(placement: Placement, *, as_json: bool) -> None:
+    """The shipped recipes and the user's own."""
+    found, wrong = [], []
+    for name in recipe_files.names(placement.recipes):
+        try:
+            config = load_recipe(name, (), None, placement.recipes)
+        except MillraceError as error:
+            wrong.append((name, error))
+            continue
+        proof = config.proof.model_dump()
+        found.append({"name": name, "description": config.description, **proof})
+    if as_json:
+        _json(found)
+    else:
+        table = Table("recipe", "data", "metric", "floor", "what it is", box=None, header_style="dim")
+        for one in found:
+            floor = f"{one['floor']:g}" if one["floor"] else ""
+            table.add_row(
+                *map(escape, (one["name"], one["data"], one["metric"] if floor else "", floor, one["description"]))
+            )
+        _out().print(table)
+    for name, mistake in wrong:
+        Terminal().warned(f"{name} cannot be read: {mistake.line()}")
+
+
+def show(placement: Placement, recipe: str, overrides: Sequence[str], *, as_json: bool) -> None:
+    """A recipe, resolved."""
+    import yaml
+
+    data = resolved(load_recipe(recipe, overrides, placement.data, placement.recipes))
+    if as_json:
+        _json(data)
+    else:
+        sys.stdout.write(yaml.safe_dump(data, sort_keys=False, width=120))
+
+
+def schema() -> None:
+    """The JSON Schema of recipes."""
+    from flows.schema import recipe_schema
+
+    _json(recipe_schema())
+
+
+def step(
+    placement: Placement, name: str, recipe: str, overrides: Sequence[str], given: Sequence[str], *, as_json: bool
+) -> None:
+    """Run one step."""
+    from components.context import open_context
+    from flows import settings
+    from flows.step import check_step, run_step
+
+    check_step(name, "NAME")
+    config = load_recipe(recipe, overrides, placement.data, placement.recipes)
+    inputs = dict(_pair(one) for one in given)
+    settings.export(placement, "")
+    ctx = open_context(placement, config.name, Terminal())
+    result = run_step(name, config, inputs, ctx)
+    if as_json:
+        _json({**ctx.outcomes[-1].model_dump(mode="json"), "result": result.model_dump(mode="json")})
+    else:
+        _out().print(f"{result.step} {result.fingerprint}".rstrip())
+
+
+def _pair(text: str) -> tuple[str, str]:
+    step_name, equals, fingerprint = text.partition("=")
+    if not equals:
+        raise ConfigError("E_CONFIG", "an input is STEP=FINGERPRINT", place="--input", value=text, action="write it so")
+    return step_name, fingerprint
+
+
+def doctor(placement: Placement, *, as_json: bool) -> int:
+    """Every check; returns the exit code."""
+    from flows.doctor import diagnose
+
+    found = diagnose(placement)
+    if as_json:
+        _json({**found.model_dump(mode="json"), "healthy": found.healthy})
+    else:
+        out = _out()
+        for check in found.checks:
+            out.print(f"  {STATES[check.state]} {check.name:<10} {escape(check.said)}")
+            if check.fix:
+                out.print(f"    {'':<10} [dim]{escape(check.fix)}[/dim]")
+        out.print("\n  settings")
+        for name, value in found.settings.items():
+            out.print(f"    {name:<16} [dim]{escape(value)}[/dim]")
+    return 0 if found.healthy else 1
+
+
+def gc(placement: Placement, keep_days: float, *, dry_run: bool, as_json: bool) -> None:
+    """What went, or would go."""
+    from components.context import open_context
+    from flows import server, settings
+    from flows.collection import collected
+
+    server.check_tracking(placement)
+    settings.export(placement, "")
+    ctx = open_context(placement)
+    with Console(stderr=True).status("looking through the store"):
+        kept, gone = collected(ctx.store, ctx.tracker, keep_days=keep_days, really=not dry_run)
+    total = {what: sum(one.bytes for one in gone if one.what == what) for what in ("record", "bytes", "unfinished")}
+    if as_json:
+        _json({"dry_run": dry_run, "removed": [vars(one) for one in gone], "bytes": total})
+        return
+    out = _out()
+    for one in gone:
+        out.print(f"  {one.what:<11}{one.bytes:>14,} B  [dim]{escape(one.place)}[/dim]")
+    would = "would go" if dry_run else "went"
+    out.print(
+        f"  kept: what {kept.models} registered models, {kept.runs} runs and the last results of each recipe name"
+    )
+    out.print(f"  {len(gone)} things {would}; {(total['bytes'] + total['unfinished']) / 1e6:,.1f} MB freed")
+    if total["record"]:
+        soon = f"{total['record'] / 1e6:,.1f} MB"
+        out.print(f"  [dim]{soon} more are freed when this runs again in seven days: readers may still need them[/dim]")
+
+
+def _out() -> Console:
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def _json(data: Any) -> None:
+    sys.stdout.write(json.dumps(data, indent=1, ensure_ascii=False) + "\n")

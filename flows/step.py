@@ -1,0 +1,83 @@
+"""One step of a recipe, run alone from records in the store: no flow, no server."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from components.adapters.pointers import Pointer
+from components.context import RunContext
+from components.contracts.artifacts import Approved, Artifact
+from components.contracts.errors import ConfigError, IntegrityError
+from components.contracts.fingerprint import Fingerprint
+from components.contracts.registry import nearest
+from components.register import rival
+from flows.line import STAGES
+from flows.pipeline import PipelineConfig
+
+
+def run_step(name: str, config: PipelineConfig, given: Mapping[str, str], ctx: RunContext) -> Artifact:
+    """The result of step `name`, made from the results of the steps that it takes.
+
+    `given` names their fingerprints; a step that is not given stands with its last result for this recipe.
+
+    Raises:
+        ConfigError: E_CONFIG, there is no such step, it takes no such input, or the input was never made.
+    """
+    check_step(name, "NAME")
+    stage = STAGES[name]
+    for one in given:
+        if one not in stage.takes:
+            allowed = ", ".join(stage.takes) or "none: it starts the line"
+            raise ConfigError(
+                "E_CONFIG",
+                f"{name} takes no such input",
+                place="--input",
+                value=one,
+                allowed=allowed,
+                action="name these",
+            )
+    inputs: list[Any] = [_input(ctx, one, given.get(one, "")) for one in stage.takes]
+    if name == "evaluate":
+        inputs.append(rival(ctx, config.model_name, inputs[0]))
+    if name == "register":
+        inputs[0] = _approved(inputs[0])
+    result: Artifact = stage.run(stage.config(config), *inputs, ctx=ctx)
+    return result
+
+
+def check_step(name: str, place: str) -> None:
+    """Raise E_CONFIG unless there is a step of that name."""
+    if name not in STAGES:
+        what = "there is no such step" + nearest(name, STAGES, 0.5)
+        raise ConfigError(
+            "E_CONFIG", what, place=place, value=name, allowed=", ".join(STAGES), action="name one of these"
+        )
+
+
+def _input(ctx: RunContext, step: str, fingerprint: str) -> Artifact:
+    last = Pointer(ctx.store, f"last/{ctx.name}/{step}").read()
+    key = fingerprint or (Fingerprint.model_validate(last.value).key if last else "")
+    try:
+        if key:
+            return ctx.load(STAGES[step].gives, key)
+    except IntegrityError as error:
+        raise _lacking(ctx, step, key) from error
+    raise _lacking(ctx, step, key)
+
+
+def _lacking(ctx: RunContext, step: str, key: str) -> ConfigError:
+    what = "the store has no such result" if key else f"{ctx.name} has not run this step yet"
+    action = f"run `millrace step {step}` first, or name a result with --input {step}=FINGERPRINT"
+    return ConfigError("E_CONFIG", what, place=f"--input {step}", value=key or None, action=action)
+
+
+def _approved(verdict: Any) -> Approved:
+    if verdict.verdict != "approved":
+        raise ConfigError(
+            "E_CONFIG",
+            "this package may not be registered",
+            place="gate",
+            value=verdict.verdict,
+            allowed="; ".join(verdict.checks),
+            action="`millrace approve` the run that made it",
+        )
+    return Approved.model_validate(verdict.model_dump())

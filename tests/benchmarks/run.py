@@ -1,0 +1,26 @@
+"""`make bench GOAL="G24 demo"`: each goal's comparisons, one JSON line each; fails where one does not pass."""
+
+import sys
+
+from tests.benchmarks import start_up
+from tests.benchmarks.measure import tell
+
+GOALS = {"G24": (start_up.help_text,), "demo": (start_up.demo,)}
+
+
+def main(wanted):
+    unknown = [one for one in wanted if one not in GOALS]
+    if unknown:
+        sys.exit(f"there is no goal {', '.join(unknown)}; there are: {', '.join(GOALS)}")
+    failed = []
+    for goal in wanted or GOALS:
+        for measure in GOALS[goal]:
+            comparison = measure()
+            tell(comparison)
+            failed += [] if comparison.passes else [f"{goal} {comparison.case}"]
+    if failed:
+        sys.exit(f"below what must hold: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

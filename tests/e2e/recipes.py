@@ -1,0 +1,101 @@
+"""`make recipes`: every shipped recipe over its seeds against what it promises; infra/docs/recipes.md says the result.
+
+`python -m tests.e2e.recipes [--full] [NAME…]`. A recipe whose data are not there is named and left out; naming it makes
+that an error.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+COMMAND = str(Path(sys.executable).with_name("millrace"))
+PAGE = ROOT / "infra" / "docs" / "recipes.md"
+HEAD = """# Recipes
+
+Written by `make recipes` and `make recipes-full`: the mean over the seeds, on the test part that evaluate reads once.
+Choosing (epochs, early stopping) uses a validation part cut from the training part.
+
+| recipe | data | metric | mean | floor | seeds | spread | seconds a run |
+|---|---|---|---|---|---|---|---|
+"""
+ROW = re.compile(r"^\| ([a-z0-9-]+) \|.*\|$", re.MULTILINE)
+
+
+def call(*arguments):
+    """The command's JSON; its progress goes to this terminal."""
+    done = subprocess.run([COMMAND, *arguments], stdout=subprocess.PIPE, text=True, cwd=ROOT, check=False)
+    if done.returncode not in {0, 3}:
+        sys.exit(f"{' '.join(arguments)} ended with {done.returncode}")
+    return json.loads(done.stdout)
+
+
+def proved(recipe):
+    """The line of one recipe."""
+    began = time.monotonic()
+    records = [
+        call("run", recipe["name"], "--set", f"train.seed={seed}", "--rerun", "train", "--json")
+        for seed in range(recipe["seeds"])
+    ]
+    values = [record["metrics"][f"test_{recipe['metric']}"] for record in records]
+    value = sum(values) / len(values)
+    return {
+        "recipe": recipe["name"],
+        "data": recipe["data"],
+        "metric": recipe["metric"],
+        "value": round(value, 4),
+        "floor": recipe["floor"],
+        "pass": value >= recipe["floor"],
+        "seconds": round((time.monotonic() - began) / len(values), 1),
+        "seeds": [round(one, 4) for one in values],
+        "spread": round(max(values) - min(values), 4),
+    }
+
+
+def main(arguments):
+    full, wanted = "--full" in arguments, [one for one in arguments if one != "--full"]
+    recipes = {one["name"]: one for one in call("recipes", "--json")}
+    unknown = [one for one in wanted if one not in recipes]
+    if unknown:
+        sys.exit(f"there is no recipe {', '.join(unknown)}; there are: {', '.join(recipes)}")
+    chosen = [recipes[one] for one in wanted] or [one for one in recipes.values() if full or one["quick"]]
+    lines = []
+    for recipe in chosen:
+        lacking = (
+            recipe["data"] != "built in" and not (Path(os.environ.get("MILLRACE_DATA", "/")) / recipe["data"]).exists()
+        )
+        if lacking and wanted:
+            sys.exit(f"{recipe['name']} reads {recipe['data']}: give its folder with DATA=<folder>")
+        if lacking:
+            print(
+                f"left out: {recipe['name']} reads {recipe['data']}, give its folder with DATA=<folder>",
+                file=sys.stderr,
+            )
+            continue
+        lines.append(proved(recipe))
+        print(json.dumps(lines[-1]), flush=True)
+    keep(lines)
+    if not all(line["pass"] for line in lines):
+        sys.exit("a recipe does not reach its floor")
+
+
+def keep(lines):
+    """Add the lines to the reports, and put them in place of the page's rows of the same recipes."""
+    (ROOT / ".reports").mkdir(exist_ok=True)
+    with (ROOT / ".reports" / "recipes.jsonl").open("a") as file:
+        file.writelines(json.dumps(line) + "\n" for line in lines)
+    rows = {name[1]: name[0] for name in ROW.finditer(PAGE.read_text())} if PAGE.is_file() else {}
+    rows.pop("recipe", None)
+    for line in lines:
+        cells = (line[name] for name in ("recipe", "data", "metric", "value", "floor"))
+        seeds = ", ".join(f"{one:.4f}" for one in line["seeds"])
+        rows[line["recipe"]] = f"| {' | '.join(map(str, cells))} | {seeds} | {line['spread']} | {line['seconds']} |"
+    PAGE.write_text(HEAD + "".join(rows[name] + "\n" for name in sorted(rows)))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,51 @@
+"""Whole runs of the command: on an S3 store, and on files as the UCI gives them."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.flows.conftest import Millrace
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def command(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    made = Millrace(home=folder / "home", folder=folder)
+    made("setup")
+    yield made
+    made("down")
+
+
+def test_the_digits_run_end_to_end_on_a_bucket(command, s3):
+    """Every record, part and pointer is in the bucket; a machine that has nothing goes on from there."""
+    place = {"MILLRACE_STORE": s3.bucket(), **s3.environment}
+    first = command.run("digits-cnn", **place)
+    assert (first["state"], first["metrics"]["test_accuracy"] > 0.98) == ("Completed", True)
+    assert not (command.home / "store").exists()
+    again = command.run("digits-cnn", **place)
+    assert again["state"] == "Unchanged"
+    shutil.rmtree(command.home / "cache")
+    anew = command.run("digits-cnn", "--rerun", "evaluate", **place)
+    assert [step["step"] for step in anew["steps"] if not step["reused"]] == ["evaluate"]
+    assert anew["metrics"] == first["metrics"]
+    said = command("gc", "--dry-run", **place)
+    assert "1 registered models" in said.out
+
+
+def test_the_header_may_be_missing_and_the_archive_may_be_a_folder(command, tmp_path):
+    """UCI's own files have no header, and a note before the first test row."""
+    data = os.environ.get("MILLRACE_DATA")
+    if not data:
+        pytest.skip("adult-mlp reads data that are not built in: set MILLRACE_DATA")
+    subprocess.run(["tar", "xzf", Path(data) / "adult.tar.gz", "-C", tmp_path], check=True)
+    for name, note in (("adult.data", ""), ("adult.test", "|1x3 Cross validator\n")):
+        path = tmp_path / "adult" / name
+        path.write_text(note + path.read_text().split("\n", 1)[1])
+    record = command.run("adult-mlp", "--set", f"source.uri={tmp_path}", "--set", "train.max_epochs=1")
+    assert record["steps"][0]["rows"] == 48842
+    assert record["metrics"]["test_accuracy"] > 0.8
