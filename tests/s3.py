@@ -42,8 +42,9 @@ class Door:
             if what in {"503", "403"}:
                 environ["wsgi.input"].read(length)
                 code = {"503": "SlowDown", "403": "AccessDenied"}[what]
-                start(f"{what} Refused", [("Content-Type", "application/xml")])
-                return [f"<Error><Code>{code}</Code><Message>refused</Message></Error>".encode()]
+                body = f"<Error><Code>{code}</Code><Message>refused</Message></Error>".encode() * (method != "HEAD")
+                start(f"{what} Refused", [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
+                return [body]
             answer = []
 
             def keep(status, headers, error=None):

@@ -71,10 +71,8 @@ class Counted(CustomConfig):
 '''
 
 
-@pytest.fixture
-def acme(tmp_path, monkeypatch):
-    """A user's two packages, importable for the length of a test."""
-    folder = tmp_path / "elsewhere"
+def write_packages(folder):
+    """A user's two packages."""
     files = {
         "acme/__init__.py": "",
         "acme/net.py": NET,
@@ -86,6 +84,13 @@ def acme(tmp_path, monkeypatch):
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
+
+
+@pytest.fixture
+def acme(tmp_path, monkeypatch):
+    """The packages, importable for the length of a test."""
+    folder = tmp_path / "elsewhere"
+    write_packages(folder)
     monkeypatch.syspath_prepend(str(folder))
     own_root.cache_clear()
     yield folder

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.flows.conftest import Millrace
+from tests.test_custom import write_packages
 
 pytestmark = pytest.mark.e2e
 
@@ -35,6 +36,23 @@ def test_the_digits_run_end_to_end_on_a_bucket(command, s3):
     assert anew["metrics"] == first["metrics"]
     said = command("gc", "--dry-run", **place)
     assert "1 registered models" in said.out
+
+
+def test_a_recipe_with_kinds_of_ones_own_runs_from_its_folder(command, tmp_path):
+    """Source and model lie in packages beside the recipe; the registered model answers without them."""
+    write_packages(tmp_path)
+    path = tmp_path / "own.yaml"
+    path.write_text(
+        "name: own\nsource: {kind: custom, target: 'acme.rows:Counted', rows: 400}\n"
+        "features: [{kind: number, columns: [n]}, {kind: category, columns: [c]}]\n"
+        "target: {kind: label, column: label}\nmodel: {kind: custom, target: 'acme.net:Net', width: 8}\n"
+        "objective: {kind: classification}\ngate: {minimum: {accuracy: 0.9}}\n"
+    )
+    record = command.run(str(path))
+    assert (record["state"], record["steps"][0]["rows"]) == ("Completed", 400)
+    code = "import mlflow\nmodel = mlflow.pyfunc.load_model('models:/own@champion')\n"
+    answer = command.query(code + "print(json.dumps(model.predict(model.input_example)['prediction'].tolist()))")
+    assert set(answer) <= {"yes", "no"}
 
 
 def test_the_header_may_be_missing_and_the_archive_may_be_a_folder(command, tmp_path):

@@ -105,6 +105,7 @@ def test_settings_of_other_work_are_removed_and_ours_set(tmp_path):
         "MLFLOW_TRACKING_TOKEN": "t",
         "MLFLOW_RUN_ID": "r",
         "UNRELATED": "stays",
+        "NO_PROXY": "corp",
     }
     placement = read({"MILLRACE_HOME": str(tmp_path)})
     export(placement, "http://127.0.0.1:1/api", environment)
@@ -113,6 +114,7 @@ def test_settings_of_other_work_are_removed_and_ours_set(tmp_path):
     assert environment["UNRELATED"] == "stays"
     assert not {"PREFECT_API_KEY", "PREFECT_LOGGING_LEVEL", "MLFLOW_RUN_ID", "MLFLOW_TRACKING_TOKEN"} & set(environment)
     assert environment["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "false"
+    assert environment["NO_PROXY"].split(",") == ["corp", "127.0.0.1", "localhost"]
 
 
 def test_a_login_is_kept_for_a_tracking_server_that_was_set():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from flows.plan import STEPS
+from flows.line import STAGES as STEPS
 from tests.flows.conftest import COMMAND
 from tests.line import write_table
 
@@ -152,6 +152,10 @@ def test_a_run_that_waits_for_approval_says_so(millrace, first):
     assert f"millrace approve {waiting['run']}" in waiting["err"]
     approved = millrace("approve", waiting["run"], "--why", "looked at", "--json")
     assert json.loads(approved.out)["model"]["aliases"] == ["challenger", "champion"]
+    other = millrace.run(
+        "digits-cnn", "--set", "gate.approval=true", "--set", "register.name=w", "--set", "evaluate.worst=3"
+    )
+    assert other["state"] == "AwaitingApproval", "an approval holds for the report that the person saw"
 
 
 def recipe_file(folder):
@@ -211,12 +215,14 @@ def until_training(process):
 
 
 def test_a_run_that_is_asked_to_stop_can_be_continued(millrace, first):
-    process = millrace.start("run", "digits-cnn", *ENDLESS)
+    process = millrace.start("run", "digits-cnn", *ENDLESS, "--json")
     family = until_training(process)
     assert family
     process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=30)
     assert process.returncode == 75
+    assert json.loads(out)["state"] == "Interrupted"
+    assert json.loads(out)["error"] in err.replace("\n", "")
     assert "E_INTERRUPTED the run was asked to stop; run the same command to continue: " in err
     assert "Traceback" not in err
     assert psutil.wait_procs(family, 5)[1] == []

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 
 from components.contracts.closure import ROOT
 from flows.pipeline import load_recipe
@@ -40,7 +41,8 @@ def test_the_readme_shows_both_commands_and_the_demo():
 
 
 def test_the_recipe_of_the_readme_loads(tmp_path):
-    (text,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    text, own = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    assert yaml.safe_load(own)["model"]["kind"] == "custom"
     path = tmp_path / "recipe.yaml"
     path.write_text(text)
     assert load_recipe(str(path)).name == "my-table"
