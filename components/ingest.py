@@ -4,13 +4,16 @@ Nothing is judged here except what cannot be read at all. What the cells mean is
 """
 
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow as pa
 
 from components.adapters.file_digests import FileDigests
+from components.adapters.local_files import LocalFiles
 from components.adapters.store import Store, digest_file
 from components.adapters.tables import write_table
 from components.context import RunContext, summed
@@ -41,8 +44,8 @@ def run(config: IngestConfig, *, ctx: RunContext) -> RawSnapshot:
     digests.save()
 
     def build(_: Path) -> RawSnapshot:
-        with TemporaryDirectory(dir=_made(ctx.placement.home / "scratch")) as scratch:
-            partitions = source.partitions(digests, Path(scratch))
+        with _scratch(ctx.placement.home) as scratch:
+            partitions = source.partitions(digests, scratch)
             items = [(piece.place, piece.version, piece) for piece in partitions]
             size = sum(piece.size_bytes for piece in partitions)
             parts, records = ctx.parts(
@@ -95,9 +98,14 @@ def _changed(path: str) -> DataError:
     )
 
 
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+@contextmanager
+def _scratch(home: Path) -> Iterator[Path]:
+    """A folder of this step's own; what killed ones left goes."""
+    held = LocalFiles(home).stage("scratch", os.urandom(8).hex(), kept=lambda: ())
+    try:
+        yield held.path
+    finally:
+        held.remove()
 
 
 def _column_type(kind: pa.DataType) -> str:

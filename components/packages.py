@@ -6,9 +6,8 @@ code, also beside the project itself. A user's own modules travel below `own`.
 """
 
 import ast
-import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -18,7 +17,7 @@ from typing import Any
 from components.contracts.closure import ROOT, Source, follow, is_own, own_root
 from components.contracts.errors import CODES, ConfigError, DataError, rebuilt
 from components.contracts.fingerprint import DISTRIBUTIONS, REGISTRIES, digest, library_version
-from components.contracts.registry import OWN, load_kind
+from components.contracts.registry import CUSTOM, OWN, load_kind
 
 ROOT_MODULE = "components.predictor"
 ERRORS = "components.contracts.errors"
@@ -76,31 +75,43 @@ def library_versions() -> dict[str, str]:
 def _relative(source: Source) -> str:
     """The module's text with relative imports of what travels with it."""
     inside = PurePosixPath(_place(source)).parent.parts
-    dots = "." * (len(inside) + 1)
-    text = source.path.read_text(encoding="utf-8")
-    lines = text.split("\n")
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.Import) and any(is_own(alias.name) for alias in node.names):
-            raise ConfigError(
-                "E_CONFIG",
-                "a module of your own is imported in a way that a package cannot carry",
-                place=f"{source.path}:{node.lineno}",
-                value=lines[node.lineno - 1].strip(),
-                action=f"write it as `from {node.names[0].name} import ...`",
-            )
-        if not isinstance(node, ast.ImportFrom) or node.level:
+    text = source.path.read_text(encoding="utf-8-sig").encode()
+    lines = text.splitlines(keepends=True)
+    starts = [sum(map(len, lines[:number])) for number in range(len(lines) + 1)]
+    for node in reversed([
+        node for node in ast.walk(ast.parse(text)) if isinstance(node, (ast.Import, ast.ImportFrom))
+    ]):
+        if isinstance(node, ast.Import):
+            _carriable(node, source)
             continue
         top = (node.module or "").partition(".")[0]
-        if top == "components" or is_own(top):
-            moved = dots + (node.module or "").removeprefix("components").removeprefix(".")
-            moved = moved if top == "components" else f"{dots}{OWN}.{node.module}"
-            lines[node.lineno - 1] = re.sub(r"from\s+[\w.]+\s+import", f"from {moved} import", lines[node.lineno - 1])
-    return "\n".join(lines)
+        if node.level or not (top == "components" or is_own(top)):
+            continue
+        begin = starts[node.lineno - 1] + node.col_offset
+        end = starts[(node.end_lineno or node.lineno) - 1] + (node.end_col_offset or 0)
+        module = (node.module or "").removeprefix("components").removeprefix(".") if top == "components" else ""
+        node.module, node.level = module or (f"{OWN}.{node.module}" if is_own(top) else None), len(inside) + 1
+        text = text[:begin] + ast.unparse(node).encode() + text[end:]
+    return text.decode()
 
 
-def kind_modules(package: str, kinds: dict[str, str], used: Iterable[Mapping[str, Any]]) -> list[str]:
+def _carriable(node: ast.Import, source: Source) -> None:
+    for alias in node.names:
+        if alias.name.partition(".")[0] == "components" or is_own(alias.name):
+            raise ConfigError(
+                "E_CONFIG",
+                "a module that has to travel in the package is imported in a way that it cannot carry",
+                place=f"{source.path}:{node.lineno}",
+                value=ast.unparse(node),
+                action=f"write it as `from {alias.name} import ...`",
+            )
+
+
+def kind_modules(package: str, kinds: dict[str, str], used: Sequence[Mapping[str, Any]]) -> list[str]:
     """The modules that define the kinds of the `used` configs of `components.<package>`."""
-    return sorted({load_kind(f"components.{package}", kinds, config, package).__module__ for config in used})
+    found = {load_kind(f"components.{package}", kinds, config, package).__module__ for config in used}
+    # A target may only be imported in the module that it names.
+    return sorted(found | {config["target"].partition(":")[0] for config in used if config["kind"] == CUSTOM})
 
 
 def open_package(folder: Path) -> Any:

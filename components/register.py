@@ -92,9 +92,11 @@ def rival(ctx: RunContext, name: str, package: ModelPackage) -> ModelPackage | N
     history: list[Epoch] = champion_pointer(ctx, name).history()
     for epoch in reversed(history):
         if epoch.value["content"] != package.content:
-            record = ctx.store.artifact("package", str(epoch.value["fingerprint"])).record()
-            if record is not None:
-                return _package(record, str(epoch.value["fingerprint"]))
+            fingerprint = str(epoch.value["fingerprint"])
+            try:
+                return _package(ctx.store.artifact("package", fingerprint).standing(), fingerprint)
+            except IntegrityError:
+                ctx.progress.warned(f"champion {epoch.value['version']} of {name} is gone from the store: passed over")
     return None
 
 

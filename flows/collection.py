@@ -1,17 +1,22 @@
 """What garbage collection has to keep: what models, recent runs and the newest results of every recipe name."""
 
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from components.adapters.collect import Removal, collect
-from components.adapters.pointers import Pointer
+from components.adapters.pointers import RENEWALS, Lease, Pointer
 from components.adapters.store import Store
 from components.adapters.tracking import Tracker
+from components.contracts.errors import EnvironmentFault
 from components.contracts.fingerprint import Fingerprint
 
 DAY_SECONDS = 24 * 3600.0
+RENEW_SECONDS = 20.0
+POLL_SECONDS = 2.0
 
 
 @dataclass
@@ -30,7 +35,40 @@ def collected(store: Store, tracker: Tracker, *, keep_days: float, really: bool)
         EnvironmentFault: E_TRACKING, the registry cannot be asked which models exist; nothing is removed.
     """
     kept = roots(store, tracker, keep_days)
-    return kept, collect(store, kept.names, really=really)
+    if not really:
+        return kept, collect(store, kept.names, really=False)
+    with _alone(store) as alive:
+        return kept, collect(store, kept.names, really=True, alive=alive)
+
+
+@contextmanager
+def _alone(store: Store) -> Iterator[Callable[[], None]]:
+    """Hold the lease of collections; what it gives renews it, and raises where it was lost."""
+    lease = Lease(store, "collection", os.urandom(6).hex(), RENEW_SECONDS)
+    end = time.monotonic() + (RENEWALS + 1) * RENEW_SECONDS
+    while not lease.acquire():
+        if time.monotonic() > end:
+            raise _busy()
+        time.sleep(POLL_SECONDS)
+    renewed = time.monotonic()
+
+    def alive() -> None:
+        nonlocal renewed
+        if time.monotonic() - renewed < RENEW_SECONDS / 2:
+            return
+        renewed = time.monotonic()
+        if not lease.renew():
+            raise _busy()
+
+    try:
+        yield alive
+    finally:
+        lease.release()
+
+
+def _busy() -> EnvironmentFault:
+    what = "another garbage collection is at work in this store"
+    return EnvironmentFault("E_STORE", what, place="gc", action="wait until it is done")
 
 
 def roots(store: Store, tracker: Tracker, keep_days: float) -> Kept:
@@ -38,18 +76,20 @@ def roots(store: Store, tracker: Tracker, keep_days: float) -> Kept:
     kept = Kept()
     for recipe in store.files.names("pointers/last"):
         for step in store.files.names(f"pointers/last/{recipe}"):
-            value = _value(store, f"last/{recipe}/{step}")
-            kept.names.add(Fingerprint.model_validate(value).key)
+            kept.names |= {Fingerprint.model_validate(value).key for value in _value(store, f"last/{recipe}/{step}")}
     packages = set(_packages(store, tracker))
     kept.models = len(packages)
+    for name in store.files.names("pointers/champion"):
+        # The champion stays whatever this machine's registry says: others may share the store.
+        packages |= {str(value["fingerprint"]) for value in _value(store, f"champion/{name}")}
     kept.names |= packages
     since = time.time() - keep_days * DAY_SECONDS
     for name in store.files.names("pointers/runs"):
-        value = _value(store, f"runs/{name}")
-        lineage = set(value.get("results", {}).values())
-        if value.get("ended", 0) >= since or lineage & packages:
-            kept.runs += 1
-            kept.names |= lineage | {value["report"]}
+        for value in _value(store, f"runs/{name}"):
+            lineage = set(value.get("results", {}).values())
+            if value.get("ended", 0) >= since or lineage & packages:
+                kept.runs += 1
+                kept.names |= lineage | {value["report"]}
     return kept
 
 
@@ -62,7 +102,7 @@ def _packages(store: Store, tracker: Tracker) -> Iterator[str]:
                 yield str(epoch.value["fingerprint"])
 
 
-def _value(store: Store, name: str) -> dict[str, Any]:
+def _value(store: Store, name: str) -> list[dict[str, Any]]:
+    """A pointer's value, or nothing where a writer died before it was set."""
     found = Pointer(store, name).read()
-    assert found is not None
-    return dict(found.value)
+    return [dict(found.value)] if found else []

@@ -19,7 +19,7 @@ from pydantic import Field
 from components.adapters.local_files import as_fault
 from components.contracts.closure import ROOT
 from components.contracts.config import Frozen
-from components.contracts.errors import EnvironmentFault, MillraceError
+from components.contracts.errors import EnvironmentFault, MillraceError, masked
 from components.contracts.placement import Placement
 from components.train.devices import gpus
 from flows import server
@@ -27,7 +27,6 @@ from flows import server
 LOCKS = ROOT / "infra" / "locks"
 LOW_BYTES = 5e9
 CONNECT_SECONDS = 3.0
-LOGIN = re.compile(r"(://[^/\s:@]*):[^/\s@]+@")
 
 
 class Check(Frozen):
@@ -86,11 +85,6 @@ def diagnose(placement: Placement) -> Diagnosis:
         versions={name: metadata.version(name) for name in wanted},
         checks=tuple(checks),
     )
-
-
-def masked(text: str) -> str:
-    """`text` with the passwords in its addresses hidden."""
-    return LOGIN.sub(r"\1:***@", text)
 
 
 def _settings(placement: Placement) -> dict[str, str]:
@@ -185,7 +179,7 @@ def _dask(placement: Placement) -> Check:
     where = urlsplit(placement.dask_address)
     try:
         socket.create_connection((where.hostname or "", where.port or 8786), CONNECT_SECONDS).close()
-    except OSError:
+    except (OSError, ValueError):
         fix = "start that scheduler, or unset MILLRACE_DASK_ADDRESS"
         said = f"no scheduler answers at {masked(placement.dask_address)}"
         return Check(name="dask", state="failed", said=said, fix=fix)

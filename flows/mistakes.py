@@ -4,7 +4,7 @@ Also finds secrets that stand in a recipe. Their values, and those of everything
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -12,19 +12,24 @@ from pydantic import BaseModel, ValidationError
 from components.contracts.errors import ConfigError, MillraceError, rebuilt
 from components.contracts.registry import nearest
 from flows.kinds import Kinds
+from flows.recipe_files import parse
 
 SECRET_KEYS = re.compile(
     r"^(.*[_-])?(password|passwd|pwd|passphrase|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credentials?)$",
     re.IGNORECASE,
 )
 SECRET_TEXT = re.compile(
-    r"://[^/\s:@]*:[^/\s@]+@"
+    r"://[^/\s:@]*:(?!\d+/)[^\s@]+@|\bhttps?://[^/\s@]+@"
     r"|\b(AKIA|ASIA)[0-9A-Z]{16}\b"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----"
     r"|\bgh[pousr]_[A-Za-z0-9]{30,}|\bxox[abprs]-[A-Za-z0-9-]{10,}"
-    r"|\b(password|passwd|pwd|secret|token|api[_-]?key)\s*[=:](?!//)\s*[^\s&;,]+",
+    r"|\b(password|passwd|pwd|passphrase)\s*[=:]\s*\S+"
+    r"|[\w-]*(password|passwd|pwd|secret|token|api[_-]?key|access[_-]?key|signature|credential)=[^\s&;,]+",
     re.IGNORECASE,
 )
+COLUMNS = re.compile(r"^(checks\.columns|source\.rename)$")
+"""Mappings whose keys are names of columns, which may be called anything."""
+CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 BOUNDS = {
     "ge": "at least {}",
     "gt": "more than {}",
@@ -38,11 +43,13 @@ BOUNDS = {
 
 
 def secrets(value: Any, place: str = "") -> Iterator[str]:
-    """Where a secret stands in clear text, as dotted keys."""
+    """Where a secret stands in clear text, as dotted keys; a key that is one itself is told by what holds it."""
     if isinstance(value, dict):
         for key, inner in value.items():
             below = f"{place}.{key}" if place else str(key)
-            if SECRET_KEYS.match(str(key)) and isinstance(inner, str) and inner:
+            if SECRET_TEXT.search(str(key)):
+                yield place
+            elif is_secret_key(str(key)) and not COLUMNS.match(place) and inner not in (None, "", [], {}):
                 yield below
             else:
                 yield from secrets(inner, below)
@@ -51,6 +58,38 @@ def secrets(value: Any, place: str = "") -> Iterator[str]:
             yield from secrets(inner, f"{place}.{number}")
     elif isinstance(value, str) and SECRET_TEXT.search(value):
         yield place
+
+
+def is_secret_key(key: str) -> bool:
+    """Whether what stands under this key is to be kept secret."""
+    return SECRET_KEYS.match(CAMEL.sub("_", key)) is not None
+
+
+def holds_secret(value: Any) -> bool:
+    """Whether a secret stands anywhere in `value`."""
+    return next(secrets(value), None) is not None
+
+
+def in_overrides(overrides: Iterable[str]) -> Iterator[str]:
+    """The overrides that hold a secret, each by its key; all are recorded, also those that a later one replaces."""
+    for text in overrides:
+        path, _, value = text.partition("=")
+        above, _, key = path.strip().rpartition(".")
+        if SECRET_TEXT.search(path):
+            yield "--set"
+        elif (
+            (is_secret_key(key) and not COLUMNS.match(above) and value)
+            or holds_secret(value)
+            or holds_secret(_plain(value))
+        ):
+            yield f"--set {path.strip()}"
+
+
+def _plain(text: str) -> Any:
+    try:
+        return parse(text, "--set")
+    except ConfigError:
+        return text
 
 
 def leaks(found: list[str]) -> list[MillraceError]:
@@ -78,17 +117,20 @@ def mistakes(error: ValidationError, model: type[BaseModel], raw: Any, hidden: l
             continue
         place, keys = _walk(model, raw, one["loc"])
         if not any(place == secret or place.startswith(f"{secret}.") for secret in hidden):
-            lines.append(_line(one, place, keys))
+            # A value that holds a secret somewhere below is not shown.
+            shown = not any(secret.startswith(f"{place}.") or not place for secret in hidden)
+            lines.append(_line(one, place, keys, shown=shown))
     return lines
 
 
-def _line(one: Any, place: str, keys: list[str]) -> MillraceError:
+def _line(one: Any, place: str, keys: list[str], *, shown: bool) -> MillraceError:
     inner = one.get("ctx", {}).get("error")
     if isinstance(inner, ConfigError):
         below = inner.place.rpartition(".")[2]
         place = f"{place}.{below}" if place else inner.place
-        return rebuilt(ConfigError, inner.code, inner.what, place, inner.value, inner.allowed, inner.action)
-    kind, value = one["type"], one["input"]
+        value = inner.value if shown else None
+        return rebuilt(ConfigError, inner.code, inner.what, place, value, inner.allowed, inner.action)
+    kind, value = one["type"], one["input"] if shown else None
     if kind == "extra_forbidden":
         what = "there is no such key" + nearest(place.rpartition(".")[2], keys, 0.5)
         allowed = ", ".join(keys)

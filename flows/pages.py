@@ -74,6 +74,7 @@ def step(
     inputs = dict(_pair(one) for one in given)
     settings.export(placement, "")
     ctx = open_context(placement, config.name, Terminal())
+    ctx.rerun = ctx.reruns(())
     result = run_step(name, config, inputs, ctx)
     if as_json:
         _json({**ctx.outcomes[-1].model_dump(mode="json"), "result": result.model_dump(mode="json")})

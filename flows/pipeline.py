@@ -12,12 +12,14 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, model_validator
 
 from components.cleaning import KINDS as OPERATIONS
-from components.contracts.config import Frozen
+from components.contracts.config import Frozen, custom_modules
+from components.contracts.errors import MillraceError
 from components.evaluate import EvaluateConfig
 from components.features import KINDS as FEATURES
 from components.gate import GateConfig
 from components.models import KINDS as MODELS
 from components.objectives import KINDS as OBJECTIVES
+from components.packages import private_code
 from components.preprocess import SplitConfig, check_names
 from components.register import RegisterConfig
 from components.sources import KINDS as SOURCES
@@ -25,7 +27,7 @@ from components.train import TrainSettings
 from components.validate import ColumnCheck, ValidateConfig
 from flows import recipe_files
 from flows.kinds import Kinds
-from flows.mistakes import leaks, mistakes, secrets
+from flows.mistakes import holds_secret, in_overrides, leaks, mistakes, secrets
 
 Source = Annotated[SerializeAsAny[BaseModel], Kinds("sources", SOURCES)]
 Operation = Annotated[SerializeAsAny[BaseModel], Kinds("cleaning", OPERATIONS)]
@@ -95,8 +97,10 @@ def load_recipe(
     Raises:
         ConfigError: E_CONFIG, E_SECRET_INLINE; further mistakes are in `others`.
     """
-    file = recipe_files.read(recipe_files.find(recipe, folder), folder)
-    for text in overrides:
+    given = list(overrides)
+    _refuse([*(["recipe"] if holds_secret(recipe) else []), *in_overrides(given)])
+    file = recipe_files.read(recipe_files.find(recipe, folder), folder, _check)
+    for text in given:
         recipe_files.override(file.raw, text)
     recipe_files.placed(file, data)
     for place in file.folders:
@@ -110,11 +114,33 @@ def load_recipe(
         config = PipelineConfig.model_validate(file.raw)
     except ValidationError as error:
         found += mistakes(error, PipelineConfig, file.raw, hidden)
-    if config is None or found:
+    _raise(found)
+    assert config is not None
+    _carried(config)
+    return config
+
+
+def _check(text: str, place: str) -> None:
+    _refuse([place] if holds_secret(text) else [])
+
+
+def _refuse(places: list[str]) -> None:
+    _raise(leaks(places))
+
+
+def _raise(found: list[MillraceError]) -> None:
+    if found:
         first = found[0]
         first.others = tuple(found[1:])
         raise first
-    return config
+
+
+def _carried(config: PipelineConfig) -> None:
+    """Find now, and not after training, that a package could not carry a module of the user's own."""
+    used = (config.model, config.objective, config.target, *config.features, *config.cleaning)
+    modules = custom_modules(used)
+    if modules:
+        private_code(modules)
 
 
 def resolved(config: PipelineConfig) -> dict[str, Any]:

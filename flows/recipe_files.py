@@ -4,7 +4,8 @@ What the data mean is pipeline.py's business. Nothing here runs or imports anyth
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ SHIPPED = Path(__file__).with_name("recipes")
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 40
 MAX_PARENTS = 8
+MAX_DIGITS = 64
+MERGE = "tag:yaml.org,2002:merge"
+INTEGER = "tag:yaml.org,2002:int"
 EXTENDS = "extends"
 ADDRESS = re.compile(r"^[a-z][a-z0-9+.-]*://")
 KEY = re.compile(r'"([^"]*)"|([^."]+)')
@@ -43,11 +47,21 @@ class Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:  # noqa: FBT001, FBT002 - PyYAML's signature
         """Refuse a key that stands twice."""
-        keys = [key.value for key, _ in node.value]
-        double = [key for key in keys if keys.count(key) > 1]
-        if double:
-            raise yaml.MarkedYAMLError(problem=f"the key {double[0]!r} stands twice", problem_mark=node.start_mark)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.tag == MERGE:
+                raise yaml.MarkedYAMLError(problem="merging mappings is not allowed", problem_mark=key.start_mark)
+            if isinstance(key.value, str) and key.value in seen:
+                raise yaml.MarkedYAMLError(problem="a key stands twice", problem_mark=key.start_mark)
+            seen.add(str(key.value))
         return super().construct_mapping(node, deep)
+
+    def construct_scalar(self, node: Any) -> Any:
+        """Refuse text that no file can hold, and numbers that no field can."""
+        text = super().construct_scalar(node)
+        if any("\ud800" <= sign <= "\udfff" for sign in text) or (node.tag == INTEGER and len(text) > MAX_DIGITS):
+            raise yaml.MarkedYAMLError(problem="this is neither text nor a number", problem_mark=node.start_mark)
+        return text
 
 
 @dataclass
@@ -71,11 +85,12 @@ def find(recipe: str, folder: Path | None = None) -> str:
     """
     if ADDRESS.match(recipe):
         return recipe
-    for place in (folder, SHIPPED):
-        if place is not None and (place / f"{recipe}.yaml").is_file():
-            return str(place / f"{recipe}.yaml")
-    if Path(recipe).is_file():
-        return recipe
+    with suppress(OSError):
+        for place in (folder, SHIPPED):
+            if place is not None and (place / f"{recipe}.yaml").is_file():
+                return str(place / f"{recipe}.yaml")
+        if Path(recipe).is_file():
+            return recipe
     known = names(folder)
     raise ConfigError(
         "E_CONFIG",
@@ -87,8 +102,8 @@ def find(recipe: str, folder: Path | None = None) -> str:
     )
 
 
-def read(place: str, folder: Path | None = None) -> RecipeFile:
-    """The recipe at a path or address, laid over the ones that it extends.
+def read(place: str, folder: Path | None = None, check: Callable[[str, str], None] = lambda *_: None) -> RecipeFile:
+    """The recipe at a path or address, laid over the ones that it extends; `check(text, place)` sees each first.
 
     Raises:
         ConfigError: E_CONFIG, it is not plain YAML, or extends what is not there or itself.
@@ -106,6 +121,7 @@ def read(place: str, folder: Path | None = None) -> RecipeFile:
         if "name" not in raw:
             what = "a recipe that extends another needs a name of its own"
             raise ConfigError("E_CONFIG", what, place=f"{place}: name", action="add it")
+        check(str(parent), EXTENDS)
         place = _parent(place, parent, folder)
         if place in [one for one, _ in chain] or len(chain) > MAX_PARENTS:
             what = "it extends itself" if len(chain) <= MAX_PARENTS else f"more than {MAX_PARENTS} are extended"
@@ -257,8 +273,12 @@ def _put(node: Any, key: str, value: Any, path: str) -> None:
 
 
 def _index(node: list[Any], key: str, path: str, most: int) -> int:
-    if not key.isdigit() or int(key) > most:
-        raise _wrong(f"this is a list of {len(node)} items", path, f"give a number from 0 to {most}")
+    if not key.isascii() or not key.isdecimal() or len(key) > MAX_DIGITS or int(key) > most:
+        raise _wrong(
+            f"this is a list of {len(node)} items",
+            path,
+            f"give a number from 0 to {most}" if most >= 0 else "add one first",
+        )
     return int(key)
 
 
@@ -273,6 +293,7 @@ def placed(file: RecipeFile, data: Path | None) -> None:
         return
     uri = source.get("uri")
     folders: Iterable[Path] = [folder for folder in (data, *file.folders) if folder is not None]
-    if isinstance(uri, str) and folders and not ADDRESS.match(uri) and not Path(uri).expanduser().is_absolute():
+    if isinstance(uri, str) and folders and not ADDRESS.match(uri) and uri[:1] not in {"/", "~"}:
         tried = [*(folder / uri for folder in folders), Path(uri)]
-        source["uri"] = str(next((path for path in tried if path.exists()), tried[0]))
+        with suppress(OSError):
+            source["uri"] = str(next((path for path in tried if path.exists()), tried[0]))

@@ -11,28 +11,46 @@ from flows.recipe_files import EXTENDS
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 REFERENCE = "#/$defs/{model}"
+PARTIAL = "partial."
+EXTENDED = "another recipe, by name, path or address; this one varies it"
 
 
 def recipe_schema() -> dict[str, Any]:
     """The schema of a recipe file. One that extends another may leave out, at every level, what the other says."""
     schema = PipelineConfig.model_json_schema(by_alias=True, ref_template=REFERENCE)
     definitions = schema.pop("$defs")
-    filled = _filled(schema, definitions)
-    required = filled.pop("required")
+    whole = _filled(schema, definitions)
+    whole["title"] = "A recipe that stands alone"
+    definitions["Recipe"] = whole
+    parts = {f"{PARTIAL}{name}": _partial(one) for name, one in definitions.items()}
+    varied = parts[f"{PARTIAL}Recipe"]
+    varied["title"] = "A recipe that extends another"
+    varied["required"] = [EXTENDS, "name"]
+    varied["properties"] = {EXTENDS: {"type": "string", "description": EXTENDED}, **varied["properties"]}
     return {
         "$schema": DIALECT,
         "$id": "urn:millrace:recipe",
-        **filled,
         "title": "Millrace recipe",
-        "properties": {
-            EXTENDS: {"type": "string", "description": "another recipe, by name, path or address; this one varies it"},
-            **filled["properties"],
-        },
         "if": {"required": [EXTENDS]},
-        "then": {"required": ["name"]},
-        "else": {"required": required},
-        "$defs": dict(sorted(definitions.items())),
+        "then": {"$ref": REFERENCE.format(model=f"{PARTIAL}Recipe")},
+        "else": {"$ref": REFERENCE.format(model="Recipe")},
+        "$defs": dict(sorted((definitions | parts).items())),
     }
+
+
+def _partial(node: Any) -> Any:
+    """`node` with nothing required, also in what it refers to: the rest is said by the recipe that is extended."""
+    if isinstance(node, list):
+        return [_partial(one) for one in node]
+    if not isinstance(node, dict):
+        return node
+    kept = {key: value for key, value in node.items() if key not in {"required", "discriminator"}}
+    made = {"anyOf" if key == "oneOf" else key: _partial(value) for key, value in kept.items()}
+    if isinstance(made.get("$ref"), str):
+        made["$ref"] = made["$ref"].replace("#/$defs/", f"#/$defs/{PARTIAL}")
+    if isinstance(node.get("properties"), dict):
+        made["properties"] = {key: _partial(value) for key, value in node["properties"].items()}
+    return made
 
 
 def _filled(node: Any, definitions: dict[str, Any]) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from components.contracts.errors import ConfigError
+from components.contracts.errors import ConfigError, masked
 from components.contracts.placement import Placement
 
 PREFIX = "MILLRACE_"
@@ -61,7 +61,11 @@ def read(environment: Mapping[str, str] = os.environ) -> Placement:
         field = str(first["loc"][0])
         name = next(name for name, known in NAMES.items() if known == field)
         raise ConfigError(
-            "E_CONFIG", first["msg"], place=PREFIX + name, value=first["input"], action="correct the setting"
+            "E_CONFIG",
+            first["msg"],
+            place=PREFIX + name,
+            value=masked(str(first["input"])),
+            action="correct the setting",
         ) from None
 
 

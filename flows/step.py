@@ -1,6 +1,6 @@
 """One step of a recipe, run alone from records in the store: no flow, no server."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from components.adapters.pointers import Pointer
@@ -36,12 +36,32 @@ def run_step(name: str, config: PipelineConfig, given: Mapping[str, str], ctx: R
                 action="name these",
             )
     inputs: list[Any] = [_input(ctx, one, given.get(one, "")) for one in stage.takes]
+    _check_lineage(ctx, name, stage.takes, inputs)
     if name == "evaluate":
         inputs.append(rival(ctx, config.model_name, inputs[0]))
     if name == "register":
         inputs[0] = _approved(inputs[0])
     result: Artifact = stage.run(stage.config(config), *inputs, ctx=ctx)
     return result
+
+
+def _check_lineage(ctx: RunContext, name: str, takes: Sequence[str], inputs: Sequence[Any]) -> None:
+    """Raise E_CONFIG where one input was made from another result than the one that stands beside it."""
+    if name == "register":
+        fits = inputs[0].report.package == inputs[1].fingerprint
+    elif len(inputs) == 2:
+        made = ctx.store.artifact(takes[0], inputs[0].fingerprint).standing().meta["fingerprint"]["inputs"]
+        fits = made["dataset"] == inputs[1].content
+    else:
+        return
+    if not fits:
+        raise ConfigError(
+            "E_CONFIG",
+            f"this {takes[0]} result was not made from this {takes[1]} result",
+            place="--input",
+            value=" ".join(f"{one}={result.fingerprint}" for one, result in zip(takes, inputs, strict=True)),
+            action=f"run the steps between them first, or name results that belong together ({', '.join(takes)})",
+        )
 
 
 def check_step(name: str, place: str) -> None:

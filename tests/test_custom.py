@@ -181,10 +181,43 @@ def test_a_target_that_cannot_be_used_is_one_line(acme, target, expected):
         custom("models", target)
 
 
-def test_an_import_that_a_package_cannot_carry_is_one_line(acme):
-    (acme / "acme" / "bad.py").write_text("import acme_layers.blocks\n")
-    with pytest.raises(ConfigError, match=r"bad.py:1: a module of your own is imported in a way .*from acme_layers"):
+@pytest.mark.parametrize(
+    "text", ["import acme_layers.blocks\n", "import json\nimport components.contracts.spec as s\n"]
+)
+def test_an_import_that_a_package_cannot_carry_is_one_line(acme, text):
+    (acme / "acme" / "bad.py").write_text(text)
+    with pytest.raises(
+        ConfigError, match=r"bad.py:\d: a module that has to travel .* is imported in a way .*write it as"
+    ):
         private_code(["acme.bad"])
+
+
+def test_imports_are_made_relative_however_they_are_written(acme):
+    (acme / "acme" / "odd.py").write_bytes(
+        b"\xef\xbb\xbffrom json import loads; from acme.other import x\n"
+        b"from acme_layers.blocks import (\n    scaled,\n)\nfrom acme \\\n    import net\n\n\n"
+        b"def late():\n    from components.contracts.spec import Column as C; from acme import other as o\n    return C, o\n"
+    )
+    assert private_code(["acme.odd"]).files["own/acme/odd.py"].splitlines() == [
+        "from json import loads; from ...own.acme.other import x",
+        "from ...own.acme_layers.blocks import scaled",
+        "from ...own.acme import net",
+        "",
+        "",
+        "def late():",
+        "    from ...contracts.spec import Column as C; from ...own.acme import other as o",
+        "    return C, o",
+    ]
+
+
+def test_a_folder_without_an_init_and_a_target_that_is_only_imported_travel_too(acme, ctx):
+    (acme / "bare").mkdir()
+    (acme / "bare" / "net.py").write_text(NET)
+    (acme / "acme" / "api.py").write_text("from bare.net import Net\n\n__all__ = ['Net']\n")
+    _, model = packaged(recipe(acme, model=custom("models", "acme.api:Net")), ctx)
+    folder = ctx.store.folder(ctx.store.artifact("package", model.fingerprint).record()) / "model"
+    assert (folder / "code" / model.code / "own" / "acme" / "api.py").is_file()
+    assert (folder / "code" / model.code / "own" / "bare" / "net.py").is_file()
 
 
 def test_installed_libraries_and_python_are_nobodys_own():

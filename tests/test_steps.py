@@ -170,7 +170,7 @@ def test_bad_input_non_image_too_many_non_images_are_one_line_and_nothing_is_com
     [
         (
             {"checks": ValidateConfig(columns={"m": ColumnCheck(type="int64")})},
-            "E_COLUMN_MISSING checks.columns.m: .*n, c",
+            "E_COLUMN_MISSING source: .*got 'm'.*n, c",
         ),
         ({"split": SplitConfig(test=0.0)}, "E_TOO_FEW_ROWS split: the test part has 0 rows of 240"),
         ({"source": "b"}, "E_COLUMN_MISSING b.csv: the file lacks a column .*got 'label'"),

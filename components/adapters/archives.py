@@ -13,6 +13,7 @@ import os
 import shutil
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,6 +91,8 @@ class Member:
     offset: int = -1
 
 
+BROKEN = (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError, ValueError, RuntimeError)
+"""What the readers of archives raise; RuntimeError and its NotImplementedError for encryption and odd compression."""
 COMPRESSED: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 """The first bytes of a compressed file to what opens it."""
 
@@ -123,7 +126,11 @@ def index(path: Path, scratch: Path) -> tuple[Path, list[Member]]:
                 for one in archive
                 if one.isreg() and not one.issparse()
             ]
-    except (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, EOFError, gzip.BadGzipFile, ValueError) as error:
+    except BROKEN as error:
+        raise _broken(path, error) from error
+    except OSError as error:
+        if error.errno is not None:
+            raise
         raise _broken(path, error) from error
 
 

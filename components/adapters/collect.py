@@ -49,16 +49,20 @@ def collect(
     really: bool,
     grace_seconds: float = GRACE_SECONDS,
     clock: Callable[[], float] = time.time,
+    alive: Callable[[], None] = lambda: None,
 ) -> list[Removal]:
     """Remove what neither `roots` (names of entries) nor anything that they lead to names; what was removed.
 
-    With `really` False nothing is touched. Two collections at once do no harm.
+    With `really` False nothing is touched. One collection at a time: the caller holds a lease (flows/collection.py).
     """
     known = {entry.folder.rpartition("/")[2]: entry for entry in entries(store)}
     named = _named(known, roots)
     found: list[Removal] = []
     for name, entry in known.items():
+        alive()
         found += _collected(entry, named=name in named, before=clock() - grace_seconds, really=really)
+    if really:
+        store.files.end_uploads("", clock() - grace_seconds)
     return found
 
 
@@ -79,37 +83,47 @@ def _named(known: dict[str, Entry], roots: Iterable[str]) -> set[str]:
 
 def _collected(entry: Entry, *, named: bool, before: float, really: bool) -> list[Removal]:
     record, retired = entry.record(), entry.retired()
-    kept = {one.attempt for one in (record, retired) if one is not None}
     found = []
-    if retired is not None:
-        found += _after_retirement(entry, retired, named=named, before=before, really=really)
+    if retired is not None and (record is None or record.attempt != retired.attempt):
+        found += _retired(entry, retired, named=named and record is None, before=before, really=really)
     elif record is not None and not named and entry.store.files.changed(entry.marker) < before:
-        found.append(_removal("record", entry, record.attempt))
-        if really and entry.store.files.create(f"{entry.folder}/{RETIRED}", record.body()):
-            entry.store.files.delete(entry.marker)
-    return found + _unfinished(entry, kept, before=before, really=really)
+        found += _retire(entry, record, really=really)
+    elif retired is not None and named and really:
+        # It was given back to somebody who names it for good.
+        entry.store.files.delete(f"{entry.folder}/{RETIRED}")
+    return found + _unfinished(entry, before=before, really=really)
 
 
-def _after_retirement(entry: Entry, retired: Record, *, named: bool, before: float, really: bool) -> list[Removal]:
-    files, marker, record = entry.store.files, f"{entry.folder}/{RETIRED}", entry.record()
-    if named or (record is not None and record.attempt == retired.attempt):
+def _retire(entry: Entry, record: Record, *, really: bool) -> list[Removal]:
+    files, aside = entry.store.files, f"{entry.folder}/{RETIRED}"
+    if really:
+        # What stands aside from an earlier time would not give the bytes a new grace time.
+        files.delete(aside)
+        if files.create(aside, record.body()):
+            files.delete(entry.marker)
+    return [_removal("record", entry, record.attempt)]
+
+
+def _retired(entry: Entry, retired: Record, *, named: bool, before: float, really: bool) -> list[Removal]:
+    """Give a record that stands aside back where it is named, or let its bytes go when it is old."""
+    files, aside = entry.store.files, f"{entry.folder}/{RETIRED}"
+    if named:
         if really:
             entry.standing()
-            files.delete(marker)
         return []
-    if files.changed(marker) >= before:
+    if files.changed(aside) >= before:
         return []
     found = _removal("bytes", entry, retired.attempt)
     if really:
         # First of all nobody can get the record back any more; who was faster keeps the bytes.
-        files.delete(marker)
+        files.delete(aside)
         if retired.attempt not in entry.attempts():
             files.clear(f"{entry.folder}/{retired.attempt}")
     return [found]
 
 
-def _unfinished(entry: Entry, kept: set[str], *, before: float, really: bool) -> list[Removal]:
-    files, found = entry.store.files, []
+def _unfinished(entry: Entry, *, before: float, really: bool) -> list[Removal]:
+    files, found, kept = entry.store.files, [], entry.attempts()
     for attempt in files.names(entry.folder):
         folder = f"{entry.folder}/{attempt}"
         if attempt not in MARKERS and attempt not in kept and 0 < files.changed(folder) < before:

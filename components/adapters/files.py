@@ -32,7 +32,7 @@ class Files(Protocol):
         """The bytes of `name`; FileNotFoundError where it is not there. Never stale, never half."""
 
     def names(self, folder: str) -> list[str]:
-        """The children of `folder`, sorted; none where it is not there. Never stale."""
+        """The children of `folder`, sorted; none where it is not there or a file. Never stale."""
 
     def create(self, name: str, body: bytes, scratch: Path | None = None) -> bool:
         """Write `name` unless it exists; True for the one writer that made it. Durable when it returns.
@@ -72,6 +72,9 @@ class Files(Protocol):
 
     def clear(self, folder: str) -> bool:
         """Remove `folder` with all below it; False where a writer holds it."""
+
+    def end_uploads(self, folder: str, before: float) -> None:
+        """Give up uploads below `folder` that began before that time (seconds since 1970) and never ended."""
 
 
 @contextmanager

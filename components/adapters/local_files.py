@@ -100,7 +100,7 @@ class LocalFiles:
         """The children of `folder`, sorted."""
         try:
             return sorted(child.name for child in (self.root / folder).iterdir())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
 
     def create(self, name: str, body: bytes, scratch: Path | None = None) -> bool:
@@ -192,6 +192,9 @@ class LocalFiles:
         with suppress(OSError):
             path.parent.rmdir()
         return True
+
+    def end_uploads(self, folder: str, before: float) -> None:
+        """Nothing is uploaded here."""
 
     def _made(self, folder: Path) -> Path:
         missing = []

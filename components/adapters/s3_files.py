@@ -7,11 +7,14 @@ s3fs gives sessions, credentials (the usual `AWS_*` variables, files and roles) 
 """
 
 import asyncio
+import math
 import os
 import random
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractContextManager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,6 +30,7 @@ AT_ONCE = 8
 PART_BYTES = 32 * 2**20
 MOST_PARTS = 10_000
 PAGE = 1000
+CLEAN_UP_SECONDS = 30.0
 WRITER = "millrace-writer"
 PROBE = ".probe"
 
@@ -106,7 +110,7 @@ class S3Files:
             async for page in self._pages(f"{folder}/" if folder else "", Delimiter="/"):
                 found.update(one["Key"] for one in page.get("Contents", ()))
                 found.update(one["Prefix"].rstrip("/") for one in page.get("CommonPrefixes", ()))
-            return sorted(key.rpartition("/")[2] for key in found)
+            return sorted({key.rpartition("/")[2] for key in found} - {""})
 
         names: list[str] = self._repeated(folder, listed)
         return names
@@ -193,8 +197,25 @@ class S3Files:
         """Remove all objects below `folder`, and parts of unfinished ones."""
         for one in self._objects(folder):
             self.delete(one["Key"].removeprefix(self.prefix))
-        self._repeated(folder, lambda: self._abort_below(f"{folder}/"))
+        self.end_uploads(f"{folder}/", math.inf)
         return True
+
+    def end_uploads(self, folder: str, before: float) -> None:
+        """Abort multipart uploads that began before that time, by the server's clock."""
+
+        async def ended() -> None:
+            more: dict[str, Any] = {}
+            while True:
+                page = await self._ask("list_multipart_uploads", Prefix=self.prefix + folder, **more)
+                for one in page.get("Uploads", ()):
+                    if one["Initiated"].timestamp() < before:
+                        name = one["Key"].removeprefix(self.prefix)
+                        await self._ask("abort_multipart_upload", name, UploadId=one["UploadId"])
+                if not page.get("IsTruncated"):
+                    return
+                more = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
+
+        self._repeated(folder, ended)
 
     def _objects(self, name: str) -> list[dict[str, Any]]:
         async def listed() -> list[dict[str, Any]]:
@@ -227,10 +248,8 @@ class S3Files:
 
     def _sync(self, work: Callable[[], Awaitable[Result]], name: str | None = None) -> Result:
         """Run `work()` on the session's loop; with a `name`, faults become lines about it."""
-        from fsspec.asyn import sync
-
         try:
-            result: Result = sync(self._session.loop, work)
+            return self._finished(work)
         except EnvironmentFault:
             raise
         except Exception as error:
@@ -239,7 +258,24 @@ class S3Files:
             if is_missing(error):
                 raise FileNotFoundError(self.place(name)) from error
             raise as_fault(error, self.place(name)) from error
-        return result
+
+    def _finished(self, work: Callable[[], Awaitable[Result]]) -> Result:
+        """`work()` to its end; when this thread is interrupted, only after it has been cancelled and has cleaned up."""
+        ended = threading.Event()
+
+        async def guarded() -> Result:
+            try:
+                return await work()
+            finally:
+                ended.set()
+
+        running = asyncio.run_coroutine_threadsafe(guarded(), self._session.loop)
+        try:
+            return running.result()
+        except BaseException:
+            running.cancel()
+            ended.wait(CLEAN_UP_SECONDS)
+            raise
 
     async def _ask(self, method: str, name: str | None = None, **arguments: Any) -> Any:
         """One request, sent once."""
@@ -281,18 +317,14 @@ class S3Files:
             with path.open("rb") as file:
                 while body := file.read(length):
                     number = len(parts) + 1
-                    sent = await self._ask("upload_part", name, UploadId=upload, PartNumber=number, Body=body)
+                    part = {"UploadId": upload, "PartNumber": number, "Body": body}
+                    sent = await self._patiently(partial(self._ask, "upload_part", name, **part))
                     parts.append({"PartNumber": number, "ETag": sent["ETag"]})
             await self._ask("complete_multipart_upload", name, UploadId=upload, MultipartUpload={"Parts": parts})
         except BaseException:
             with suppress(Exception):
                 await self._ask("abort_multipart_upload", name, UploadId=upload)
             raise
-
-    async def _abort_below(self, below: str) -> None:
-        unfinished = await self._ask("list_multipart_uploads", Prefix=self.prefix + below)
-        for one in unfinished.get("Uploads", ()):
-            await self._ask("abort_multipart_upload", one["Key"].removeprefix(self.prefix), UploadId=one["UploadId"])
 
 
 def _pause(number: int) -> float:

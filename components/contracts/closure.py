@@ -151,5 +151,7 @@ def follow(seeds: Iterable[str], cut: Callable[[str], bool], root: Path = ROOT) 
             continue
         found[name] = source = read_module(name, root)
         parents = [name.rsplit(".", depth)[0] for depth in range(1, name.count(".") + 1)]
+        # A folder without an __init__ is a package all the same, of which there is nothing to read.
+        parents = [one for one in parents if module_path(one, root) is not None]
         waiting += [target for target in (*source.imports, *parents) if target not in found]
     return found

@@ -29,6 +29,20 @@ class CustomConfig(StepConfig):
     target: str = Field(description="where it is, as package.module:Class; its other fields stand beside it")
 
 
+def custom_modules(value: Any) -> set[str]:
+    """The modules that custom configs inside `value` name: that of the target, and that of its class."""
+    if isinstance(value, CustomConfig):
+        inner = custom_modules([getattr(value, name) for name in type(value).model_fields])
+        return {value.target.partition(":")[0], type(value).__module__, *inner}
+    if isinstance(value, BaseModel):
+        return custom_modules([getattr(value, name) for name in type(value).model_fields])
+    if isinstance(value, dict):
+        return custom_modules(list(value.values()))
+    if isinstance(value, (list, tuple)):
+        return set().union(*map(custom_modules, value))
+    return set()
+
+
 def placed(default: Any = ..., **settings: Any) -> Any:
     """A pydantic field that says where and not what: left out of every fingerprint."""
     return Field(default, json_schema_extra={PLACED: True}, **settings)

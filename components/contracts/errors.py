@@ -5,6 +5,7 @@ subclass says whose fault it is and so fixes the exit code; the code says what h
 is a bug of ours and keeps its traceback.
 """
 
+import re
 from typing import Any
 
 CODES = {
@@ -44,6 +45,9 @@ CODES = {
 }
 """Code to meaning. A code is never renamed: scripts match on it."""
 
+
+LOGIN = re.compile(r"(://[^/\s:@]*):[^\s@]+@")
+"""A user's name and password in an address."""
 
 VALUE_LENGTH = 300
 """Characters of a value that a line shows: a path should stay whole."""
@@ -109,6 +113,11 @@ class InterruptedRunError(MillraceError, RuntimeError):
     """The run was asked to stop and can be continued."""
 
     exit_code = 75
+
+
+def masked(text: str) -> str:
+    """`text` with the passwords in its addresses hidden."""
+    return LOGIN.sub(r"\1:***@", text)
 
 
 def shorten(value: Any, limit: int = 80) -> str:

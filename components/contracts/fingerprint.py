@@ -14,7 +14,7 @@ from typing import Any
 from blake3 import blake3
 
 from components.contracts.closure import follow, is_own
-from components.contracts.config import Frozen, config_classes, identity
+from components.contracts.config import Frozen, config_classes, custom_modules, identity
 
 DISTRIBUTIONS = {"PIL": "pillow", "yaml": "pyyaml", "sklearn": "scikit-learn", "pytorch_lightning": "pytorch-lightning"}
 CUT = ("components.contracts", "components.adapters", "components.context")
@@ -46,7 +46,7 @@ class Code(Frozen):
 
 def code_of(step: str, configs: Any, kinds: Iterable[str] = ()) -> Code:
     """The code that `step` (a module name) runs for `configs`; `kinds` are further modules that it loads by name."""
-    classes = {kind.__module__ for kind in config_classes(configs)}
+    classes = {kind.__module__ for kind in config_classes(configs)} | custom_modules(configs)
     seeds = {name for name in (step, *classes, *kinds) if name.partition(".")[0] == "components" or is_own(name)}
     sources = follow(seeds, is_cut)
     libraries = set().union(*(source.libraries for source in sources.values())) - stdlib_module_names

@@ -10,7 +10,7 @@ from typing import Literal
 import pyarrow as pa
 from pydantic import Field
 
-from components.adapters.archives import index, is_archive, read_at, walk
+from components.adapters.archives import Member, index, is_archive, read_at, walk
 from components.contracts.config import StepConfig, placed
 from components.contracts.errors import DataError
 from components.contracts.fingerprint import digest
@@ -19,6 +19,8 @@ from components.sources.partition import NO_SPLIT, DigestOf, Partition, Rows
 from components.sources.paths import denied, locate, nothing_matches, readable_file
 
 PLACE = "source.uri"
+MAC = "__MACOSX"
+"""The folder of archives made on a Mac that holds no files of the user's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,13 +66,21 @@ class ImageFolderSource(StepConfig):
         if root.is_dir():
             return self._pieces(self._in_folder(root, digest_of), root, root)
         plain, members = index(self._archive(root), scratch)
-        pictures = [
-            Picture(name=one.name, split=split, digest=one.digest, size=one.size, offset=one.offset)
-            for one in members
-            for split, pattern in self._wanted()
-            if _matches(PurePosixPath(one.name).parts, pattern, inside=True)
-        ]
+        named = [(one, PurePosixPath(one.name).parts) for one in members]
+        named = [(one, parts) for one, parts in named if not any(part[0] == "." or part == MAC for part in parts)]
+        pictures = self._among(named)
+        if len({parts[0] for _, parts in named}) == 1:
+            # Archives are often made of one folder that holds everything.
+            pictures = max(pictures, self._among([(one, parts[1:]) for one, parts in named]), key=len)
         return self._pieces(self._some(pictures, root), root, plain)
+
+    def _among(self, named: Sequence[tuple[Member, tuple[str, ...]]]) -> list[Picture]:
+        return [
+            Picture(name=one.name, split=split, digest=one.digest, size=one.size, offset=one.offset)
+            for one, parts in named
+            for split, wanted in self._wanted()
+            if _matches(parts, wanted)
+        ]
 
     def _pieces(self, pictures: Sequence[Picture], root: Path, plain: Path) -> list[Partition]:
         pieces = []
@@ -122,7 +132,7 @@ class ImageFolderSource(StepConfig):
         pictures = []
         for path, name in found:
             for split, pattern in self._wanted():
-                if _matches(name.parts, pattern, inside=False):
+                if _matches(name.parts, pattern):
                     readable_file(path, PLACE)
                     size = path.stat().st_size
                     pictures.append(Picture(name=name.as_posix(), split=split, digest=digest_of(path), size=size))
@@ -141,7 +151,6 @@ class ImageFolderSource(StepConfig):
         raise DataError("E_FORMAT", what, place=PLACE, value=str(root), allowed=allowed, action="correct source.uri")
 
 
-def _matches(parts: Sequence[str], pattern: Sequence[str], *, inside: bool) -> bool:
-    """Whether a path fits a glob level by level; `inside` an archive it may lie in a folder of its own."""
-    parts = parts[-len(pattern) :] if inside else parts
+def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Whether a path fits a glob level by level."""
     return len(parts) == len(pattern) and all(map(fnmatchcase, parts, pattern))

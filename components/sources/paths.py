@@ -15,7 +15,11 @@ def locate(uri: str, place: str) -> Path:
         DataError: E_SOURCE_EMPTY, nothing is there; names the nearest sibling.
         EnvironmentFault: E_PERMISSION, a folder on the way cannot be entered.
     """
-    path = Path(uri).expanduser().absolute()
+    try:
+        path = Path(uri).expanduser().absolute()
+    except RuntimeError:
+        # The home of a user who is not there.
+        path = Path(uri).absolute()
     try:
         path.stat()
     except PermissionError as error:

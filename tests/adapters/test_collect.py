@@ -5,6 +5,7 @@ import pytest
 
 from components.adapters.collect import GRACE_SECONDS, collect
 from components.adapters.stores import open_store
+from components.contracts.errors import IntegrityError
 
 DAY = 24 * 3600.0
 OLD, NEW, PART, LOOSE = ("0" * 32, "1" * 32, "a" * 32, "b" * 32)
@@ -92,6 +93,61 @@ def test_a_result_made_again_after_its_record_went_keeps_its_own_bytes(line):
     collect(line, [NEW, OLD], really=True, clock=later(16))
     assert line.artifact("s", OLD).record() == second
     assert line.open(second, "x").read_bytes() == b"y"
+    assert line.files.names(f"s/{OLD}") == sorted([second.attempt, "record.json"])
+
+
+def test_the_first_bytes_of_a_result_made_again_keep_their_grace_time(line):
+    first = line.artifact("s", OLD).record()
+    collect(line, [NEW], really=True, clock=later(8))
+    write(line.artifact("s", OLD), b"y")
+    for _ in range(3):
+        assert collect(line, [NEW, OLD], really=True, clock=later(6)) == []
+    assert line.open(first, "x").read_bytes() == b"x"
+
+
+def test_a_result_that_was_given_back_and_is_named_by_nobody_gets_a_new_grace_time(line):
+    record = line.artifact("s", OLD).record()
+    collect(line, [NEW], really=True, clock=later(8))
+    assert line.artifact("s", OLD).standing() == record
+    assert collect(line, [NEW], really=True, clock=later(6)) == []
+    assert places(collect(line, [NEW], really=True, clock=later(8))) == [("bytes", LOOSE), ("record", OLD)]
+    assert line.artifact("s", OLD).standing() == record
+
+
+def test_a_collection_that_is_cut_short_is_finished_by_the_next(line):
+    """It had put the record aside and not yet taken it away."""
+    record = line.artifact("s", OLD).record()
+    line.files.create(f"s/{OLD}/retired.json", record.body())
+    collect(line, [NEW], really=True, clock=later(8))
+    assert line.artifact("s", OLD).record() is None
+    assert line.artifact("s", OLD).standing() == record
+
+
+def test_a_reader_that_meets_a_collection_is_told_and_leaves_no_record_without_bytes(line, monkeypatch):
+    collect(line, [NEW], really=True, clock=later(8))
+    entry, create = line.artifact("s", OLD), line.files.create
+
+    def late(name, body, scratch=None):
+        monkeypatch.setattr(line.files, "create", create)
+        collect(line, [NEW], really=True, clock=later(16))
+        return create(name, body, scratch)
+
+    monkeypatch.setattr(line.files, "create", late)
+    with pytest.raises(IntegrityError, match="E_DIGEST .*a result that others name is gone"):
+        entry.standing()
+    assert entry.record() is None
+    assert write(entry, b"again").reused is False
+
+
+def test_stray_files_and_unfinished_uploads_do_not_stop_a_collection(line, s3):
+    line.files.create("stray.txt", b"x")
+    if line.files.place("").startswith("s3://"):
+        client, key = s3.client(), {"Bucket": line.files.bucket, "Key": f"store/s/{OLD}/dead/large"}
+        client.create_multipart_upload(**key)
+        client.put_object(Bucket=line.files.bucket, Key="store/", Body=b"")
+    collect(line, [NEW], really=True, clock=later(8))
+    if line.files.place("").startswith("s3://"):
+        assert "Uploads" not in client.list_multipart_uploads(Bucket=line.files.bucket)
 
 
 def test_what_a_dead_writer_left_goes_and_a_living_one_is_left_alone(line):

@@ -6,15 +6,15 @@ import time
 
 import pytest
 
-from components.adapters.pointers import Pointer
+from components.adapters.pointers import Lease, Pointer
 from components.context import open_context
 from components.contracts.artifacts import RawSnapshot
-from components.contracts.errors import ConfigError, EnvironmentFault
+from components.contracts.errors import ConfigError, EnvironmentFault, masked
 from components.contracts.fingerprint import Fingerprint
 from components.contracts.placement import Placement
 from flows import pages
 from flows.collection import collected
-from flows.doctor import diagnose, masked
+from flows.doctor import diagnose
 from flows.pipeline import load_recipe, resolved
 from flows.recipe_files import names
 from flows.step import run_step
@@ -216,6 +216,59 @@ def _last(ctx, step):
 def _other(ctx):
     value = dict(Pointer(ctx.store, "last/mine/ingest").read().value)
     return value | {"rerun": 1}
+
+
+def test_one_collection_at_a_time(placement, monkeypatch):
+    monkeypatch.setattr("flows.collection.RENEW_SECONDS", 0.2)
+    monkeypatch.setattr("flows.collection.POLL_SECONDS", 0.05)
+    ctx = open_context(placement)
+    other = Lease(ctx.store, "collection", "other", 60)
+    assert other.acquire()
+    with pytest.raises(EnvironmentFault, match="E_STORE gc: another garbage collection is at work"):
+        collected(ctx.store, ctx.tracker, keep_days=30, really=True)
+    assert other.release()
+    crashed = Lease(ctx.store, "collection", "crashed", 0.2)
+    assert crashed.acquire()
+    kept, _ = collected(ctx.store, ctx.tracker, keep_days=30, really=True)
+    assert kept.models == 0
+
+
+def test_gc_keeps_the_champion_that_this_registry_does_not_know(placement, capsys, mine):
+    fingerprint = ingested(placement, capsys, mine)
+    ingested(placement, capsys, mine, "source.null_values=['x']")
+    ctx = open_context(placement)
+    Pointer(ctx.store, "champion/shared").set({"fingerprint": fingerprint, "version": "7"})
+    (ctx.store.files.root / "pointers" / "runs" / "died").mkdir(parents=True)
+    aged(ctx.store, 8)
+    assert collected(ctx.store, ctx.tracker, keep_days=30, really=False)[1] == []
+
+
+def test_a_step_follows_a_rerun_that_was_asked_for(placement, capsys, mine):
+    first = ingested(placement, capsys, mine)
+    open_context(placement, "mine").reruns(["ingest"])
+    assert ingested(placement, capsys, mine) != first
+
+
+def test_results_that_do_not_belong_together_are_refused(placement, capsys, mine):
+    def run(name, *given, changes=()):
+        pages.step(placement, name, mine, ["train.max_epochs=1", *changes], list(given), as_json=True)
+        return json.loads(capsys.readouterr().out)["fingerprint"]
+
+    for name in ("ingest", "validate", "clean", "preprocess"):
+        first = run(name)
+    checkpoint = run("train")
+    other = run("preprocess", changes=["split.test=0.4"])
+    with pytest.raises(ConfigError, match="this train result was not made from this preprocess result"):
+        run("package")
+    package = run("package", f"train={checkpoint}", f"preprocess={first}")
+    with pytest.raises(ConfigError, match="this package result was not made from this preprocess result"):
+        run("evaluate", f"package={package}", f"preprocess={other}")
+    run("evaluate", f"package={package}", f"preprocess={first}")
+    run("gate")
+    again = run("train", f"preprocess={first}", changes=["train.seed=5"])
+    ungated = run("package", f"train={again}", f"preprocess={first}")
+    with pytest.raises(ConfigError, match="this gate result was not made from this package result"):
+        run("register", f"package={ungated}")
 
 
 def test_gc_asks_the_registry_and_removes_nothing_when_it_does_not_answer(tmp_path, capsys):

@@ -1,6 +1,7 @@
 """Recipes as data: overrides, extension, mistakes, secrets, the schema."""
 
 import json
+import pathlib
 import sys
 import threading
 from functools import partial
@@ -74,7 +75,7 @@ def test_another_kind_takes_the_place_of_one_with_its_keys(small):
         ("features.5.kind=number", "--set features.5: this is a list of 2 items; give a number from 0 to 1"),
         ("features.x=1", "this is a list of 2 items; give a number from 0 to 2"),
         ("name.x=1", "nothing is below this key that could be set"),
-        ("model={kind: mlp, kind: cnn}", "the key 'kind' stands twice"),
+        ("model={kind: mlp, kind: cnn}", "a key stands twice"),
     ],
 )
 def test_an_override_that_cannot_be_applied_is_one_line(small, override, expected):
@@ -132,6 +133,9 @@ def test_a_module_beside_the_recipe_can_be_named(tmp_path, small, monkeypatch):
     assert "model.widht: there is no such key; nearest: width" in line
     (line,) = lines(small, "model={kind: custom, target: 'beside:Nett'}")
     assert "model.target: its module has no such class; nearest: Net" in line
+    (tmp_path / "beside2.py").write_text("import beside\n" + (tmp_path / "beside.py").read_text())
+    (line,) = lines(small, "model={kind: custom, target: 'beside2:Net'}")
+    assert "cannot carry" in line, "told before anything is trained"
 
 
 @pytest.fixture
@@ -200,7 +204,19 @@ def test_bad_input_B44_a_mistake_is_named_with_what_is_allowed(row, overrides, e
         assert "\n" not in line
 
 
+HIDDEN = "hunter2hunter2hunter2hunter2hunter2"
 SECRETS = [
+    ("source.connection", "{{password: {}}}"),
+    ("database", "{{host: h, password: {}}}"),
+    ("databases", "[{{url: 'postgres://u:{}@h/db'}}]"),
+    ("train", "[{{token: {}}}]"),
+    ("features", "{{kind: number, password: {}}}"),
+    ("source.password", "[{}]"),
+    ("source.awsSecretAccessKey", "{}"),
+    ("source.uri", "https://h/x.csv?access_token={}"),
+    ("source.uri", "https://h/x.csv?X-Amz-Signature={}"),
+    ("source.uri", "https://{}@h/"),
+    ("source.uri", "postgres://u:hun/{}@h"),
     ("source.uri", "postgresql://me:{}@host/db"),
     ("source.uri", "s3://AKIAIOSFODNN7EXAMPLE/{}"),
     ("description", "login with password={}"),
@@ -215,13 +231,44 @@ SECRETS = [
 @pytest.mark.parametrize(("place", "text"), SECRETS)
 def test_bad_input_B45_a_secret_is_refused_and_never_echoed(small, place, text):
     """B45: refused before anything is stored, by its place alone, also beside other mistakes."""
-    secret = "hunter2hunter2hunter2hunter2hunter2"
-    override = f"{place}={text.format(secret)}"
-    found = lines(small, override, "train.epochs=3")
-    assert [line for line in found if line.startswith(f"E_SECRET_INLINE {place}: a secret stands here in clear text;")]
-    assert "train.epochs" in "".join(found)
-    assert secret not in "".join(found)
-    assert "AKIA" not in "".join(found)
+    (line,) = lines(small, f"{place}={text.format(HIDDEN)}", "train.epochs=3")
+    assert line.startswith(f"E_SECRET_INLINE --set {place}: a secret stands here in clear text;")
+    with pathlib.Path(small).open() as file:
+        data = yaml.safe_load(file)
+    *above, last = place.split(".")
+    node = data
+    for key in above:
+        node = node[int(key)] if isinstance(node, list) else node.setdefault(key, {})
+    node[int(last) if isinstance(node, list) else last] = yaml.safe_load(text.format(HIDDEN))
+    data["trian"] = 3
+    with pathlib.Path(small).open("w") as file:
+        yaml.safe_dump(data, file)
+    found = "\n".join(lines(small))
+    assert "E_SECRET_INLINE " in found
+    assert place.split(".")[0] in found
+    assert "trian: there is no such key; nearest: train" in found
+    for word in (HIDDEN, "hun/", "AKIA"):
+        assert word not in found
+
+
+@pytest.mark.bad_input
+def test_bad_input_B45_no_way_into_a_recipe_is_left_out(small, tmp_path):
+    """B45: its address, what it extends, an override that a later one replaces, a number, a key."""
+    cases = [
+        lines(f"https://u:{HIDDEN}@host/r.yaml"),
+        lines(small, f"model.token={HIDDEN}", "model={kind: mlp}"),
+        lines(small, "source.password=12345678"),
+        lines(small, f"'postgres://u:{HIDDEN}@h/db'=3"),
+    ]
+    child = tmp_path / "child.yaml"
+    child.write_text(f"extends: https://u:{HIDDEN}@host/base.yaml\nname: child\n")
+    cases.append(lines(str(child)))
+    child.write_text(f"name: x\nsource: {{'postgres://u:{HIDDEN}@h/db': 1}}\n")
+    cases.append(lines(str(child)))
+    for found in cases:
+        assert found[0].startswith("E_SECRET_INLINE ")
+        assert HIDDEN not in "".join(found)
+        assert "12345678" not in "".join(found)
 
 
 def test_bad_input_B45_a_mistake_in_yaml_does_not_echo_the_line(tmp_path):
@@ -237,6 +284,52 @@ def test_bad_input_B45_a_mistake_in_yaml_does_not_echo_the_line(tmp_path):
 )
 def test_what_is_no_secret_is_left_alone(small, text):
     assert load_recipe(small, [f"description='{text}'"]).description == text
+
+
+def test_a_column_may_be_called_anything(small):
+    config = load_recipe(small, ["checks.columns.token={type: string}"])
+    assert config.checks.columns["token"].type == "string"
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("features.²=1", "this is a list of 2 items"),
+        ("features." + "9" * 5000 + "=1", "this is a list of 2 items"),
+        ("train.max_epochs=0x" + "f" * 9000, "train.max_epochs: this should be a valid integer"),
+        ("source={<<: {kind: csv}}", "merging mappings is not allowed"),
+        ("source.uri=~nosuchuser/x", None),
+        ("train=3", "train: "),
+        ("checks=[]", "checks: "),
+        ("features=3", "features: "),
+        ("source=null", "source: this needs keys"),
+        ("target=[]", "target: this needs keys"),
+        ("model.hidden.0.x=3", "this is a list of 0 items; add one first"),
+        ("split={1: 2, 2020-01-01: 3}", "split.1: "),
+    ],
+)
+def test_odd_input_is_a_line_and_never_a_traceback(small, override, expected):
+    if expected is None:
+        assert load_recipe(small, [override]).source.uri == "~nosuchuser/x"
+        return
+    assert expected in "\n".join(lines(small, override))
+
+
+@pytest.mark.parametrize("value", ['"\\ud800"', "0x" + "f" * 9000])
+def test_what_is_neither_text_nor_a_number_is_one_line(tmp_path, value):
+    path = tmp_path / "r.yaml"
+    path.write_text(f"name: x\ndescription: {value}\n")
+    assert "this is neither text nor a number" in lines(str(path))[0]
+
+
+def test_a_name_that_no_file_can_have_is_one_line():
+    assert "there is no such recipe or file" in lines("a" * 300)[0]
+
+
+def test_many_keys_are_checked_in_linear_time(tmp_path):
+    path = tmp_path / "r.yaml"
+    path.write_text("\n".join(f"k{number}: 1" for number in range(40_000)))
+    assert len(lines(str(path))) > 40_000
 
 
 @pytest.fixture(scope="module")
@@ -277,7 +370,15 @@ def test_the_schema_describes_every_key_and_offers_custom_kinds(schema):
     assert schema.schema["$defs"]["TrainSettings"]["properties"]["learning_rate"]["description"]
     custom = yaml.safe_load(SMALL) | {"model": {"kind": "custom", "target": "a.b:C", "depth": 3}}
     assert list(schema.iter_errors(custom)) == []
-    assert list(schema.iter_errors({"extends": "digits-cnn", "name": "x"})) == []
+    for variation in (
+        {},
+        {"model": {"layers": []}},
+        {"target": {"column": "z"}},
+        {"checks": {"columns": {"image": {"nullable": True}}}},
+    ):
+        assert list(schema.iter_errors({"extends": "digits-cnn", "name": "x", **variation})) == []
+    assert list(schema.iter_errors({"extends": "digits-cnn", "name": "x", "trian": {}}))
+    assert list(schema.iter_errors({"extends": "digits-cnn"}))
     bare = [
         f"{name}.{key}"
         for name, one in schema.schema["$defs"].items()

@@ -197,6 +197,37 @@ def test_images_are_the_same_from_a_folder_and_from_archives(places, tmp_path, f
     assert [source.read(piece).table for piece in pieces] == [rows.table for _, rows in read], "on another machine"
 
 
+def test_what_other_systems_put_into_archives_is_no_image(places, tmp_path):
+    tree = tmp_path / "given" / "flowers"
+    shutil.copytree(places["image-folder"], tree)
+    for name in ("cat/._0.png", ".git/x.png", "README.md"):
+        (tree / name).parent.mkdir(exist_ok=True)
+        (tree / name).write_text("x")
+    (tmp_path / "given" / "__MACOSX" / "flowers" / "cat").mkdir(parents=True)
+    (tmp_path / "given" / "__MACOSX" / "flowers" / "cat" / "._0.png").write_text("x")
+    place = shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path / "given")
+    pieces = ImageFolderSource(uri=place).partitions(digest_file, tmp_path)
+    assert sum(len(piece.argument[2]) for piece in pieces) == 6
+
+
+def test_given_parts_in_an_archive_are_not_mixed_by_a_pattern_that_leaves_them_out(places, tmp_path):
+    for split in ("train", "test"):
+        shutil.copytree(places["image-folder"], tmp_path / "given" / split)
+    place = shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path / "given")
+    with pytest.raises(DataError, match="E_SOURCE_EMPTY"):
+        ImageFolderSource(uri=place).partitions(digest_file, tmp_path)
+
+
+@pytest.mark.parametrize("form", ["bz2", "zip"])
+def test_a_damaged_archive_is_one_line(places, tmp_path, form):
+    place = Path(shutil.make_archive(str(tmp_path / "p"), {"bz2": "bztar", "zip": "zip"}[form], places["image-folder"]))
+    data = bytearray(place.read_bytes())
+    data[60:90] = bytes(30)
+    place.write_bytes(data)
+    with pytest.raises(DataError, match="E_FORMAT source.uri: "):
+        ImageFolderSource(uri=str(place)).partitions(digest_file, tmp_path)
+
+
 def test_a_changed_image_in_an_archive_touches_one_piece(places, tmp_path):
     def pieces():
         place = shutil.make_archive(str(tmp_path / "packed"), "gztar", places["image-folder"])
