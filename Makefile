@@ -58,13 +58,13 @@ test: $(INSTALLED) ## the default test suite
 faults: $(INSTALLED) ## kill, fill and starve the store at every event: ONLY=F2 for one row
 	@bash tests/require.sh
 	@rm -f .reports/faults.jsonl
-	@$(BIN)/python -m pytest -m faults $(if $(ONLY),-k '$(ONLY)') $(PYTEST)
+	@$(BIN)/python -m pytest -n 0 -m faults $(if $(ONLY),-k '$(ONLY)') $(PYTEST)
 
 .PHONY: e2e
 e2e: $(INSTALLED) ## a clean clone with the demo twice, a run on an S3 store, what each change runs again
 	@bash tests/e2e/clean_clone.sh
 	@rm -f .reports/matrix.jsonl
-	@$(BIN)/python -m pytest -m e2e $(PYTEST)
+	@$(BIN)/python -m pytest -n 0 -m e2e $(PYTEST)
 
 .PHONY: recipes
 recipes: $(INSTALLED) ## the quick recipes over their seeds against what they promise: ONLY=digits-cnn DATA=<folder>

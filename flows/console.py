@@ -108,5 +108,6 @@ class Terminal:
             f"[dim](and {seconds['imports']:.1f} s imports, {seconds['server_start']:.1f} s server start)[/dim]"
         )
         out.print("\n  next")
+        width = max((len(command) for command, _ in next_commands), default=0)
         for command, what in next_commands:
-            out.print(f"    {escape(command):<58} [dim]{escape(what)}[/dim]")
+            out.print(f"    {escape(command.ljust(width))}  [dim]{escape(what)}[/dim]")

@@ -24,7 +24,7 @@ SECRET_TEXT = re.compile(
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----"
     r"|\bgh[pousr]_[A-Za-z0-9]{30,}|\bxox[abprs]-[A-Za-z0-9-]{10,}"
     r"|\b(password|passwd|pwd|passphrase)\s*[=:]\s*\S+"
-    r"|[\w-]*(password|passwd|pwd|secret|token|api[_-]?key|access[_-]?key|signature|credential)=[^\s&;,]+",
+    r"|(password|passwd|pwd|secret|token|api[_-]?key|access[_-]?key|signature|credential)=[^\s&;,]+",
     re.IGNORECASE,
 )
 COLUMNS = re.compile(r"^(checks\.columns|source\.rename)$")

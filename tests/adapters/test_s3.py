@@ -6,7 +6,7 @@ import pytest
 
 from components.adapters.file_cache import FileCache
 from components.adapters.pointers import Pointer
-from components.adapters.s3_files import PART_BYTES
+from components.adapters.s3_requests import PART_BYTES
 from components.adapters.stores import open_store
 from components.contracts.errors import EnvironmentFault, IntegrityError
 from components.contracts.placement import Placement
@@ -118,7 +118,7 @@ def test_a_damaged_copy_is_fetched_again_and_a_damaged_object_is_refused(s3, sto
 
 
 def test_a_listing_of_more_than_one_page_is_whole(store, monkeypatch):
-    monkeypatch.setattr("components.adapters.s3_files.PAGE", 10)
+    monkeypatch.setattr("components.adapters.s3_requests.PAGE", 10)
     for number in range(25):
         store.files.create(f"many/{number:05}", b"")
     assert len(store.files.names("many")) == 25

@@ -26,6 +26,7 @@ class Millrace:
             "HOME": str(self.folder),
             "MILLRACE_HOME": str(self.home),
             "COLUMNS": "200",
+            "OMP_NUM_THREADS": "1",
         }
 
     def start(self, *arguments, **environment):

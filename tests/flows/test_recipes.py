@@ -280,7 +280,16 @@ def test_bad_input_B45_a_mistake_in_yaml_does_not_echo_the_line(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["tokenizer: x", "a reference secret://db", "https://host/path?x=1", "s3://bucket/key"]
+    "text",
+    [
+        "tokenizer: x",
+        "a reference secret://db",
+        "https://host/path?x=1",
+        "s3://bucket/key",
+        "the next token: small",
+        "ssh://git@host/x",
+        "http://h:80/x@y",
+    ],
 )
 def test_what_is_no_secret_is_left_alone(small, text):
     assert load_recipe(small, [f"description='{text}'"]).description == text
@@ -324,6 +333,11 @@ def test_what_is_neither_text_nor_a_number_is_one_line(tmp_path, value):
 
 def test_a_name_that_no_file_can_have_is_one_line():
     assert "there is no such recipe or file" in lines("a" * 300)[0]
+
+
+def test_long_text_is_searched_in_linear_time(small):
+    """A quadratic search would take hours, and the time limit of tests ends it."""
+    assert len(load_recipe(small, ["description=" + "f" * 200_000]).description) == 200_000
 
 
 def test_many_keys_are_checked_in_linear_time(tmp_path):

@@ -30,8 +30,8 @@ def test_a_first_run_ends_in_a_registered_champion(millrace, first):
         assert line in first["err"]
     commands = [line.split("  ")[2].strip() for line in first["err"].split("next\n")[1].splitlines()]
     assert commands == [
-        "millrace run digits-cnn",
-        "millrace run digits-cnn --set train.seed=1",
+        f"{COMMAND} run digits-cnn",
+        f"{COMMAND} run digits-cnn --set train.seed=1",
         "make train RECIPE=adult-mlp DATA=<folder>",
     ]
 
