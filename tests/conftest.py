@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -25,15 +27,28 @@ def pytest_addoption(parser):
     parser.addoption("--tenth", default="", metavar="TEXT", help="run a tenth of the chosen tests, drawn by this text")
 
 
-def pytest_itemcollected(item):
-    """One worker has the Prefect server and its home; what shares a module's fixtures stays together."""
-    own = "millrace" in getattr(item, "fixturenames", ())
-    item.add_marker(pytest.mark.xdist_group("flows" if own else item.path.name))
+def pytest_xdist_make_scheduler(config, log):
+    """A file's tests stay on one worker, and so do all that use the Prefect server: one server a test run."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByServer(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            file = nodeid.partition("::")[0]
+            return "server" if uses_server(Path(config.rootpath, file)) else file
+
+    return ByServer(config, log)
+
+
+@cache
+def uses_server(path):
+    """Whether a test file asks for the fixture that starts a Prefect server."""
+    return re.search(r"def test_\w+\([^)]*\bmillrace\b", path.read_text()) is not None
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    """With `--tenth` keep a tenth of the fault tests, drawn by the text."""
+    """The longest chain comes first; with `--tenth` keep a tenth of the fault tests, drawn by the text."""
+    items.sort(key=lambda item: not uses_server(item.path))
     text = config.getoption("--tenth")
     if text:
         shift = int.from_bytes(text.encode(), "big")
