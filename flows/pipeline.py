@@ -28,6 +28,7 @@ from components.validate import ColumnCheck, ValidateConfig
 from flows import recipe_files
 from flows.kinds import Kinds
 from flows.mistakes import holds_secret, in_overrides, leaks, mistakes, secrets
+from flows.overrides import override
 
 Source = Annotated[SerializeAsAny[BaseModel], Kinds("sources", SOURCES)]
 Operation = Annotated[SerializeAsAny[BaseModel], Kinds("cleaning", OPERATIONS)]
@@ -39,7 +40,7 @@ Objective = Annotated[SerializeAsAny[BaseModel], Kinds("objectives", OBJECTIVES)
 class ProofConfig(Frozen):
     """What a shipped recipe promises, and how that is shown; no step reads it."""
 
-    data: str = Field("built in", description="where its rows come from")
+    data: str = Field("", description="where its rows come from: `built in`, or the name of the file to fetch")
     metric: str = Field("accuracy", description="the figure of the test part that is promised")
     floor: float = Field(0.0, description="what its mean over the seeds has to reach; 0: nothing is promised")
     seeds: int = Field(3, ge=1, description="how many seeds the mean is taken over")
@@ -101,7 +102,7 @@ def load_recipe(
     _refuse([*(["recipe"] if holds_secret(recipe) else []), *in_overrides(given)])
     file = recipe_files.read(recipe_files.find(recipe, folder), folder, _check)
     for text in given:
-        recipe_files.override(file.raw, text)
+        override(file.raw, text)
     recipe_files.placed(file, data)
     for place in file.folders:
         # A custom kind's module may lie beside the recipe that names it.

@@ -1,4 +1,4 @@
-"""Recipes as plain data: found by name, path or address, read safely, put together with `extends` and `--set`.
+"""Recipes as plain data: found by name, path or address, read safely, put together with `extends`.
 
 What the data mean is pipeline.py's business. Nothing here runs or imports anything that a recipe names.
 """
@@ -13,7 +13,7 @@ from urllib.parse import urljoin
 
 import yaml
 
-from components.contracts.errors import ConfigError, EnvironmentFault
+from components.contracts.errors import ConfigError, EnvironmentFault, rebuilt
 from components.contracts.registry import nearest
 
 SHIPPED = Path(__file__).with_name("recipes")
@@ -25,7 +25,6 @@ MERGE = "tag:yaml.org,2002:merge"
 INTEGER = "tag:yaml.org,2002:int"
 EXTENDS = "extends"
 ADDRESS = re.compile(r"^[a-z][a-z0-9+.-]*://")
-KEY = re.compile(r'"([^"]*)"|([^."]+)')
 
 
 class Loader(yaml.SafeLoader):
@@ -122,7 +121,13 @@ def read(place: str, folder: Path | None = None, check: Callable[[str, str], Non
             what = "a recipe that extends another needs a name of its own"
             raise ConfigError("E_CONFIG", what, place=f"{place}: name", action="add it")
         check(str(parent), EXTENDS)
-        place = _parent(place, parent, folder)
+        try:
+            place = _parent(place, parent, folder)
+        except ConfigError as error:
+            named = f"{place}: {EXTENDS}"
+            raise rebuilt(
+                ConfigError, error.code, error.what, named, error.value, error.allowed, error.action
+            ) from None
         if place in [one for one, _ in chain] or len(chain) > MAX_PARENTS:
             what = "it extends itself" if len(chain) <= MAX_PARENTS else f"more than {MAX_PARENTS} are extended"
             action = "let it extend a recipe that stands alone"
@@ -137,9 +142,7 @@ def read(place: str, folder: Path | None = None, check: Callable[[str, str], Non
 def _parent(place: str, parent: Any, folder: Path | None) -> str:
     if not isinstance(parent, str):
         action = "name one recipe"
-        raise ConfigError(
-            "E_CONFIG", "a name, path or address", place=f"{place}: {EXTENDS}", value=parent, action=action
-        )
+        raise ConfigError("E_CONFIG", "this is a name, path or address", place=EXTENDS, value=parent, action=action)
     if ADDRESS.match(parent):
         return parent
     if ADDRESS.match(place):
@@ -221,69 +224,6 @@ def _unreachable(error: BaseException, address: str) -> EnvironmentFault:
         place=address,
         action="check the address and the network",
     )
-
-
-def override(raw: dict[str, Any], text: str) -> None:
-    """Apply one `key.path=value`: a key, an index (one past the end appends), a quoted key that holds dots.
-
-    Raises:
-        ConfigError: E_CONFIG, it is not of that form, or nothing is there to set.
-    """
-    path, equals, value = text.partition("=")
-    keys = [quoted or plain for quoted, plain in KEY.findall(path.strip())]
-    if not equals or not keys or KEY.sub("", path.strip()).strip("."):
-        raise _wrong("an override is key.path=value", path, "write it so")
-    node: Any = raw
-    for at, key in enumerate(keys[:-1]):
-        following: list[Any] | dict[str, Any] = [] if keys[at + 1] == "0" else {}
-        node = _child(node, key, ".".join(keys[: at + 1]), following)
-    _put(node, keys[-1], _value(value, path), path)
-
-
-def _value(text: str, path: str) -> Any:
-    try:
-        return parse(text, f"--set {path}")
-    except ConfigError:
-        if text.lstrip()[:1] in {"{", "["}:
-            raise
-        return text
-
-
-def _child(node: Any, key: str, path: str, new: Any) -> Any:
-    if isinstance(node, dict):
-        if node.get(key) is None:
-            node[key] = new
-        return node[key]
-    if isinstance(node, list):
-        return node[_index(node, key, path, len(node) - 1)]
-    raise _wrong("nothing is below this key that could be set", path, "correct the key")
-
-
-def _put(node: Any, key: str, value: Any, path: str) -> None:
-    if isinstance(node, list):
-        at = _index(node, key, path, len(node))
-        node[at : at + 1] = [value]
-    elif isinstance(node, dict):
-        if key == "kind" and node.get("kind", value) != value:
-            # The keys of another kind would all be unknown to this one.
-            node.clear()
-        node[key] = value
-    else:
-        raise _wrong("nothing is below this key that could be set", path, "correct the key")
-
-
-def _index(node: list[Any], key: str, path: str, most: int) -> int:
-    if not key.isascii() or not key.isdecimal() or len(key) > MAX_DIGITS or int(key) > most:
-        raise _wrong(
-            f"this is a list of {len(node)} items",
-            path,
-            f"give a number from 0 to {most}" if most >= 0 else "add one first",
-        )
-    return int(key)
-
-
-def _wrong(what: str, path: str, action: str) -> ConfigError:
-    return ConfigError("E_CONFIG", what, place=f"--set {path}", action=action)
 
 
 def placed(file: RecipeFile, data: Path | None) -> None:

@@ -54,6 +54,9 @@ def read(environment: Mapping[str, str] = os.environ) -> Placement:
         values[name] = Path(values[name]).expanduser().absolute()
     if values.get("store") and "://" not in values["store"]:
         values["store"] = str(Path(values["store"]).expanduser().absolute())
+    if "recipes" in values and not values["recipes"].is_dir():
+        what, action = "there is no such folder", "correct the setting or unset it"
+        raise ConfigError("E_CONFIG", what, place=f"{PREFIX}RECIPES", value=str(values["recipes"]), action=action)
     try:
         return Placement.model_validate(values)
     except ValidationError as error:

@@ -4,6 +4,7 @@ Metrics stay tensors on the device until the epoch's end: reading one costs a sy
 step costs more than a small model's step.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytorch_lightning as pl
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from components.contracts.artifacts import FittedFeature
+from components.contracts.errors import ConfigError
 from components.contracts.registry import load_kind
 from components.contracts.spec import TensorSpec
 from components.features.fitted import load_feature
@@ -32,9 +34,8 @@ class Learner(pl.LightningModule):
         self.objective = objective.model_validate(job["objective"])
         model = load_kind("components.models", MODELS, job["model"], "model").model_validate(job["model"])
         targets = [TensorSpec.model_validate(spec) for spec in job["outputs"]]
-        self.network = model.build(
-            [TensorSpec.model_validate(spec) for spec in job["inputs"]], self.objective.outputs(targets)
-        )
+        self._outputs = self.objective.outputs(targets)
+        self.network = model.build([TensorSpec.model_validate(spec) for spec in job["inputs"]], self._outputs)
         self._sums: dict[str, dict[str, Tensor]] = {"train": {}, "validation": {}}
 
     def training_step(self, batch: dict[str, Tensor], _: int) -> Tensor:
@@ -67,7 +68,7 @@ class Learner(pl.LightningModule):
         inputs = {one.name: one.apply(batch[one.name], fitted.state) for one, fitted in self._pairs()}
         target = self._loaded[id(self._target)]
         targets = {target.name: target.apply(batch[target.name], self._target.state)}
-        outputs = self.network(inputs)
+        outputs = self._checked(self.network(inputs))
         loss: Tensor = self.objective.loss(outputs, targets)
         rows = torch.tensor(float(len(targets[target.name])))
         with torch.no_grad():
@@ -76,6 +77,21 @@ class Learner(pl.LightningModule):
                 held = self._sums[split].get(name)
                 self._sums[split][name] = value if held is None else held + value
         return loss
+
+    def _checked(self, outputs: Any) -> Any:
+        """What the network gave, if it is what a network has to give; it may be a user's own."""
+        wanted = {spec.name: spec for spec in self._outputs}
+        if isinstance(outputs, Mapping) and all(isinstance(outputs.get(name), Tensor) for name in wanted):
+            return outputs
+        found = sorted(outputs) if isinstance(outputs, Mapping) else type(outputs).__name__
+        raise ConfigError(
+            "E_CONFIG",
+            "the model's network has to map a dict of tensors to a dict of tensors",
+            place="model",
+            value=found,
+            allowed=", ".join(f"{name}: float32[batch, {spec.size}]" for name, spec in wanted.items()),
+            action="return a dict with these names from forward",
+        )
 
     def _pairs(self) -> list[tuple[Any, FittedFeature]]:
         return [(self._loaded[id(one)], one) for one in self._features]

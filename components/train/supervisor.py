@@ -7,6 +7,7 @@ of a pipe that only this process writes, and ends when it closes, however this p
 import json
 import multiprocessing
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from components.contracts import errors
 from components.contracts.errors import EnvironmentFault, MillraceError
 from components.train.entry import enter
 
+ERROR = re.compile(r"^[A-Za-z_][\w.]*(Error|Exception|Interrupt|Exit)\b")
 Told = Callable[[dict[str, Any]], None]
 
 
@@ -107,4 +109,6 @@ def _tail(log: Path) -> str:
         lines = log.read_text(errors="replace").strip().splitlines()
     except FileNotFoundError:
         lines = []
-    return lines[-1] if lines else "it said nothing"
+    # The line that names the error; what follows it may be the text of a tensor.
+    named = [line for line in lines if ERROR.match(line)]
+    return (named or lines or ["it said nothing"])[-1]

@@ -126,6 +126,11 @@ def test_a_wrong_setting_does_not_show_its_password(name, value):
     assert "hunter2" not in str(caught.value)
 
 
+def test_a_folder_of_recipes_that_is_not_there_is_one_line(tmp_path):
+    with pytest.raises(ConfigError, match="E_CONFIG MILLRACE_RECIPES: there is no such folder"):
+        read({"MILLRACE_RECIPES": str(tmp_path / "none")})
+
+
 def test_a_login_is_kept_for_a_tracking_server_that_was_set():
     environment = {"MLFLOW_TRACKING_TOKEN": "t"}
     export(read({"MILLRACE_TRACKING_URI": "http://team"}), "x", environment)

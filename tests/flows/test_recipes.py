@@ -102,8 +102,8 @@ def test_a_recipe_varies_another(tmp_path, small):
     ("text", "expected"),
     [
         ("extends: b.yaml\nname: a\n", "it extends itself"),
-        ("extends: nowhere\nname: a\n", "there is no such recipe or file"),
-        ("extends: [x]\nname: a\n", "a name, path or address"),
+        ("extends: nowhere\nname: a\n", "a.yaml: extends: there is no such recipe or file"),
+        ("extends: [x]\nname: a\n", "extends: this is a name, path or address"),
         ("extends: digits-cnn\n", "needs a name of its own"),
     ],
 )
@@ -313,7 +313,7 @@ def test_a_column_may_be_called_anything(small):
         ("features=3", "features: "),
         ("source=null", "source: this needs keys"),
         ("target=[]", "target: this needs keys"),
-        ("model.hidden.0.x=3", "this is a list of 0 items; add one first"),
+        ("model.hidden.0.x=3", "this is a list of 0 items; set the whole item to append it"),
         ("split={1: 2, 2020-01-01: 3}", "split.1: "),
     ],
 )

@@ -6,9 +6,10 @@ import subprocess
 import sys
 
 import pytest
-import yaml
+import torch
 
 from components.contracts.closure import ROOT
+from components.contracts.spec import TensorSpec
 from flows.pipeline import load_recipe
 
 README = (ROOT / "README.md").read_text()
@@ -40,9 +41,17 @@ def test_the_readme_shows_both_commands_and_the_demo():
     assert len(COMMANDS) >= 7
 
 
-def test_the_recipe_of_the_readme_loads(tmp_path):
+def test_the_recipe_of_the_readme_loads_and_takes_the_model_that_it_shows(tmp_path, monkeypatch):
     text, own = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
-    assert yaml.safe_load(own)["model"]["kind"] == "custom"
+    code, _ = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    (tmp_path / "my_models").mkdir()
+    (tmp_path / "my_models" / "net.py").write_text(code)
+    (tmp_path / "own.yaml").write_text(text.replace("model: {kind: mlp}\n", own))
+    monkeypatch.setattr("sys.path", [*sys.path])
+    model = load_recipe(str(tmp_path / "own.yaml")).model
+    inputs = [TensorSpec(name="numbers", shape=(2,), dtype="float32")]
+    network = model.build(inputs, [TensorSpec(name="bought", shape=(2,), dtype="float32")])
+    assert network({"numbers": torch.zeros(3, 2)})["bought"].shape == (3, 2)
     path = tmp_path / "recipe.yaml"
     path.write_text(text)
     assert load_recipe(str(path)).name == "my-table"
@@ -50,7 +59,7 @@ def test_the_recipe_of_the_readme_loads(tmp_path):
 
 
 def test_the_python_of_the_readme_answers(millrace, first):
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    _, code = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     code = code.replace(".millrace/", f"{millrace.home}/")
     # A bare environment: other tests of this process leave registry addresses in theirs.
     done = subprocess.run(

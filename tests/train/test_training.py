@@ -10,6 +10,8 @@ import pytest
 from safetensors.numpy import load_file
 
 from components.contracts.errors import ConfigError, EnvironmentFault
+from components.contracts.registry import load_kind
+from components.models import KINDS
 from components.models.cnn import Cnn, Conv
 from components.train import TrainSettings, devices
 from components.train.devices import check_devices
@@ -40,6 +42,25 @@ def test_training_learns_keeps_the_best_epoch_and_tells_each(folder, ctx):
     assert best["validation_accuracy"] > 0.8
     assert checkpoint.device == "cpu"
     assert [event[1] for event in told if event[0] == "train" and event[4]] == list(range(1, 9))
+
+
+@pytest.mark.parametrize("given", ["tensor", "other name"])
+def test_a_network_that_gives_something_else_is_one_line(tmp_path, ctx, given, monkeypatch):
+    """A user's own model whose forward returns a bare tensor, or a dict with another name."""
+    body = {"tensor": "return next(iter(batch.values()))[:, :2]", "other name": "return {'x': torch.zeros(1)}"}[given]
+    (tmp_path / "wrong.py").write_text(
+        "from components.contracts.config import CustomConfig\n\n\nclass Net(CustomConfig):\n"
+        "    def build(self, inputs, outputs):\n        import torch\n\n        class Net(torch.nn.Module):\n"
+        "            def __init__(self):\n                super().__init__()\n"
+        "                self.one = torch.nn.Linear(1, 1)\n\n"
+        f"            def forward(self, batch):\n                {body}\n\n        return Net()\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    config = {"kind": "custom", "target": "wrong:Net"}
+    model = load_kind("components.models", KINDS, config, "model").model_validate(config)
+    with pytest.raises(ConfigError, match=r"E_CONFIG model: .* dict of tensors .*allowed: label: float32\[batch, 2\]"):
+        trained(table_recipe(write_table(tmp_path / "table"), model=model), ctx)
+    sys.modules.pop("wrong")
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(folder, tmp_path):
