@@ -1,6 +1,10 @@
 """What only an object store can do wrong."""
 
+import asyncio
+import os
 import re
+import signal
+import threading
 
 import pytest
 
@@ -103,6 +107,46 @@ def test_a_large_file_goes_in_parts_and_comes_back(s3, store, placement, tmp_pat
     assert len(body) > 2 * PART_BYTES
     other = open_store(Placement(home=tmp_path / "other", store=placement.store))
     assert other.open(made, "x").read_bytes() == body
+
+
+def test_one_refused_part_of_a_large_file_is_sent_again_and_no_other(s3, store):
+    sent = []
+
+    def rule(_, method, path):
+        if method == "PUT" and path.endswith("/x"):
+            sent.append(path)
+            return "503" if len(sent) == 2 else "pass"
+        return "pass"
+
+    with s3.ruled(rule):
+        made = write(store.artifact("s", "f"), bytes(2 * PART_BYTES + 1))
+    assert len(sent) == 4, "three parts, one of them twice"
+    assert made.files[0].bytes == 2 * PART_BYTES + 1
+
+
+def test_what_is_under_way_has_cleaned_up_before_an_interruption_goes_on(store):
+    ended = []
+
+    async def work():
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0.2)
+            ended.append("aborted")
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGUSR1))
+    try:
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            store.files._sync(work)
+    finally:
+        timer.join()
+        signal.signal(signal.SIGUSR1, before)
+    assert ended == ["aborted"]
 
 
 def test_a_damaged_copy_is_fetched_again_and_a_damaged_object_is_refused(s3, store):
