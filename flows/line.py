@@ -84,3 +84,8 @@ STAGES = {
     ),
 }
 """In the order in which they run."""
+
+
+def configs(config: PipelineConfig) -> dict[str, Any]:
+    """Each step's config, by the step's name."""
+    return {name: stage.config(config) for name, stage in STAGES.items()}

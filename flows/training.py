@@ -5,14 +5,10 @@ from typing import Annotated, Any
 from prefect import flow
 from pydantic import Field
 
-from components.clean import CleanConfig
 from components.contracts.artifacts import Rejected
-from components.ingest import IngestConfig
-from components.package import PackageConfig
-from components.preprocess import PreprocessConfig
-from components.register import RegisterConfig, rival
-from components.train import TrainConfig
+from components.register import rival
 from flows import tasks
+from flows.line import configs
 from flows.publish import published, running
 
 
@@ -32,20 +28,18 @@ def training(
         epochs: Passes over the training rows; 0 leaves it to the recipe.
     """
     with running(recipe, overrides, rerun, epochs) as run:
-        config = run.config
-        raw = tasks.ingest(IngestConfig(source=config.source))
-        valid = tasks.validate(config.validation, raw)
-        clean = tasks.clean(CleanConfig(operations=config.cleaning), valid)
-        prepared = PreprocessConfig(features=config.features, target=config.target, split=config.split)
-        dataset = tasks.preprocess(prepared, clean)
-        learner = TrainConfig(model=config.model, objective=config.objective, settings=config.train)
-        checkpoint = tasks.train(learner, dataset)
-        package = tasks.package(PackageConfig(), checkpoint, dataset)
-        champion = rival(run.ctx, config.model_name, package)
-        report = tasks.evaluate(config.evaluate, package, dataset, champion)
+        config = configs(run.config)
+        raw = tasks.ingest(config["ingest"])
+        valid = tasks.validate(config["validate"], raw)
+        clean = tasks.clean(config["clean"], valid)
+        dataset = tasks.preprocess(config["preprocess"], clean)
+        checkpoint = tasks.train(config["train"], dataset)
+        package = tasks.package(config["package"], checkpoint, dataset)
+        champion = rival(run.ctx, run.config.model_name, package)
+        report = tasks.evaluate(config["evaluate"], package, dataset, champion)
         run.approve(report)
-        verdict = tasks.gate(config.gate, report)
+        verdict = tasks.gate(config["gate"], report)
         version = None
         if not isinstance(verdict, Rejected):
-            version = tasks.register(RegisterConfig(name=config.model_name), verdict, package)
+            version = tasks.register(config["register"], verdict, package)
         return published(run, dataset, checkpoint, verdict, version)
