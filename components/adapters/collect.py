@@ -47,7 +47,6 @@ def collect(
     roots: Iterable[str],
     *,
     really: bool,
-    grace_seconds: float = GRACE_SECONDS,
     clock: Callable[[], float] = time.time,
     alive: Callable[[], None] = lambda: None,
 ) -> list[Removal]:
@@ -60,9 +59,9 @@ def collect(
     found: list[Removal] = []
     for name, entry in known.items():
         alive()
-        found += _collected(entry, named=name in named, before=clock() - grace_seconds, really=really)
+        found += _collected(entry, named=name in named, before=clock() - GRACE_SECONDS, really=really)
     if really:
-        store.files.end_uploads("", clock() - grace_seconds)
+        store.files.end_uploads("", clock() - GRACE_SECONDS)
     return found
 
 

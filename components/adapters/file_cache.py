@@ -60,6 +60,7 @@ class FileCache:
     def adopt(self, group: str, made: Path) -> None:
         """Take the folder `made`, on the same disk, as the copy of `group`."""
         key = self._hold(group)
+        # Only a copy: where it cannot be taken over, it is fetched when somebody asks for it.
         with suppress(OSError):
             made.replace(self.root / "groups" / key)
             self._grown(_bytes(self.root / "groups" / key))
@@ -80,8 +81,8 @@ class FileCache:
             for key in keys:
                 self._free(key)
 
-    def clear(self, limit_bytes: int) -> int:
-        """Drop groups that nobody uses, the oldest first, until at most `limit_bytes` are left; what is left."""
+    def clear(self, limit_bytes: int) -> None:
+        """Drop groups that nobody uses, the oldest first, until at most `limit_bytes` are left."""
         groups = []
         for folder in (self.root / "groups").iterdir():
             with suppress(FileNotFoundError):
@@ -98,7 +99,6 @@ class FileCache:
                     _lock(descriptor, fcntl.F_UNLCK, folder.name, wait=False)
         finally:
             os.close(descriptor)
-        return left
 
     def _grown(self, size: int) -> None:
         """Look at the disk the first time and whenever a tenth of the limit has come since, and make that room."""

@@ -4,8 +4,8 @@ Names are relative to the place's root, with `/`. One checker test (tests/adapte
 implementation. Not here: what the files mean (store.py, pointers.py).
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
@@ -75,9 +75,3 @@ class Files(Protocol):
 
     def end_uploads(self, folder: str, before: float) -> None:
         """Give up uploads below `folder` that began before that time (seconds since 1970) and never ended."""
-
-
-@contextmanager
-def nothing_to_drop() -> Iterator[None]:
-    """`Files.using` of a place whose files are on this machine anyway."""
-    yield

@@ -9,10 +9,10 @@ import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
-from components.adapters.files import Held, nothing_to_drop
+from components.adapters.files import Held
 from components.contracts.errors import EnvironmentFault
 
 SCRATCH = ".scratch"
@@ -89,7 +89,9 @@ class LocalFiles:
         """False: there is only this copy."""
         return False
 
-    using = staticmethod(nothing_to_drop)
+    def using(self) -> AbstractContextManager[None]:
+        """Nothing is copied, so nothing is dropped."""
+        return nullcontext()
 
     def read(self, name: str) -> bytes:
         """The bytes of `name`."""

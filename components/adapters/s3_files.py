@@ -115,14 +115,13 @@ class S3Files(Requests):
         assert isinstance(held, Staged)
         held.sent = True
         paths = sorted(path for path in held.path.rglob("*") if path.is_file())
-        gate: list[asyncio.Semaphore] = []
+        gate = asyncio.Semaphore(AT_ONCE)
 
         async def send(path: Path) -> None:
-            async with gate[0]:
+            async with gate:
                 await self._patiently(lambda: self._put(f"{held.place}/{path.relative_to(held.path).as_posix()}", path))
 
         async def everything() -> None:
-            gate.append(asyncio.Semaphore(AT_ONCE))
             tasks = [asyncio.create_task(send(path)) for path in paths]
             try:
                 await asyncio.gather(*tasks)
