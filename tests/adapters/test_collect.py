@@ -6,6 +6,7 @@ import pytest
 from components.adapters.collect import GRACE_SECONDS, collect
 from components.adapters.stores import open_store
 from components.contracts.errors import IntegrityError
+from tests.adapters.entries import write
 
 DAY = 24 * 3600.0
 OLD, NEW, PART, LOOSE = ("0" * 32, "1" * 32, "a" * 32, "b" * 32)
@@ -14,12 +15,6 @@ OLD, NEW, PART, LOOSE = ("0" * 32, "1" * 32, "a" * 32, "b" * 32)
 @pytest.fixture
 def store(either):
     return open_store(either)
-
-
-def write(entry, body=b"x", **meta):
-    with entry.attempt() as attempt:
-        (attempt.folder / "x").write_bytes(body)
-        return attempt.commit(meta)
 
 
 def later(days):

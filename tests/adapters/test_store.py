@@ -12,6 +12,7 @@ from components.adapters.pointers import Lease, Pointer
 from components.adapters.store import Store
 from components.adapters.stores import open_store
 from components.contracts.errors import EnvironmentFault, IntegrityError
+from tests.adapters.entries import write
 
 
 @pytest.fixture
@@ -23,12 +24,6 @@ def store(either):
 @pytest.fixture
 def folder_store(tmp_path):
     return Store(LocalFiles(tmp_path / "store"))
-
-
-def write(entry, body=b"x", **meta):
-    with entry.attempt() as attempt:
-        (attempt.folder / "x").write_bytes(body)
-        return attempt.commit(meta)
 
 
 def test_the_kernel_imports_nothing_heavy():

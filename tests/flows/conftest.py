@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.flows.recipe_lines import SMALL
+
 COMMAND = str(Path(sys.executable).with_name("millrace"))
 
 
@@ -106,3 +108,10 @@ def millrace(tmp_path_factory):
 def first(millrace):
     """The first run of the digits, one that others build on."""
     return millrace.run("digits-cnn")
+
+
+@pytest.fixture
+def small(tmp_path):
+    path = tmp_path / "small.yaml"
+    path.write_text(SMALL)
+    return str(path)
