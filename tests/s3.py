@@ -3,6 +3,7 @@
 Requests pass one at a time, as if the bucket did one thing after another.
 """
 
+import io
 import itertools
 import os
 import signal
@@ -20,7 +21,8 @@ class Door:
     """WSGI in front of moto. `rule(number, method, path)` says what becomes of each request.
 
     "pass" · "kill-before" and "kill-after" (the client dies; the request was not made, or was) · "cut-before" and
-    "cut-after" (the connection ends without an answer) · "503" and "403" (refused).
+    "cut-after" (the connection ends without an answer) · "half" (it ends in the middle of the body, which the server
+    sees) · "503" and "403" (refused).
     """
 
     app: object
@@ -45,6 +47,8 @@ class Door:
                 body = f"<Error><Code>{code}</Code><Message>refused</Message></Error>".encode() * (method != "HEAD")
                 start(f"{what} Refused", [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
                 return [body]
+            if what == "half":
+                environ = {**environ, "wsgi.input": io.BytesIO(environ["wsgi.input"].read(length)[: length // 2])}
             answer = []
 
             def keep(status, headers, error=None):
@@ -54,7 +58,7 @@ class Door:
             body = b"".join(self.app(environ, keep))
             if what == "kill-after":
                 self._kill()
-            if what in {"kill-after", "cut-after"}:
+            if what in {"kill-after", "cut-after", "half"}:
                 return self._cut(environ, start)
             start(*answer)
             return [body]

@@ -14,6 +14,7 @@ from components.adapters.s3_requests import PART_BYTES
 from components.adapters.stores import open_store
 from components.contracts.errors import EnvironmentFault, IntegrityError
 from components.contracts.placement import Placement
+from tests.adapters.entries import write
 
 
 @pytest.fixture
@@ -24,12 +25,6 @@ def placement(tmp_path, s3):
 @pytest.fixture
 def store(placement):
     return open_store(placement)
-
-
-def write(entry, body=b"x", **meta):
-    with entry.attempt() as attempt:
-        (attempt.folder / "x").write_bytes(body)
-        return attempt.commit(meta)
 
 
 def keys(s3, store):
@@ -85,6 +80,23 @@ def test_a_store_that_stays_away_is_one_line_and_nothing_is_committed(s3, store)
         write(store.artifact("s", "f"))
     assert store.artifact("s", "f").record() is None
     assert write(store.artifact("s", "f")).reused is False
+
+
+def test_a_body_that_ends_early_never_becomes_an_object(s3, store):
+    """The server gets half of what was announced, each time it is tried; the client is cut off."""
+
+    def rule(_, method, path):
+        return "half" if method == "PUT" and path.endswith("/x") else "pass"
+
+    seen = []
+    with store.artifact("s", "f").attempt() as attempt:
+        (attempt.folder / "x").write_bytes(bytes(100_000))
+        with s3.ruled(rule) as door, pytest.raises(EnvironmentFault, match="E_SERVER_UNREACHABLE s3://"):
+            attempt.commit({})
+        seen = [length for method, path, _, length in door.log if method == "PUT" and path.endswith("/x")]
+        assert set(keys(s3, store)) == {".probe"}, "nothing truncated is visible, not even before it is taken away"
+    assert set(seen) == {100_000}
+    assert store.artifact("s", "f").record() is None
 
 
 def test_a_failed_upload_leaves_nothing_behind(s3, store):
