@@ -13,7 +13,7 @@ class Placement(Frozen):
 
     home: Path
     profile: Literal["local"] = "local"
-    store: str = Field("", pattern=r"^([^:]*|s3://[a-z0-9][a-z0-9.-]*[a-z0-9](/.*)?)$")
+    store: str = Field("", pattern=r"^(|/.*|s3://[a-z0-9][a-z0-9.-]*[a-z0-9](/.*)?)$")
     cache_gb: float = Field(20.0, gt=0, allow_inf_nan=False)
     tracking_uri: str = Field("", pattern=r"^(https?://.+|(sqlite|postgresql|mysql|mssql)(\+\w+)?://.+)?$")
     prefect_api_url: str = ""

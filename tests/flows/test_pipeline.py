@@ -126,6 +126,17 @@ def test_a_wrong_setting_does_not_show_its_password(name, value):
     assert "hunter2" not in str(caught.value)
 
 
+@pytest.mark.parametrize("value", ["/data/a:b", "here/a:b", "s3://bucket/a"])
+def test_a_store_is_a_folder_of_any_name_or_a_bucket(value):
+    assert read({"MILLRACE_STORE": value}).store.endswith(value)
+
+
+@pytest.mark.parametrize("value", ["gs://bucket/a", "s3://Bucket", "http://x"])
+def test_another_kind_of_store_is_one_line(value):
+    with pytest.raises(ConfigError, match="E_CONFIG MILLRACE_STORE: "):
+        read({"MILLRACE_STORE": value})
+
+
 def test_a_folder_of_recipes_that_is_not_there_is_one_line(tmp_path):
     with pytest.raises(ConfigError, match="E_CONFIG MILLRACE_RECIPES: there is no such folder"):
         read({"MILLRACE_RECIPES": str(tmp_path / "none")})
