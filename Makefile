@@ -9,6 +9,7 @@ BIN := $(VENV)/bin
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 RECIPE ?= digits-cnn
 SET ?=
+CRON ?=
 PYTEST ?=
 
 ifdef DATA
@@ -45,8 +46,20 @@ demo: $(INSTALLED) ## raw digits images to a registered model, in one run
 train: $(INSTALLED) ## run a recipe: RECIPE=digits-cnn SET="train.max_epochs=3 split.test=0.3"
 	@$(BIN)/millrace run $(RECIPE) $(foreach pair,$(SET),--set $(pair)) $(if $(JSON),--json)
 
+.PHONY: up
+up: $(INSTALLED) ## start the local Prefect server, MLflow server and worker
+	@$(BIN)/millrace up
+
+.PHONY: deploy
+deploy: $(INSTALLED) ## make the Prefect pages able to start runs, and the schedule: CRON="*/10 * * * *" for another
+	@$(BIN)/millrace deploy $(if $(CRON),--cron "$(CRON)")
+
+.PHONY: status
+status: $(INSTALLED) ## which local servers run, and where
+	@$(BIN)/millrace status
+
 .PHONY: down
-down: $(INSTALLED) ## end the local Prefect server
+down: $(INSTALLED) ## end the local servers and the worker
 	@$(BIN)/millrace down
 
 .PHONY: test
@@ -94,7 +107,8 @@ check: $(INSTALLED) ## lint, types and layers
 	@$(BIN)/lint-imports --no-cache
 
 .PHONY: lock
-lock: $(INSTALLED) ## resolve the ranges of pyproject.toml again into infra/locks (UPGRADE=1 for the newest)
+lock: ## resolve the ranges of pyproject.toml again into infra/locks (UPGRADE=1 for the newest)
+	@test -x $(BIN)/uv || $(MAKE) install # an installed tree may disagree with ranges that were just changed
 	@$(BIN)/uv pip compile pyproject.toml --extra vision --extra dev --generate-hashes --python-version 3.11 \
 	    --python-platform x86_64-manylinux_2_28 --no-emit-package torch --no-header --no-annotate \
 	    $(if $(UPGRADE),--upgrade) -q -o infra/locks/py311.txt

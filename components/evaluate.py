@@ -91,7 +91,7 @@ def run(
                 with own_errors("the champion cannot answer these rows: register under another name (register.name)"):
                     _add_rival(tally, theirs, rows.filter(pa.array(shared)))
             ctx.progress.advanced("evaluate", done, max(done, dataset.rows[TEST] // CHUNK_ROWS), "chunks")
-        return _report(folder, tally, package, ours)
+        return _report(folder, tally, package, ours).model_copy(update={"rival": inputs["champion"]})
 
     return ctx.commit(EvalReport, __name__, config, inputs, build)
 

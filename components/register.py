@@ -16,7 +16,7 @@ from components.adapters.tracking import CHALLENGER, CHAMPION
 from components.context import RunContext
 from components.contracts.artifacts import Approved, ModelPackage, ModelVersion
 from components.contracts.config import StepConfig
-from components.contracts.errors import IntegrityError
+from components.contracts.errors import ConflictError, IntegrityError
 
 
 class RegisterConfig(StepConfig):
@@ -34,9 +34,11 @@ def run(config: RegisterConfig, approved: Approved, package: ModelPackage, *, ct
 
     Raises:
         IntegrityError: E_DIGEST, the registry gives back other bytes than it was given.
+        ConflictError: E_CHAMPION_MOVED, the champion is no longer the one that the package was compared with.
     """
     began = time.perf_counter()
     ctx.progress.started("register")
+    _check_standing(ctx, config.name, package, approved.report.rival)
     record = ctx.store.artifact("package", package.fingerprint).standing()
     done = []
     version = ctx.tracker.find_version(config.name, package.content)
@@ -59,7 +61,7 @@ def run(config: RegisterConfig, approved: Approved, package: ModelPackage, *, ct
     if ctx.tracker.alias(config.name, CHALLENGER, number):
         done.append(CHALLENGER)
     before = ctx.tracker.aliased(config.name, CHAMPION)
-    if promote(ctx, config.name, number, package):
+    if promote(ctx, config.name, number, package, approved.report.rival):
         done.append(CHAMPION if before in {"", number} else f"{CHAMPION} moved from version {before} to {number}")
     result = ModelVersion(
         name=config.name, version=int(number), aliases=(CHALLENGER, CHAMPION), package=package.fingerprint
@@ -69,17 +71,40 @@ def run(config: RegisterConfig, approved: Approved, package: ModelPackage, *, ct
     return result
 
 
-def promote(ctx: RunContext, name: str, version: str, package: ModelPackage) -> bool:
-    """Make `package` the champion: move the pointer, then its mirror in the registry. False where both stood so."""
+def promote(ctx: RunContext, name: str, version: str, package: ModelPackage, compared: str) -> bool:
+    """Make `package` the champion: move the pointer, then its mirror in the registry. False where both stood so.
+
+    `compared` is the content of the champion that the package was held against. The pointer moves only from the state
+    in which that one stands, so of two runs that overlap one promotes.
+
+    Raises:
+        ConflictError: E_CHAMPION_MOVED.
+    """
     pointer = champion_pointer(ctx, name)
     now = pointer.read()
     moved = False
     while now is None or (now.value["content"], now.value["version"]) != (package.content, version):
+        _check_standing(ctx, name, package, compared)
         value = {"content": package.content, "fingerprint": package.fingerprint, "version": version, "run": ctx.name}
         moved = pointer.move(value, after=now.epoch if now else 0)
         now = pointer.read()
         assert now is not None
     return ctx.tracker.alias(name, CHAMPION, str(now.value["version"])) or moved
+
+
+def _check_standing(ctx: RunContext, name: str, package: ModelPackage, compared: str) -> None:
+    """Raise unless the champion that stands is the one that the package was compared with, or the package itself."""
+    now = champion_pointer(ctx, name).read()
+    if now is None or now.value["content"] == package.content:
+        return
+    standing = rival(ctx, name, package)
+    if (standing.content if standing else "") != compared:
+        raise ConflictError(
+            "E_CHAMPION_MOVED",
+            f"version {now.value['version']} became the champion while this run was compared with another one",
+            place=name,
+            action="run the same command again: it reuses what is done and compares with the new champion",
+        )
 
 
 def champion_pointer(ctx: RunContext, name: str) -> Pointer:

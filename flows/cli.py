@@ -125,12 +125,46 @@ def setup() -> None:
 
 
 @app.command()
-def down() -> None:
-    """End the local Prefect server."""
-    from flows import server, settings
+def up() -> None:
+    """Start the local Prefect server, MLflow server and worker, and wait until they answer."""
+    from flows import pages, settings
 
-    ended = server.stop(settings.read())
-    typer.echo(f"ended the Prefect server at {ended.address}" if ended else "no server was running", err=True)
+    _leave(pages.up(settings.read()))
+
+
+@app.command()
+def down() -> None:
+    """End the local servers and the worker, with the runs that it has under way."""
+    from flows import pages, settings
+
+    pages.down(settings.read())
+
+
+@app.command()
+def status(*, as_json: Listed = False) -> None:
+    """Say which local servers run, and where; exit code 1 unless all do."""
+    from flows import pages, settings
+
+    _leave(pages.status(settings.read(), as_json=as_json))
+
+
+@app.command()
+def deploy(
+    *, cron: Annotated[str, typer.Option(help="when to retrain, instead of what prefect.yaml says")] = ""
+) -> None:
+    """Put the deployments on the Prefect server: what its pages can start, and what starts by itself."""
+    from flows import pages, settings
+
+    _leave(pages.deploy(settings.read(), cron))
+
+
+@app.command()
+def worker(*, pool: Annotated[str, typer.Option(help="the work pool to take runs from")] = "millrace") -> None:
+    """Be a worker, here in the foreground, for the Prefect server that is up or set."""
+    from flows import settings
+    from flows.worker import work
+
+    _leave(work(settings.read(), pool))
 
 
 def _leave(code: int) -> NoReturn:

@@ -22,7 +22,7 @@ from components.contracts.config import Frozen
 from components.contracts.errors import EnvironmentFault, MillraceError, masked
 from components.contracts.placement import Placement
 from components.train.devices import gpus
-from flows import server
+from flows import mlflow_server, server
 
 LOCKS = ROOT / "infra" / "locks"
 LOW_BYTES = 5e9
@@ -94,6 +94,7 @@ def _settings(placement: Placement) -> dict[str, str]:
         "cache_gb": placement.cache_gb if placement.store_folder is None else "not used",
         "tracking_uri": placement.tracking,
         "prefect_api_url": placement.prefect_api_url or "a local server",
+        "mlflow_port": placement.mlflow_port or f"{mlflow_server.DEFAULT_PORT} or the next free one",
         "prefect_port": placement.prefect_port or f"{server.DEFAULT_PORT} or the next free one",
         "dask_address": placement.dask_address or "threads and processes here",
         "data": placement.data or "not set",
@@ -151,7 +152,7 @@ def _store(placement: Placement) -> Check:
 
 
 def _tracking(placement: Placement) -> Check:
-    server.check_tracking(placement)
+    mlflow_server.check_tracking(placement)
     address = masked(placement.tracking)
     if not placement.tracking_uri and not (placement.home / "mlflow" / "mlflow.db").is_file():
         said = "the local database is not made yet"

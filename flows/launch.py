@@ -4,7 +4,6 @@ The Prefect server comes up in the background while recipes are checked and libr
 server is started only if the store does not already hold the checkpoint.
 """
 
-import os
 import shlex
 import shutil
 import signal
@@ -22,12 +21,13 @@ from components.adapters.local_files import as_fault
 from components.contracts.errors import ConfigError, EnvironmentFault, InterruptedRunError, MillraceError
 from components.contracts.placement import Placement
 from components.train.devices import check_devices
-from flows import recipe_files, server, settings
+from flows import mlflow_server, recipe_files, server, settings
+from flows.cancelling import cancellable
 from flows.console import Terminal
 from flows.pipeline import load_recipe
 from flows.plan import will_train
 from flows.runs import RUN_TAG, Interruption, Run, RunRecord, alive, gone, open_run
-from flows.step import check_step
+from flows.single_step import check_step
 
 REJECTED = 3
 DRAIN_SECONDS = 10.0
@@ -75,7 +75,8 @@ def _checked_run(
             action = "leave it out"
             raise ConfigError("E_CONFIG", "register always looks anew", place="--rerun", value=step, action=action)
     check_devices(config.train.accelerator, config.train.devices)
-    server.check_tracking(placement)
+    mlflow_server.check_tracking(placement)
+    placement = mlflow_server.found(placement)
     run = open_run(placement, recipe, config, overrides, rerun=rerun, progress=terminal)
     return run, _run(run, placement, terminal)
 
@@ -100,10 +101,11 @@ def _run(run: Run, placement: Placement, terminal: Terminal) -> RunRecord:
 
         for name in reconcile(run.ctx):
             terminal.note(f"run {name} went away earlier; it is now marked as crashed")
-    terminal.note(f"run {run.name} of {run.recipe}, seen at {prefect.address}/runs, stored in {placement.store_place}")
+    place = f"{prefect.address}/runs" + (f" and {placement.mlflow_server}" if placement.mlflow_server else "")
+    terminal.note(f"run {run.name} of {run.recipe}, seen at {place}, stored in {placement.store_place}")
     begun = time.perf_counter()
     with alive(placement, run.name):
-        _as_flow(flow, run)
+        as_flow(flow, run, prefect.api_url)
     seconds = {
         "total": round(time.perf_counter() - begun, 3),
         "imports": round(imports, 3),
@@ -128,7 +130,8 @@ def _import_mlflow() -> None:
         import_module(name)
 
 
-def _as_flow(flow: Any, run: Run) -> None:
+def as_flow(flow: Any, run: Run, api_url: str) -> None:
+    """Run `flow` here, for `run`; Prefect's pages can cancel it."""
     import httpx
     from prefect import tags
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
@@ -138,7 +141,11 @@ def _as_flow(flow: Any, run: Run) -> None:
     token = CURRENT.set(run)
     try:
         # The heartbeat thread costs a second at the end of every flow; a run's own file shows that it lives.
-        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}), tags(f"{RUN_TAG}:{run.name}"):
+        with (
+            cancellable(api_url, run),
+            temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
+            tags(f"{RUN_TAG}:{run.name}"),
+        ):
             flow(run.recipe, overrides=list(run.overrides))
     except httpx.HTTPError as error:
         raise EnvironmentFault(
@@ -216,7 +223,7 @@ def _print(record: RunRecord) -> None:
 def setup_databases() -> None:
     """Create Prefect's and MLflow's databases where they are missing, side by side."""
     placement = settings.read()
-    environment = {**os.environ, **settings.prefect_settings(placement, "")}
+    environment = settings.for_service(settings.prefect_settings(placement, ""))
     (placement.home / "prefect").mkdir(parents=True, exist_ok=True)
     (placement.home / "logs").mkdir(parents=True, exist_ok=True)
     del environment["PREFECT_API_URL"]
@@ -226,7 +233,15 @@ def setup_databases() -> None:
         settings.export(placement, "")
         from components.adapters.tracking import Tracker
 
-        Tracker(placement).create()
+        try:
+            Tracker(placement).create()
+        except EnvironmentFault as fault:
+            if fault.code != "E_DATABASE" or placement.tracking_uri:
+                raise
+            from components.adapters.tracking_schema import upgrade
+
+            copy = upgrade(placement.home / "mlflow" / "mlflow.db", placement.tracking)
+            Terminal().note(f"MLflow's database was of an older release: upgraded, and the old one kept as {copy}")
         if prefect.wait():
             raise EnvironmentFault(
                 "E_SERVER_SETUP",

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from components.contracts.errors import ConfigError, MillraceError
+from components.contracts.errors import MillraceError
 from components.contracts.placement import Placement
 from flows import recipe_files
 from flows.console import Terminal
@@ -66,12 +66,13 @@ def step(
 ) -> None:
     """Run one step."""
     from components.context import open_context
-    from flows import settings
-    from flows.step import check_step, run_step
+    from flows import mlflow_server, settings
+    from flows.single_step import check_step, pairs, run_step
 
     check_step(name, "NAME")
     config = load_recipe(recipe, overrides, placement.data, placement.recipes)
-    inputs = dict(_pair(one) for one in given)
+    placement = mlflow_server.found(placement)
+    inputs = pairs(given)
     settings.export(placement, "")
     ctx = open_context(placement, config.name, Terminal())
     ctx.rerun = ctx.reruns(())
@@ -80,13 +81,6 @@ def step(
         _json({**ctx.outcomes[-1].model_dump(mode="json"), "result": result.model_dump(mode="json")})
     else:
         _out().print(f"{result.step} {result.fingerprint}".rstrip())
-
-
-def _pair(text: str) -> tuple[str, str]:
-    step_name, equals, fingerprint = text.partition("=")
-    if not equals:
-        raise ConfigError("E_CONFIG", "an input is STEP=FINGERPRINT", place="--input", value=text, action="write it so")
-    return step_name, fingerprint
 
 
 def doctor(placement: Placement, *, as_json: bool) -> int:
@@ -111,10 +105,11 @@ def doctor(placement: Placement, *, as_json: bool) -> int:
 def gc(placement: Placement, keep_days: float, *, dry_run: bool, as_json: bool) -> None:
     """What went, or would go."""
     from components.context import open_context
-    from flows import server, settings
+    from flows import mlflow_server, settings
     from flows.collection import collected
 
-    server.check_tracking(placement)
+    mlflow_server.check_tracking(placement)
+    placement = mlflow_server.found(placement)
     settings.export(placement, "")
     ctx = open_context(placement)
     with Console(stderr=True).status("looking through the store"):
@@ -134,6 +129,57 @@ def gc(placement: Placement, keep_days: float, *, dry_run: bool, as_json: bool) 
     if total["record"]:
         soon = f"{total['record'] / 1e6:,.1f} MB"
         out.print(f"  [dim]{soon} more are freed when this runs again in seven days: readers may still need them[/dim]")
+
+
+def up(placement: Placement) -> int:
+    """What came up; returns the exit code."""
+    from flows import local_servers
+
+    terminal = Terminal()
+    with terminal.out.status("starting"):
+        local_servers.up(placement, terminal.note)
+    terminal.note("`make deploy` lets the Prefect pages start runs, `make down` ends all of it")
+    return 0
+
+
+def down(placement: Placement) -> None:
+    """What was ended."""
+    from flows import local_servers
+
+    terminal = Terminal()
+    with terminal.out.status("ending"):
+        local_servers.down(placement, terminal.note)
+
+
+def status(placement: Placement, *, as_json: bool) -> int:
+    """How each service stands; returns the exit code."""
+    from flows import local_servers
+
+    found = local_servers.status(placement)
+    if as_json:
+        _json([one.model_dump() for one in found])
+    else:
+        table = Table("service", "state", "address", "process", "log", box=None, header_style="dim")
+        for one in found:
+            colour = {"down": "red", "starting": "yellow"}.get(one.state, "green")
+            process = str(one.process) if one.process else ""
+            table.add_row(one.name, f"[{colour}]{one.state}[/{colour}]", escape(one.address), process, escape(one.log))
+        _out().print(table)
+    return 0 if all(one.state in {"up", "elsewhere"} for one in found) else 1
+
+
+def deploy(placement: Placement, cron: str) -> int:
+    """What was deployed; returns the exit code."""
+    from flows.deploy import deploy as put
+
+    terminal = Terminal()
+    with terminal.out.status("deploying"):
+        running, deployments = put(placement, cron)
+    for one in deployments:
+        times = ", ".join(f"cron {schedule['cron']}" for schedule in one.get("schedules", ()))
+        terminal.note(f"{one['entrypoint'].rpartition(':')[2] + '/' + one['name']:<32}{times}")
+    terminal.note(f"start them at {running.address}/deployments; they run where a worker is up (`millrace status`)")
+    return 0
 
 
 def _out() -> Console:

@@ -1,38 +1,81 @@
-"""The local Prefect server's application: Prefect's own, with a sooner retry.
+"""The local Prefect server's application: Prefect's own, which asks again itself where its database was busy.
 
-On SQLite a write that meets another one is answered 503 at once, and Prefect's client then sleeps two seconds before
-it asks again, which is longer than a whole cached run. The server may say when to come back (RFC 9110, Retry-After);
-here it does.
+On SQLite a write that meets another one is answered 503 at once. Prefect's client then sleeps two seconds, which is
+longer than a whole cached run, and a page in the browser shows an error for what a person has just submitted. Such a
+request left nothing behind, so it is put to the application again, a few times, before anybody hears of it; a client
+that still gets a 503 is told when to come back (RFC 9110, Retry-After).
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-RETRY_AFTER_SECONDS = b"0.1"
+RETRY_SECONDS = 0.1
+RETRIES = 30
+READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 
-class RetrySoon:
-    """Adds `Retry-After` to every 503."""
+class RetryBusy:
+    """Puts a request that was answered 503 to the application again."""
 
     def __init__(self, inner: Any) -> None:
         self._inner = inner
 
-    async def __call__(self, scope: Any, receive: Any, send: Send) -> None:
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Pass a request on."""
+        if scope["type"] != "http" or scope["method"] in READING:
+            await self._inner(scope, receive, send)
+            return
+        body = await _body(receive)
+        for left in range(RETRIES, -1, -1):
+            if await self._tried(scope, body, receive, send, last=not left):
+                return
+            await asyncio.sleep(RETRY_SECONDS)
 
-        async def marked(message: Message) -> None:
+    async def _tried(self, scope: Any, body: bytes, receive: Receive, send: Send, *, last: bool) -> bool:
+        """One try; False where it was answered 503 and nothing was passed on."""
+        given = refused = False
+
+        async def again() -> Message:
+            nonlocal given
+            if given:
+                return await receive()
+            given = True
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def unless_busy(message: Message) -> None:
+            nonlocal refused
             if message["type"] == "http.response.start" and message["status"] == 503:
-                message["headers"] = [*message["headers"], (b"retry-after", RETRY_AFTER_SECONDS)]
-            await send(message)
+                refused = not last
+                message["headers"] = [*message["headers"], (b"retry-after", str(RETRY_SECONDS).encode())]
+            if not refused:
+                await send(message)
 
-        await self._inner(scope, receive, marked)
+        try:
+            # Prefect's routes write into the scope.
+            await self._inner(dict(scope), again, unless_busy)
+        except Exception:
+            # Starlette answers an error and raises it on, for the server's log.
+            if not refused:
+                raise
+        return not refused
 
 
-def app() -> RetrySoon:
+async def _body(receive: Receive) -> bytes:
+    parts = []
+    while True:
+        message = await receive()
+        parts.append(message.get("body", b""))
+        if not message.get("more_body"):
+            return b"".join(parts)
+
+
+def app() -> RetryBusy:
     """For `uvicorn --factory`."""
     from prefect.server.api.server import create_app
 
-    return RetrySoon(create_app(final=True))
+    return RetryBusy(create_app(final=True))

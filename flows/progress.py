@@ -1,11 +1,17 @@
 """Who is told how a run goes, besides the terminal: the run's page in Prefect."""
 
+import logging
+import threading
 import time
+from contextvars import copy_context
 from typing import Any
 
 from components.context import Outcome, Progress
+from components.contracts.errors import MillraceError
+from flows.runs import Interruption
 
 ARTIFACT_SECONDS = 1.0
+LONG_SECONDS = 2.0
 
 
 class Both:
@@ -35,27 +41,56 @@ class Both:
             one.warned(line)
 
 
+class OneLine(logging.Filter):
+    """A user's mistake reaches the run's page as its line, without a traceback."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Always True; takes the traceback off."""
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, (MillraceError, Interruption)):
+            record.exc_info = None
+        return True
+
+
+ONE_LINE = OneLine()
+
+
+def mistakes_in_one_line() -> None:
+    """Let `OneLine` see what Prefect logs of flows and tasks."""
+    for name in ("prefect.flow_runs", "prefect.task_runs"):
+        logging.getLogger(name).addFilter(ONE_LINE)
+
+
 class RunPage:
-    """Log lines and a progress bar on the run's page. Parts report from worker threads, which have no page."""
+    """Log lines and, for a step that takes longer than two seconds, a progress bar on the run's page."""
 
     def __init__(self, name: str) -> None:
-        self._key = f"{name}-training"
+        self._name = name
         self._artifact: Any = None
-        self._told = 0.0
+        self._next = 0.0
+        self._telling = threading.Lock()
+        self._page = copy_context()
 
     def started(self, step: str) -> None:
-        """Nothing: the task itself shows that it runs."""
+        """Note whose page it is: parts report from threads that do not know."""
+        self._page = copy_context()
+        self._artifact, self._next = None, time.monotonic() + LONG_SECONDS
 
     def advanced(self, step: str, done: float, total: int, unit: str, note: str = "") -> None:
-        """Move the training bar, at most once a second."""
-        if step != "train" or (time.monotonic() - self._told < ARTIFACT_SECONDS and done < total):
+        """Move the bar, at most once a second."""
+        last = done >= total and self._artifact is not None
+        if not last and time.monotonic() < self._next:
             return
+        with self._telling:
+            self._next = time.monotonic() + ARTIFACT_SECONDS
+            self._page.copy().run(self._tell, step, 100 * done / total, unit)
+
+    def _tell(self, step: str, percent: float, unit: str) -> None:
         from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
-        self._told = time.monotonic()
-        percent = 100 * done / total
         if self._artifact is None:
-            self._artifact = create_progress_artifact(percent, key=self._key, description="Epochs trained")
+            key = f"{self._name}-{step}-progress"
+            self._artifact = create_progress_artifact(percent, key=key, description=f"{step}: {unit}")
         else:
             update_progress_artifact(self._artifact, percent)
 

@@ -1,57 +1,48 @@
 """What a run tells the outside: its MLflow run, its Prefect artifacts, and the state that it ends in."""
 
 import json
-import logging
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
-from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.runtime import flow_run
 from prefect.states import Completed
 
-from components.context import Outcome
-from components.contracts.artifacts import Checkpoint, Dataset, ModelVersion, Verdict
+from components.contracts.artifacts import Checkpoint, Dataset, ModelVersion, Snapshot, Verdict
 from components.contracts.errors import MillraceError
-from flows import settings
+from components.train.devices import check_devices
+from components.train.supervisor import prepare
+from flows import artifacts, mlflow_server, settings
 from flows.pipeline import load_recipe
-from flows.progress import Both, RunPage
-from flows.runs import CURRENT, RUN_TAG, Interruption, Run, alive, open_run, remember
+from flows.plan import will_train
+from flows.progress import Both, RunPage, mistakes_in_one_line
+from flows.runs import CURRENT, RUN_TAG, Run, alive, open_run, remember
 
 UNFIT = re.compile(r"[^\w\-. /]")
 """What MLflow does not take in a parameter's name; column names may hold anything."""
 
 
-class OneLine(logging.Filter):
-    """A user's mistake reaches the run's page as its line, without a traceback."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Always True; takes the traceback off."""
-        error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, (MillraceError, Interruption)):
-            record.exc_info = None
-        return True
-
-
 @contextmanager
-def running(recipe: str, overrides: Sequence[str], rerun: Sequence[str], epochs: int) -> Iterator[Run]:
+def running(recipe: str, overrides: Sequence[str], rerun: Sequence[str]) -> Iterator[Run]:
     """The run of this flow, tracked, and ended in MLflow with its true status.
 
     It is the one that the command prepared, or one opened here from the settings.
     """
+    mistakes_in_one_line()
     run = CURRENT.get()
-    changes = [*overrides, *([f"train.max_epochs={epochs}"] if epochs else [])]
     opened = run is None
     if run is None:
-        placement = settings.read()
-        run = open_run(
-            placement, recipe, load_recipe(recipe, changes, placement.data, placement.recipes), changes, rerun=rerun
-        )
+        placement = mlflow_server.found(settings.read())
+        config = load_recipe(recipe, overrides, placement.data, placement.recipes)
+        check_devices(config.train.accelerator, config.train.devices)
+        mlflow_server.check_tracking(placement)
+        run = open_run(placement, recipe, config, overrides, rerun=rerun)
+        if will_train(run):
+            prepare()
     token, own = CURRENT.set(run), ExitStack()
-    for name in ("prefect.flow_runs", "prefect.task_runs"):
-        logging.getLogger(name).addFilter(OneLine())
     run.noted["prefect_run"] = str(flow_run.id or "")
     run.ctx.progress = Both(run.ctx.progress, RunPage(run.config.name))
     if opened:
@@ -87,10 +78,14 @@ def _flat(value: Any, place: str = "") -> dict[str, Any]:
 
 
 def published(
-    run: Run, dataset: Dataset, checkpoint: Checkpoint, verdict: Verdict, version: ModelVersion | None
+    run: Run,
+    data: tuple[Snapshot, Snapshot, Snapshot, Dataset],
+    checkpoint: Checkpoint,
+    verdict: Verdict,
+    version: ModelVersion | None,
 ) -> Any:
-    """Note metrics, lineage and the report in MLflow and Prefect; the state that the run ends in."""
-    tracker, report = run.ctx.tracker, verdict.report
+    """Note data quality, metrics, lineage and the report in MLflow and Prefect; the state that the run ends in."""
+    tracker, report, dataset = run.ctx.tracker, verdict.report, data[-1]
     values = {f"test_{name}": figure.value for name, figure in report.metrics.items()}
     tracker.metrics(values)
     if any(one.step == "train" and one.reused for one in run.ctx.outcomes):
@@ -112,8 +107,20 @@ def published(
         "model": version.model_dump(include={"name", "version", "aliases"}) if version else {},
     }
     remember(run, report)
-    _prefect_artifacts(run, report.metrics, link)
+    artifacts.show_data(run, data)
+    artifacts.show_metrics(run, report.metrics, report.champion)
+    artifacts.show_links(run, link, version)
+    artifacts.show_steps(f"{run.config.name}-steps", run.ctx.outcomes)
+    _rename(run, f"{run.config.name} v{version.version}" if version else f"{run.config.name} {state.lower()}")
     return Completed(name=state, message="; ".join(verdict.checks))
+
+
+def _rename(run: Run, name: str) -> None:
+    """Say in the run's name what it made, which was not known when it began."""
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        client.update_flow_run(UUID(run.noted["prefect_run"]), name=name)
 
 
 def _report(run: Run, fingerprint: str) -> Path:
@@ -127,27 +134,3 @@ def _state(run: Run, verdict: Verdict) -> str:
     if verdict.verdict == "rejected":
         return "Rejected"
     return "Unchanged" if all(one.reused for one in run.ctx.outcomes) else "Completed"
-
-
-def _prefect_artifacts(run: Run, metrics: Any, link: str) -> None:
-    name = run.config.name
-    table = [
-        {"metric": key, "value": round(one.value, 4), "low": round(one.low, 4), "high": round(one.high, 4)}
-        for key, one in metrics.items()
-    ]
-    create_table_artifact(table, key=f"{name}-metrics", description="On the test part, with 95 % intervals")
-    if link.startswith("http"):
-        create_link_artifact(link, key=f"{name}-report", link_text="Evaluation report")
-    else:
-        # A browser does not open file:// from a page that came over http.
-        create_markdown_artifact(f"`{link}`", key=f"{name}-report", description="Evaluation report, a local file")
-    create_markdown_artifact(_steps_table(run.ctx.outcomes), key=f"{name}-steps", description="What ran and why")
-
-
-def _steps_table(outcomes: Sequence[Outcome]) -> str:
-    lines = ["| step | | seconds | rows | why |", "|---|---|---|---|---|"]
-    for one in outcomes:
-        what = "reused" if one.reused else "ran"
-        rows = "" if one.rows is None else f"{one.rows:,}"
-        lines.append(f"| {one.step} | {what} | {one.seconds:.2f} | {rows} | {one.why} |")
-    return "\n".join(lines)

@@ -26,6 +26,7 @@ NAMES = {
     "DATA": "data",
     "RECIPES": "recipes",
     "PREFECT_PORT": "prefect_port",
+    "MLFLOW_PORT": "mlflow_port",
 }
 LOGINS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 """Kept where a tracking server was set: it may ask for them."""
@@ -79,17 +80,38 @@ def export(placement: Placement, prefect_api_url: str, environment: MutableMappi
         if name.startswith(("PREFECT_", "MLFLOW_")) and name not in keep:
             del environment[name]
     environment.update(prefect_settings(placement, prefect_api_url))
-    environment.update(
-        MLFLOW_TRACKING_URI=placement.tracking,
-        MLFLOW_REGISTRY_URI=placement.tracking,
-        MLFLOW_DISABLE_TELEMETRY="true",
-        MLFLOW_LOGGING_LEVEL="ERROR",
-        MLFLOW_ALLOW_PICKLE_DESERIALIZATION="false",
-        MLFLOW_ALLOW_HTTP_REDIRECTS="false",
-        DO_NOT_TRACK="1",
-        # A proxy that the user has for the outside must not see what goes to a server on this machine.
-        NO_PROXY=f"{environment.get('NO_PROXY', '')},127.0.0.1,localhost",
-    )
+    environment.update(mlflow_settings(placement))
+    environment.update(DO_NOT_TRACK="1", NO_PROXY=_no_proxy(environment))
+
+
+def for_service(settings: Mapping[str, str], environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """This process's environment for a service, without what Prefect and MLflow were told for other work."""
+    kept = {name: value for name, value in environment.items() if not name.startswith(("PREFECT_", "MLFLOW_"))}
+    return {**kept, **settings, "DO_NOT_TRACK": "1", "NO_PROXY": _no_proxy(kept)}
+
+
+def _no_proxy(environment: Mapping[str, str]) -> str:
+    # A proxy that the user has for the outside must not see what goes to a server on this machine.
+    return f"{environment.get('NO_PROXY', '')},127.0.0.1,localhost"
+
+
+def own_settings(placement: Placement) -> dict[str, str]:
+    """The `MILLRACE_*` variables that give this placement in any folder."""
+    values = {name: getattr(placement, field) for name, field in NAMES.items()}
+    return {PREFIX + name: str(value) for name, value in values.items() if value}
+
+
+def mlflow_settings(placement: Placement) -> dict[str, str]:
+    """The variables for an MLflow client of this placement."""
+    return {
+        "MLFLOW_TRACKING_URI": placement.tracking,
+        "MLFLOW_REGISTRY_URI": placement.tracking,
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_LOGGING_LEVEL": "ERROR",
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+        "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+        "MLFLOW_ALLOW_HTTP_REDIRECTS": "false",
+    }
 
 
 def prefect_settings(placement: Placement, api_url: str) -> dict[str, str]:

@@ -1,103 +1,40 @@
-"""One step of a recipe, run alone from records in the store: no flow, no server."""
+"""One step as a flow: what any work pool can run, from records in the store to a record in the store."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from components.adapters.pointers import Pointer
-from components.context import RunContext
-from components.contracts.artifacts import Approved, Artifact
-from components.contracts.errors import ConfigError, IntegrityError
-from components.contracts.fingerprint import Fingerprint
-from components.contracts.registry import nearest
-from components.register import rival
-from flows.line import STAGES
-from flows.pipeline import PipelineConfig
+from prefect import flow
+from pydantic import Field
+
+from components.context import open_context
+from flows import mlflow_server, settings
+from flows.artifacts import show_steps
+from flows.pipeline import load_recipe
+from flows.progress import RunPage, mistakes_in_one_line
+from flows.single_step import pairs, run_step
+
+Step = Literal["ingest", "validate", "clean", "preprocess", "train", "package", "evaluate", "gate", "register"]
 
 
-def run_step(name: str, config: PipelineConfig, given: Mapping[str, str], ctx: RunContext) -> Artifact:
-    """The result of step `name`, made from the results of the steps that it takes.
+@flow(name="step", flow_run_name="{step} of {recipe}", persist_result=False, log_prints=False)
+def step(
+    step: Step = "ingest",
+    recipe: str = "digits-cnn",
+    overrides: Annotated[list[str], Field(max_length=100)] = [],  # noqa: B006 - Prefect reads the default for its form
+    inputs: Annotated[list[str], Field(max_length=10)] = [],  # noqa: B006
+) -> Any:
+    """Run one step of a recipe from results in the store; a step that is not given its inputs takes the last ones.
 
-    `given` names their fingerprints; a step that is not given stands with its last result for this recipe.
-
-    Raises:
-        ConfigError: E_CONFIG, there is no such step, it takes no such input, or the input was never made.
+    Args:
+        step: The step to run.
+        recipe: Name of a recipe, or the path or address of a YAML file.
+        overrides: Changes to the recipe, each as key.path=value, such as train.batch_size=128.
+        inputs: Results to start from, each as step=fingerprint, such as ingest=3f2a….
     """
-    check_step(name, "NAME")
-    stage = STAGES[name]
-    for one in given:
-        if one not in stage.takes:
-            allowed = ", ".join(stage.takes) or "none: it starts the line"
-            raise ConfigError(
-                "E_CONFIG",
-                f"{name} takes no such input",
-                place="--input",
-                value=one,
-                allowed=allowed,
-                action="name these",
-            )
-    inputs: list[Any] = [_input(ctx, one, given.get(one, "")) for one in stage.takes]
-    _check_lineage(ctx, name, stage.takes, inputs)
-    if name == "evaluate":
-        inputs.append(rival(ctx, config.model_name, inputs[0]))
-    if name == "register":
-        inputs[0] = _approved(inputs[0])
-    result: Artifact = stage.run(stage.config(config), *inputs, ctx=ctx)
-    return result
-
-
-def _check_lineage(ctx: RunContext, name: str, takes: Sequence[str], inputs: Sequence[Any]) -> None:
-    """Raise E_CONFIG where one input was made from another result than the one that stands beside it."""
-    if name == "register":
-        fits = inputs[0].report.package == inputs[1].fingerprint
-    elif len(inputs) == 2:
-        made = ctx.store.artifact(takes[0], inputs[0].fingerprint).standing().meta["fingerprint"]["inputs"]
-        fits = made["dataset"] == inputs[1].content
-    else:
-        return
-    if not fits:
-        raise ConfigError(
-            "E_CONFIG",
-            f"this {takes[0]} result was not made from this {takes[1]} result",
-            place="--input",
-            value=" ".join(f"{one}={result.fingerprint}" for one, result in zip(takes, inputs, strict=True)),
-            action=f"run the steps between them first, or name results that belong together ({', '.join(takes)})",
-        )
-
-
-def check_step(name: str, place: str) -> None:
-    """Raise E_CONFIG unless there is a step of that name."""
-    if name not in STAGES:
-        what = "there is no such step" + nearest(name, STAGES, 0.5)
-        raise ConfigError(
-            "E_CONFIG", what, place=place, value=name, allowed=", ".join(STAGES), action="name one of these"
-        )
-
-
-def _input(ctx: RunContext, step: str, fingerprint: str) -> Artifact:
-    last = Pointer(ctx.store, f"last/{ctx.name}/{step}").read()
-    key = fingerprint or (Fingerprint.model_validate(last.value).key if last else "")
-    try:
-        if key:
-            return ctx.load(STAGES[step].gives, key)
-    except IntegrityError as error:
-        raise _lacking(ctx, step, key) from error
-    raise _lacking(ctx, step, key)
-
-
-def _lacking(ctx: RunContext, step: str, key: str) -> ConfigError:
-    what = "the store has no such result" if key else f"{ctx.name} has not run this step yet"
-    action = f"run `millrace step {step}` first, or name a result with --input {step}=FINGERPRINT"
-    return ConfigError("E_CONFIG", what, place=f"--input {step}", value=key or None, action=action)
-
-
-def _approved(verdict: Any) -> Approved:
-    if verdict.verdict != "approved":
-        raise ConfigError(
-            "E_CONFIG",
-            "this package may not be registered",
-            place="gate",
-            value=verdict.verdict,
-            allowed="; ".join(verdict.checks),
-            action="`millrace approve` the run that made it",
-        )
-    return Approved.model_validate(verdict.model_dump())
+    mistakes_in_one_line()
+    placement = mlflow_server.found(settings.read())
+    config = load_recipe(recipe, overrides, placement.data, placement.recipes)
+    ctx = open_context(placement, config.name, RunPage(config.name))
+    ctx.rerun = ctx.reruns(())
+    result = run_step(step, config, pairs(inputs), ctx)
+    show_steps(f"{config.name}-{step}", ctx.outcomes, f"{step} {result.fingerprint}".rstrip())
+    return {"step": step, "fingerprint": result.fingerprint, "content": result.content}

@@ -42,7 +42,9 @@ def _may_pass(_task: Any, _run: Any, state: Any) -> bool:
     return isinstance(error, EnvironmentFault) and error.code in PASSING
 
 
-def _step(run: Callable[..., Any], name: str, hours: float) -> Any:
+def step_task(run: Callable[..., Any], name: str, hours: float) -> Any:
+    """A step as a task, ended after `hours`."""
+
     def body(*arguments: Any) -> Any:
         return run(*arguments, ctx=current().ctx)
 
@@ -61,12 +63,12 @@ def _gate(config: GateConfig, report: EvalReport, *, ctx: Any) -> Verdict:
     return decided(config, report, current().approval, ctx=ctx)
 
 
-ingest = _step(ingest_step.run, "ingest", hours=12)
-validate = _step(validate_step.run, "validate", hours=12)
-clean = _step(clean_step.run, "clean", hours=12)
-preprocess = _step(preprocess_step.run, "preprocess", hours=12)
-train = _step(train_step.run, "train", hours=72)
-package = _step(package_step.run, "package", hours=1)
-evaluate = _step(evaluate_step.run, "evaluate", hours=6)
-gate = _step(_gate, "gate", hours=0.1)
-register = _step(register_step.run, "register", hours=1)
+ingest = step_task(ingest_step.run, "ingest", hours=12)
+validate = step_task(validate_step.run, "validate", hours=12)
+clean = step_task(clean_step.run, "clean", hours=12)
+preprocess = step_task(preprocess_step.run, "preprocess", hours=12)
+train = step_task(train_step.run, "train", hours=72)
+package = step_task(package_step.run, "package", hours=1)
+evaluate = step_task(evaluate_step.run, "evaluate", hours=6)
+gate = step_task(_gate, "gate", hours=0.1)
+register = step_task(register_step.run, "register", hours=1)

@@ -1,6 +1,6 @@
 """The training flow: a recipe, from raw data to a registered model."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from prefect import flow
 from pydantic import Field
@@ -11,23 +11,33 @@ from flows import tasks
 from flows.line import configs
 from flows.publish import published, running
 
+Step = Literal["ingest", "validate", "clean", "preprocess", "train", "package", "evaluate", "gate"]
+"""What can be run anew; register always looks."""
+
 
 @flow(name="training", flow_run_name="{recipe}", persist_result=False, log_prints=False)
 def training(
     recipe: str = "digits-cnn",
     overrides: Annotated[list[str], Field(max_length=100)] = [],  # noqa: B006 - Prefect reads the default for its form
-    rerun: Annotated[list[str], Field(max_length=20)] = [],  # noqa: B006
+    rerun: list[Step] = [],  # noqa: B006
+    *,
     epochs: Annotated[int, Field(ge=0, le=100_000)] = 0,
+    batch_size: Annotated[int, Field(ge=0, le=1_000_000)] = 0,
+    seed: Annotated[int, Field(ge=-1, le=2**31 - 1)] = -1,
 ) -> Any:
     """Run a recipe from raw data to a registered model; what has been done before is reused.
 
     Args:
-        recipe: Name of a shipped recipe, or the path of a YAML file.
+        recipe: Name of a recipe, or the path or address of a YAML file.
         overrides: Changes to the recipe, each as key.path=value, such as train.batch_size=128.
-        rerun: Steps to run anew although nothing changed, such as train.
+        rerun: Steps to run anew although nothing changed.
         epochs: Passes over the training rows; 0 leaves it to the recipe.
+        batch_size: Rows a step, over all processes together; 0 leaves it to the recipe.
+        seed: Of weights, order and dropout; -1 leaves it to the recipe.
     """
-    with running(recipe, overrides, rerun, epochs) as run:
+    knobs = {"max_epochs": epochs or None, "batch_size": batch_size or None, "seed": seed if seed >= 0 else None}
+    changes = [f"train.{name}={value}" for name, value in knobs.items() if value is not None]
+    with running(recipe, [*overrides, *changes], rerun) as run:
         config = configs(run.config)
         raw = tasks.ingest(config["ingest"])
         valid = tasks.validate(config["validate"], raw)
@@ -42,4 +52,4 @@ def training(
         version = None
         if not isinstance(verdict, Rejected):
             version = tasks.register(config["register"], verdict, package)
-        return published(run, dataset, checkpoint, verdict, version)
+        return published(run, (raw, valid, clean, dataset), checkpoint, verdict, version)

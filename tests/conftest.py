@@ -42,7 +42,7 @@ def pytest_xdist_make_scheduler(config, log):
 @cache
 def uses_server(path):
     """Whether a test file asks for the fixture that starts a Prefect server."""
-    return re.search(r"def test_\w+\([^)]*\bmillrace\b", path.read_text()) is not None
+    return re.search(r"def test_\w+\([^)]*\b(millrace|served)\b", path.read_text()) is not None
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -86,10 +86,8 @@ def test_only_settings_reads_environment_variables_of_ours():
         for path in (ROOT / folder).rglob("*.py")
         if "os.environ" in path.read_text() or "getenv" in path.read_text()
     }
-    # The server and the set-up hand the environment on, and MLflow's progress bar can be switched off in no other way.
+    # MLflow's progress bar can be switched off in no other way.
     assert readers <= {
         "flows/settings.py",
-        "flows/server.py",
-        "flows/launch.py",
         "components/adapters/tracking_calls.py",
     }

@@ -3,13 +3,18 @@ import re
 import numpy as np
 import pytest
 
+from components import evaluate, gate, register
 from components.adapters.compute import Compute
+from components.adapters.pointers import Pointer
 from components.adapters.store import Store
 from components.adapters.tables import read_table
 from components.context import open_context
 from components.contracts.artifacts import ModelPackage
+from components.contracts.errors import ConflictError
 from components.contracts.placement import Placement
+from components.evaluate import EvaluateConfig
 from components.packages import open_package
+from components.register import RegisterConfig
 from components.train import TrainSettings
 from tests.line import packaged, ran, registered, table_recipe, write_table
 
@@ -70,6 +75,38 @@ def test_a_better_package_is_compared_with_the_champion_on_shared_rows(folder, c
     assert ran(ctx)
     registered(good, ctx)
     assert ran(ctx) == [], "being the champion itself does not change what a package is compared with"
+
+
+def judged(recipe, ctx):
+    """A package with the verdict that it gets against the champion which stands now."""
+    dataset, model = packaged(recipe, ctx)
+    report = evaluate.run(EvaluateConfig(), model, dataset, register.rival(ctx, "toy", model), ctx=ctx)
+    return gate.run(recipe.gate, report), model
+
+
+def test_of_two_runs_that_overlap_one_promotes_and_the_other_says_so(folder, ctx, monkeypatch):
+    config = RegisterConfig(name="toy")
+    recipes = [table_recipe(folder, settings=TrainSettings(max_epochs=1, seed=seed)) for seed in range(3)]
+    both = [judged(recipe, ctx) for recipe in recipes[:2]]
+    assert register.run(config, *both[0], ctx=ctx).version == 1
+    with pytest.raises(ConflictError, match="E_CHAMPION_MOVED toy: version 1 became the champion"):
+        register.run(config, *both[1], ctx=ctx)
+    assert ctx.tracker.versions("toy") == {"1"}
+    again = judged(recipes[1], ctx)
+    assert again[0].report.rival == both[0][1].content
+    late, move = judged(recipes[2], ctx), Pointer.move
+
+    def overtaken(pointer, value, *, after):
+        monkeypatch.setattr(Pointer, "move", move)
+        assert register.run(config, *late, ctx=ctx).version == 3
+        return move(pointer, value, after=after)
+
+    monkeypatch.setattr(Pointer, "move", overtaken)
+    with pytest.raises(ConflictError, match="version 3 became the champion"):
+        register.run(config, *again, ctx=ctx)
+    champions = [one.value["version"] for one in register.champion_pointer(ctx, "toy").history()]
+    assert champions == ["1", "3"]
+    assert ctx.tracker.aliased("toy", "champion") == "3"
 
 
 def test_the_report_needs_no_network_and_escapes_what_data_say(tmp_path, ctx):

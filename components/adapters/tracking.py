@@ -14,12 +14,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from components.adapters.mlflow_files import file_of
 from components.adapters.tracking_calls import ABSENT, answered, quiet
+from components.adapters.tracking_schema import same_release
 from components.contracts.errors import EnvironmentFault
 from components.contracts.placement import Placement
 
 EXPERIMENT = "millrace"
+LOCATION = f"mlflow-artifacts:/{EXPERIMENT}"
+"""Where files go: a server passes them on, and without one mlflow_files.py finds them below the database's folder."""
+
 PACKAGE_TAG, VERIFIED_TAG = "millrace.package", "millrace.verified"
+KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""Which of its two faces MLflow's pages show: training, not language-model traces."""
+
 CHALLENGER, CHAMPION = "challenger", "champion"
 BATCH = 500
 
@@ -60,18 +68,21 @@ class Tracker:
         """Make the database and the experiment where they are missing, one process at a time; the experiment's id."""
         if self._placement.tracking_uri:
             return self._experiment(None)
-        folder = self._placement.home / "mlflow"
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / "create.lock").open("w") as lock:
+        if self._placement.mlflow_server:
+            return self._experiment(LOCATION)
+        self._placement.mlflow_artifacts.mkdir(parents=True, exist_ok=True)
+        database = self._placement.mlflow_artifacts.with_name("mlflow.db")
+        with database.with_name("create.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            return self._experiment(self._placement.mlflow_artifacts.as_uri())
+            with same_release(database):
+                return self._experiment(LOCATION)
 
     def _experiment(self, artifacts: str | None) -> str:
         with quiet():
             found = self.client.get_experiment_by_name(EXPERIMENT)
             if found is not None:
                 return str(found.experiment_id)
-            return str(self.client.create_experiment(EXPERIMENT, artifact_location=artifacts))
+            return str(self.client.create_experiment(EXPERIMENT, artifacts, tags=KIND))
 
     @answered
     def start(self, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> str:
@@ -173,8 +184,21 @@ class Tracker:
 
     @answered
     def artifact_link(self, path: str) -> str:
-        """Where a file of the run can be opened."""
-        return f"{self.client.get_run(self.run_id).info.artifact_uri}/{path}"
+        """Where a person can open a file of the run: its page on a server, or the file itself."""
+        info = self.client.get_run(self.run_id).info
+        if self.address.startswith("http"):
+            return f"{self.run_link()}/artifacts/{path}"
+        return file_of(f"{info.artifact_uri}/{path}", self.address) or f"{info.artifact_uri}/{path}"
+
+    @answered
+    def run_link(self) -> str:
+        """The run's page; empty without a server."""
+        page = f"{self.address}/#/experiments/{self.create()}/runs/{self.run_id}"
+        return page if self.address.startswith("http") else ""
+
+    def model_link(self, name: str, version: int) -> str:
+        """The page of a model's version; empty without a server."""
+        return f"{self.address}/#/models/{name}/versions/{version}" if self.address.startswith("http") else ""
 
     @answered
     def find_version(self, name: str, package: str) -> Any:

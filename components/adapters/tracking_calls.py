@@ -18,6 +18,21 @@ ABSENT = frozenset({"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"})
 """MLflow's codes for a thing that is not there."""
 
 
+OTHER_SCHEMA = "out-of-date database schema"
+"""What MLflow says of a database that an older or a newer release made."""
+
+
+def other_release(address: str) -> EnvironmentFault:
+    """The error for a database of another release."""
+    return EnvironmentFault(
+        "E_DATABASE",
+        "MLflow's database was made by another release",
+        place=address,
+        action="an older one: run `millrace setup`, which copies the database aside and upgrades it; a newer one: "
+        "install the release that made it",
+    )
+
+
 @contextmanager
 def mapped(address: str) -> Iterator[None]:
     """Turn what MLflow and its database raise into one line; an absent thing stays a LookupError."""
@@ -31,6 +46,8 @@ def mapped(address: str) -> Iterator[None]:
             raise LookupError(str(error)) from error
         fault = as_fault(error, error.filename or address) if isinstance(error, OSError) else None
         text = " ".join(str(error).split())
+        if OTHER_SCHEMA in text:
+            raise other_release(address) from error
         full = "database or disk is full" in text
         raise fault or EnvironmentFault(
             "E_DISK_FULL" if full else "E_TRACKING",

@@ -158,6 +158,7 @@ class EvalReport(Artifact):
 
     step = "evaluate"
     package: str
+    rival: str = Field("", description="content of the champion that it was compared with; empty where there was none")
     metrics: dict[str, Interval]
     champion: dict[str, Interval]
     gain: dict[str, Interval]

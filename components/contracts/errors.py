@@ -9,9 +9,12 @@ import re
 from typing import Any
 
 CODES = {
+    "E_CHAMPION_MOVED": "another run promoted a model while this one was evaluated",
     "E_COLUMN_MISSING": "a file lacks a column that the recipe names",
     "E_CONFIG": "a recipe, an override or a setting is wrong",
     "E_CREDENTIALS": "a server asks for credentials that were not found, or refuses them",
+    "E_DATABASE": "a server's database was made by another release",
+    "E_DEPLOY": "Prefect refused a deployment",
     "E_DEVICE": "the accelerator that was asked for is not there",
     "E_DIGEST": "stored bytes differ from what was committed",
     "E_DISK_FULL": "no space is left where the run writes",
@@ -103,6 +106,10 @@ class DataError(MillraceError, ValueError):
 
 class EnvironmentFault(MillraceError, OSError):
     """The machine, a server or the disk did not do its part."""
+
+
+class ConflictError(MillraceError, RuntimeError):
+    """Another run was first; the same command again takes that into account."""
 
 
 class IntegrityError(MillraceError, RuntimeError):

@@ -20,7 +20,9 @@ class Placement(Frozen):
     dask_address: str = ""
     data: Path | None = None
     recipes: Path | None = None
-    prefect_port: int = 0
+    prefect_port: int = Field(0, ge=0, le=65535)
+    mlflow_port: int = Field(0, ge=0, le=65535)
+    mlflow_server: str = Field("", description="where the local MLflow server answers; found, not set")
 
     @property
     def store_folder(self) -> Path | None:
@@ -37,7 +39,7 @@ class Placement(Frozen):
     @property
     def tracking(self) -> str:
         """The address that MLflow clients use."""
-        return self.tracking_uri or f"sqlite:///{self.home / 'mlflow' / 'mlflow.db'}"
+        return self.tracking_uri or self.mlflow_server or f"sqlite:///{self.home / 'mlflow' / 'mlflow.db'}"
 
     @property
     def mlflow_artifacts(self) -> Path:

@@ -2,10 +2,16 @@
 
 import sys
 
-from tests.benchmarks import start_up
+from tests.benchmarks import orchestration, start_up
 from tests.benchmarks.measure import tell
 
-GOALS = {"G24": (start_up.help_text,), "demo": (start_up.demo,)}
+GOALS = {
+    "G24": (start_up.help_text,),
+    "demo": (start_up.demo,),
+    "G16": (orchestration.empty_pipeline, orchestration.per_stage, orchestration.stalls),
+    "G17": (orchestration.digits,),
+    "G18": (orchestration.no_ops_prefect, orchestration.no_ops_dask),
+}
 
 
 def main(wanted):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.flows.api import Api
 from tests.flows.recipe_lines import SMALL
 
 COMMAND = str(Path(sys.executable).with_name("millrace"))
@@ -57,7 +58,8 @@ class Millrace:
     def query(self, code):
         """Python in a process that is set up as the command's is; the JSON that it prints."""
         prelude = (
-            "import json\nfrom flows import server, settings\nplacement = settings.read()\n"
+            "import json\nfrom flows import mlflow_server, server, settings\n"
+            "placement = mlflow_server.found(settings.read())\n"
             "running = server.ensure(placement)\nserver.wait(placement, running)\n"
             "settings.export(placement, running.api_url)\n"
         )
@@ -108,6 +110,25 @@ def millrace(tmp_path_factory):
 def first(millrace):
     """The first run of the digits, one that others build on."""
     return millrace.run("digits-cnn")
+
+
+@dataclass
+class Served:
+    """The same home with its servers and worker up and the deployments made."""
+
+    millrace: Millrace
+    api: Api
+    mlflow: str
+    states: dict
+
+
+@pytest.fixture(scope="session")
+def served(millrace, first):
+    for command in ("up", "deploy"):
+        done = millrace(command)
+        assert done.returncode == 0, done.err
+    states = {one["name"]: one for one in json.loads(millrace("status", "--json").out)}
+    return Served(millrace, Api(states["prefect"]["address"]), states["mlflow"]["address"], states)
 
 
 @pytest.fixture

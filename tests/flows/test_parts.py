@@ -65,7 +65,7 @@ class Run:
     ctx = None
 @flow(persist_result=False)
 def trial(kind, code):
-    return tasks._step(step, "trial", hours=1)(kind, code)
+    return tasks.step_task(step, "trial", hours=1)(kind, code)
 token = CURRENT.set(Run())
 answers = []
 for kind, code in ((EnvironmentFault, "E_IO"), (DataError, "E_LABEL"), (EnvironmentFault, "E_DISK_FULL")):

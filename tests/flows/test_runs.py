@@ -47,10 +47,12 @@ with get_client(sync_client=True) as client:
     print(json.dumps(sorted([one.key, one.type] for one in client.read_artifacts(artifact_filter=these))))
 """)
     assert keys == [
+        ["digits-cnn-data", "markdown"],
         ["digits-cnn-metrics", "table"],
+        ["digits-cnn-mlflow", "markdown"],
         ["digits-cnn-report", "markdown"],
         ["digits-cnn-steps", "markdown"],
-        ["digits-cnn-training", "progress"],
+        ["digits-cnn-train-progress", "progress"],
     ]
 
 
@@ -287,7 +289,7 @@ def test_the_server_is_found_again_and_ended(millrace, first):
     assert not psutil.pid_exists(process) or psutil.Process(process).status() == psutil.STATUS_ZOMBIE
     stale = {"process": os.getpid(), "created": 1.0, "address": "http://127.0.0.1:1"}
     (millrace.home / "servers" / "prefect.json").write_text(json.dumps(stale))
-    assert "no server was running" in millrace("down").err, "a number that another process has now is not ours"
+    assert "nothing was running" in millrace("down").err, "a number that another process has now is not ours"
     code = (
         "from flows import server, settings\nplacement = settings.read()\nfirst = server.ensure(placement)\n"
         "server.wait(placement, first)\nagain = server.ensure(placement)\n"

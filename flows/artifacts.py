@@ -1,0 +1,92 @@
+"""What a run's page in Prefect shows beside its log: data quality, metrics, what ran and why, and where to read on."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+
+from components.adapters.store import Store
+from components.context import Outcome
+from components.contracts.artifacts import Artifact, Interval, ModelVersion, ValidSnapshot
+from flows.runs import Run
+
+SHOWN = 5
+"""Quarantined rows that the page shows."""
+
+
+def show_data(run: Run, snapshots: Sequence[Artifact]) -> None:
+    """Where every row went, step by step, and the first rows that were set aside."""
+    lines = [
+        "| step | rows in | added | rows out | quarantined | duplicates | dropped |",
+        "|---|---:|---:|---:|---:|---:|---|",
+    ]
+    for one in snapshots:
+        if one.ledger is not None:
+            ledger = one.ledger
+            dropped = ", ".join(f"{reason}: {rows:,}" for reason, rows in ledger.dropped.items()) or "0"
+            counts = (ledger.rows_in, ledger.added, ledger.rows_out, ledger.quarantined, ledger.deduplicated)
+            lines.append(f"| {one.step} | {' | '.join(f'{count:,}' for count in counts)} | {dropped} |")
+    valid = next(one for one in snapshots if isinstance(one, ValidSnapshot))
+    bad = list(_bad_rows(valid, run.ctx.store))
+    if bad:
+        lines += ["", "| row | code | column | reason |", "|---|---|---|---|"]
+        lines += [f"| {_cells(one['place'], one['code'], one['column'], one['reason'])} |" for one in bad]
+    create_markdown_artifact("\n".join(lines), key=_key(run, "data"), description="Where every row went")
+
+
+def _bad_rows(valid: ValidSnapshot, store: Store) -> Iterator[Mapping[str, str]]:
+    left = min(SHOWN, valid.ledger.quarantined if valid.ledger else 0)
+    for part in valid.parts:
+        if not left:
+            return
+        for line in store.part(valid.step, part.key).standing().meta["bad"][:left]:
+            left -= 1
+            yield line
+
+
+def show_metrics(run: Run, metrics: Mapping[str, Interval], champion: Mapping[str, Interval]) -> None:
+    """Each metric of the test part with its interval, beside the champion's."""
+    table = []
+    for key, one in metrics.items():
+        other = champion.get(key)
+        row = {"metric": key, "value": round(one.value, 4), "low": round(one.low, 4), "high": round(one.high, 4)}
+        table.append({**row, "champion": round(other.value, 4) if other else ""})
+    create_table_artifact(table, key=_key(run, "metrics"), description="On the test part, with 95 % intervals")
+
+
+def show_links(run: Run, report: str, version: ModelVersion | None) -> None:
+    """The report, and the run and the model in MLflow."""
+    if report.startswith("http"):
+        create_link_artifact(report, key=_key(run, "report"), link_text="Evaluation report", description="On MLflow")
+    else:
+        # A browser does not open file:// from a page that came over http.
+        create_markdown_artifact(f"`{report}`", key=_key(run, "report"), description="Evaluation report, a local file")
+    tracker = run.ctx.tracker
+    page = tracker.run_link()
+    lines = [f"[Run {run.name} in MLflow]({page})" if page else f"Run `{tracker.run_id}` of {tracker.address}"]
+    if version is not None:
+        model, text = tracker.model_link(version.name, version.version), f"{version.name} version {version.version}"
+        lines.append(f"[Model {text}]({model})" if model else f"Model {text}")
+    else:
+        lines.append(f"Not registered. `millrace approve {run.name} --why …` lets it through all the same.")
+    if not page:
+        lines.append("`millrace up` shows both in a browser.")
+    create_markdown_artifact("\n\n".join(lines), key=_key(run, "mlflow"), description="Run and model in MLflow")
+
+
+def show_steps(name: str, outcomes: Sequence[Outcome], description: str = "What ran and why") -> None:
+    """What ran and why."""
+    lines = ["| step | | seconds | rows | why |", "|---|---|---:|---:|---|"]
+    for one in outcomes:
+        what = "reused" if one.reused else "ran"
+        rows = "" if one.rows is None else f"{one.rows:,}"
+        lines.append(f"| {one.step} | {what} | {one.seconds:.2f} | {rows} | {_cells(one.why)} |")
+    create_markdown_artifact("\n".join(lines), key=name, description=description)
+
+
+def _key(run: Run, what: str) -> str:
+    return f"{run.config.name}-{what}"
+
+
+def _cells(*texts: Any) -> str:
+    return " | ".join(str(text).replace("|", r"\|") for text in texts)

@@ -1,0 +1,126 @@
+"""`millrace deploy`: the deployments of infra/prefect/prefect.yaml and one for each quick recipe on built-in data."""
+
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
+from components.contracts.closure import ROOT
+from components.contracts.errors import ConfigError, EnvironmentFault, MillraceError
+from components.contracts.placement import Placement
+from flows import recipe_files, server, settings
+from flows.pipeline import load_recipe
+from flows.processes import Running, python
+
+FILE = ROOT / "infra" / "prefect" / "prefect.yaml"
+BUILT_IN = "built in"
+POOL_LIMIT = 2
+"""Runs at a time of the local pool: a training uses every core."""
+
+
+def deploy(placement: Placement, cron: str = "") -> tuple[Running, list[dict[str, Any]]]:
+    """Create or update every deployment on the running server; `cron` replaces the schedules' own times.
+
+    Returns the server and the deployments as they stand in the file.
+
+    Raises:
+        EnvironmentFault: E_SERVER_UNREACHABLE, there is no server; E_DEPLOY, Prefect refused one.
+        ConfigError: E_CONFIG, the cron text.
+    """
+    running = server.ensure(placement) if placement.prefect_api_url else server.find(placement)
+    if running is None:
+        raise EnvironmentFault(
+            "E_SERVER_UNREACHABLE",
+            "there is no Prefect server to deploy to",
+            place="deploy",
+            action="run `millrace up` first, or name a server in MILLRACE_PREFECT_API_URL",
+        )
+    server.wait(placement, running)
+    content = yaml.safe_load(FILE.read_text())
+    content["deployments"] += _of_recipes(content["definitions"]["recipe"])
+    if cron:
+        _check_cron(cron)
+        for schedule in _schedules(content["deployments"]):
+            schedule["cron"] = cron
+    pools = {one["work_pool"]["name"] for one in content["deployments"]}
+    written = placement.home / "prefect" / "deployments.yaml"
+    written.parent.mkdir(parents=True, exist_ok=True)
+    written.write_text(yaml.safe_dump(content, sort_keys=False))
+    settings.export(placement, running.api_url)
+    for pool in sorted(pools):
+        _make_pool(pool)
+    arguments = ("-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(written))
+    done = subprocess.run(python(*arguments), cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise refused(done.stdout + done.stderr)
+    for one in content["deployments"]:
+        _close(f"{one['entrypoint'].rpartition(':')[2]}/{one['name']}")
+    return running, content["deployments"]
+
+
+def _close(name: str) -> None:
+    """Let a deployment's form take no field that the flow does not have: Prefect would find out when the run starts."""
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        deployment = client.read_deployment_by_name(name)
+        schema = {**(deployment.parameter_openapi_schema or {}), "additionalProperties": False}
+        place = {"id": deployment.id}
+        client.request("PATCH", "/deployments/{id}", path_params=place, json={"parameter_openapi_schema": schema})
+
+
+def _make_pool(name: str) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.actions import WorkPoolCreate
+    from prefect.workers.process import ProcessWorker
+
+    pool = WorkPoolCreate(
+        name=name,
+        type=ProcessWorker.type,
+        description="Processes on this machine",
+        base_job_template=ProcessWorker.get_default_base_job_template(),
+        concurrency_limit=POOL_LIMIT,
+    )
+    with get_client(sync_client=True) as client:
+        client.create_work_pool(pool, overwrite=True)
+
+
+def _of_recipes(like: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for name in recipe_files.names():
+        config = load_recipe(name)
+        if config.proof.quick and config.proof.data == BUILT_IN:
+            yield {**like, "name": name, "description": config.description, "parameters": {"recipe": name}}
+
+
+def _schedules(deployments: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for one in deployments:
+        yield from one.get("schedules", ())
+
+
+def _check_cron(cron: str) -> None:
+    from prefect.client.schemas.schedules import CronSchedule
+    from pydantic import ValidationError
+
+    try:
+        CronSchedule(cron=cron)
+    except ValidationError as error:
+        raise ConfigError(
+            "E_CONFIG",
+            "this is no cron text",
+            place="--cron",
+            value=cron,
+            allowed="minute hour day month weekday, such as 0 3 * * *",
+            action="correct it",
+        ) from error
+
+
+def refused(said: str) -> MillraceError:
+    """Prefect's refusal as one line."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return EnvironmentFault(
+        "E_DEPLOY",
+        f"Prefect refused it: {' '.join(lines[-3:])[-300:]}",
+        place=str(FILE.relative_to(ROOT)),
+        action="correct the file and deploy again",
+    )

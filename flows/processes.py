@@ -1,0 +1,237 @@
+"""A process that outlives the command which started it: found again by number and birth, ended with all it started.
+
+Each carries the name of its service and home in its environment, and so does everything that it starts. So a process
+whose starter was killed before it could note the number, or whose parent has gone, is still found.
+"""
+
+import fcntl
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from components.contracts.errors import EnvironmentFault
+
+MARK = "_MILLRACE_SERVICE"
+LOOPBACK = "127.0.0.1"
+PORTS_TRIED = 50
+STOP_SECONDS = 10.0
+ANSWER_SECONDS = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """A service that was started here. `started` is True for the command that started it; `process` 0: not ours."""
+
+    address: str
+    process: int
+    started: bool = False
+
+    @property
+    def api_url(self) -> str:
+        """Where Prefect's clients talk to it."""
+        return f"{self.address}/api"
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process is still there."""
+        try:
+            return psutil.Process(self.process).status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """One service of one home: its lock, its record under `servers/`, its log under `logs/`."""
+
+    name: str
+    home: Path
+
+    @property
+    def log(self) -> Path:
+        """Where it writes."""
+        return self.home / "logs" / f"{self.name}.log"
+
+    @property
+    def _record(self) -> Path:
+        return self.home / "servers" / f"{self.name}.json"
+
+    @property
+    def _mark(self) -> str:
+        return f"{self.name}:{self.home}"
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """One command at a time starts or ends it."""
+        self._record.parent.mkdir(parents=True, exist_ok=True)
+        with (self._record.parent / f"{self.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def find(self) -> Running | None:
+        """What an earlier command left running, or None. A process that only reuses its number is not it."""
+        try:
+            said = json.loads(self._record.read_bytes())
+            process = psutil.Process(said["process"])
+            if abs(process.create_time() - said["created"]) < 1 and process.status() != psutil.STATUS_ZOMBIE:
+                return Running(address=said["address"], process=said["process"])
+        except (FileNotFoundError, ValueError, KeyError, psutil.NoSuchProcess):
+            pass
+        return None
+
+    def start(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        address: str,
+        *,
+        folder: Path | None = None,
+        handed: Sequence[int] = (),
+    ) -> Running:
+        """Start it, in a session of its own; `handed` are open files that it gets. Hold the lock around this."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as out:
+            process = subprocess.Popen(
+                command,
+                env={**environment, MARK: self._mark},
+                pass_fds=handed,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+                cwd=folder or self.home,
+            )
+        said = {"process": process.pid, "created": psutil.Process(process.pid).create_time(), "address": address}
+        self._record.write_text(json.dumps(said))
+        return Running(address=address, process=process.pid, started=True)
+
+    def stop(self) -> Running | None:
+        """End it and everything that it started, also what a killed parent left; what was ended, if anything."""
+        with self.lock():
+            running = self.find()
+            family = self._family(running)
+            for one in family:
+                with suppress(psutil.NoSuchProcess):
+                    one.terminate()
+            _, stubborn = psutil.wait_procs(family, STOP_SECONDS)
+            for one in stubborn:
+                with suppress(psutil.NoSuchProcess):
+                    one.kill()
+            psutil.wait_procs(stubborn, STOP_SECONDS)
+            self._record.unlink(missing_ok=True)
+            return running or (Running(address="", process=family[0].pid) if family else None)
+
+    def _family(self, running: Running | None) -> list[psutil.Process]:
+        found = {}
+        if running is not None:
+            with suppress(psutil.NoSuchProcess):
+                root = psutil.Process(running.process)
+                found = {one.pid: one for one in (root, *root.children(recursive=True))}
+        for one in psutil.process_iter():
+            with suppress(psutil.Error):
+                if one.environ().get(MARK) == self._mark and one.pid != os.getpid():
+                    found[one.pid] = one
+        return list(found.values())
+
+    def wait(self, running: Running, answers: Callable[[], bool], seconds: float, what: str) -> None:
+        """Return when `answers()`.
+
+        Raises:
+            EnvironmentFault: E_SERVER_UNREACHABLE, it ended or took longer than `seconds`; E_DATABASE, its database
+                is of another release.
+        """
+        end = time.monotonic() + seconds
+        while not answers():
+            if time.monotonic() > end or (running.process and not running.alive):
+                raise self._fault(running, what)
+            time.sleep(0.05)
+
+    def _fault(self, running: Running, what: str) -> EnvironmentFault:
+        said = self.log.read_bytes()[-20_000:].decode(errors="replace") if self.log.is_file() else ""
+        if running.process and any(text in said for text in OTHER_SCHEMA):
+            return EnvironmentFault(
+                "E_DATABASE",
+                f"the database of {what} was made by another release",
+                place=str(self.home / self.name),
+                action="an older one: run `millrace setup`, which copies it aside and upgrades it; a newer one: "
+                "install the release that made it",
+            )
+        return EnvironmentFault(
+            "E_SERVER_UNREACHABLE",
+            f"{what} does not answer",
+            place=running.address,
+            action=f"read {self.log}, then run `millrace down` and the same command again",
+        )
+
+
+OTHER_SCHEMA = ("Can't locate revision identified by", "out-of-date database schema")
+"""What Alembic and MLflow say of a database that another release made."""
+
+
+def listener(port: int, first: int, setting: str) -> socket.socket:
+    """A socket on loopback that listens already: on `port`, or where that is 0 on the first free one from `first` on.
+
+    Raises:
+        EnvironmentFault: E_PORT_TAKEN.
+    """
+    for number in [port] if port else range(first, first + PORTS_TRIED):
+        opened = socket.socket()
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            opened.bind((LOOPBACK, number))
+            opened.listen(128)
+        except OSError:
+            opened.close()
+            continue
+        return opened
+    raise EnvironmentFault(
+        "E_PORT_TAKEN",
+        "something else listens there",
+        place=setting if port else f"ports {first} to {first + PORTS_TRIED - 1}",
+        value=port or None,
+        action=f"set {setting} to a free port" + (", or unset it to take the next free one" if port else ""),
+    )
+
+
+def python(*arguments: str) -> list[str]:
+    """A command of this interpreter."""
+    return [sys.executable, *arguments]
+
+
+def fetched(url: str) -> bytes:
+    """The body of a page, asked without a proxy; raises OSError or ValueError."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(url, timeout=ANSWER_SECONDS) as reply:
+        body: bytes = reply.read()
+        return body
+
+
+def says(url: str, body: bytes) -> bool:
+    """Whether a page answers with `body`."""
+    try:
+        return fetched(url) == body
+    except (urllib.error.URLError, OSError, ValueError):
+        return False
+
+
+def same_release(product: str, found: str, ours: str, address: str, action: str) -> None:
+    """Raise E_SERVER_VERSION unless both are the same minor release."""
+    if found.split(".")[:2] != ours.split(".")[:2]:
+        raise EnvironmentFault(
+            "E_SERVER_VERSION",
+            f"the server is {product} {found[:40]}, this environment has {ours}",
+            place=address,
+            allowed=f"{'.'.join(ours.split('.')[:2])}.x",
+            action=action,
+        )

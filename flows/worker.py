@@ -1,0 +1,88 @@
+"""The local worker: takes the runs that deployments and schedules ask for, each in a process of its own."""
+
+import signal
+import subprocess
+from pathlib import Path
+
+from components.contracts.closure import ROOT
+from components.contracts.errors import EnvironmentFault
+from components.contracts.placement import Placement
+from flows import server
+from flows.processes import Running, Service, python
+from flows.settings import for_service, mlflow_settings, own_settings, prefect_settings
+
+POOL = "millrace"
+POLL_SECONDS = 2
+START_SECONDS = 60.0
+READY = "started!"
+
+
+def service(placement: Placement) -> Service:
+    """The worker of this home."""
+    return Service(name="worker", home=placement.home)
+
+
+def environment(placement: Placement, prefect: Running) -> dict[str, str]:
+    """What a worker and its runs need to know; settings with paths made absolute."""
+    return for_service({
+        **own_settings(placement),
+        **prefect_settings(placement, prefect.api_url),
+        **mlflow_settings(placement),
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "INFO",
+        # Two trainings at once: threads that wait spinning take the cores from those that work (84 s instead of 18).
+        "GOMP_SPINCOUNT": "3000",
+        "PREFECT_WORKER_QUERY_SECONDS": str(POLL_SECONDS),
+        "PREFECT_WORKER_CANCELLATION_POLL_SECONDS": str(POLL_SECONDS),
+    })
+
+
+def command(pool: str = POOL) -> list[str]:
+    """Starts a worker of process pool `pool`, which it makes if there is none."""
+    return python("-m", "prefect", "worker", "start", "--pool", pool, "--type", "process")
+
+
+def ensure(placement: Placement, prefect: Running) -> Running:
+    """The running worker, started now if there is none; the server has to answer. See `wait`."""
+    ours = service(placement)
+    with ours.lock():
+        running = ours.find()
+        if running is not None:
+            return running
+        ours.log.unlink(missing_ok=True)
+        return ours.start(command(), environment(placement, prefect), prefect.address, folder=ROOT)
+
+
+def wait(placement: Placement, running: Running) -> None:
+    """Return when the worker takes runs.
+
+    Raises:
+        EnvironmentFault: E_SERVER_UNREACHABLE, it ended or took too long.
+    """
+    ours = service(placement)
+    ours.wait(running, lambda: ready(ours.log), START_SECONDS, "the worker")
+
+
+def ready(log: Path) -> bool:
+    """Whether the worker has said that it takes runs."""
+    return log.is_file() and READY in log.read_text(errors="replace")
+
+
+def work(placement: Placement, pool: str) -> int:
+    """Be a worker of `pool` in the foreground until asked to stop; the exit code.
+
+    Raises:
+        EnvironmentFault: E_SERVER_UNREACHABLE, there is no server to take runs from; E_SERVER_VERSION.
+    """
+    running = server.ensure(placement) if placement.prefect_api_url else server.find(placement)
+    if running is None:
+        raise EnvironmentFault(
+            "E_SERVER_UNREACHABLE",
+            "there is no Prefect server to take runs from",
+            place="worker",
+            action="run `millrace up` first, or name a server in MILLRACE_PREFECT_API_URL",
+        )
+    server.wait(placement, running)
+    process = subprocess.Popen(command(pool), env=environment(placement, running), cwd=ROOT)
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda number, _: process.send_signal(number))
+    return process.wait()

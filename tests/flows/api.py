@@ -1,0 +1,80 @@
+"""Prefect's REST API as its own pages use it: with the CSRF token."""
+
+import json
+import time
+import urllib.error
+import urllib.request
+import uuid
+
+FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+
+
+def ask(url, *, body=None, method=None, **headers):
+    """Status and parsed body of one request."""
+    data = None if body is None else json.dumps(body).encode()
+    headers = {name.replace("_", "-"): value for name, value in headers.items()}
+    asked = urllib.request.Request(
+        url, data=data, method=method, headers={"Content-Type": "application/json", **headers}
+    )
+    try:
+        with urllib.request.urlopen(asked, timeout=30) as reply:
+            status, text = reply.status, reply.read()
+    except urllib.error.HTTPError as error:
+        status, text = error.code, error.read()
+    try:
+        return status, json.loads(text)
+    except ValueError:
+        return status, text.decode(errors="replace")
+
+
+class Api:
+    def __init__(self, address):
+        self.address, self.url, client = address, f"{address}/api", uuid.uuid4().hex
+        _, token = ask(f"{self.url}/csrf-token?client={client}")
+        self._headers = {"Prefect_Csrf_Token": token["token"], "Prefect_Csrf_Client": client}
+
+    def get(self, path):
+        return ask(f"{self.url}{path}")[1]
+
+    def post(self, path, body, method="POST"):
+        return ask(f"{self.url}{path}", body=body, method=method, **self._headers)
+
+    def deployments(self):
+        return {one["name"]: one for one in self.post("/deployments/filter", {})[1]}
+
+    def start(self, deployment, **parameters):
+        """The number of a run of a deployment, as its form starts it."""
+        status, run = self.post(f"/deployments/{deployment['id']}/create_flow_run", {"parameters": parameters})
+        assert status in {200, 201}, run
+        return run["id"]
+
+    def run(self, number):
+        return self.get(f"/flow_runs/{number}")
+
+    def follow(self, number, seconds=120):
+        """The run when it has ended."""
+        return self.until(number, lambda run: run["state_type"] in FINAL, seconds)
+
+    def until(self, number, holds, seconds=60):
+        end = time.monotonic() + seconds
+        while not holds(run := self.run(number)):
+            assert time.monotonic() < end, run["state"]
+            time.sleep(0.2)
+        return run
+
+    def runs(self, deployment):
+        body = {"deployments": {"id": {"any_": [deployment["id"]]}}, "sort": "EXPECTED_START_TIME_ASC", "limit": 100}
+        return self.post("/flow_runs/filter", body)[1]
+
+    def tasks(self, number):
+        body = {"flow_runs": {"id": {"any_": [number]}}, "limit": 100}
+        return self.post("/task_runs/filter", body)[1]
+
+    def artifacts(self, number):
+        """Every artifact of a run, by its key."""
+        body = {"artifacts": {"flow_run_id": {"any_": [number]}}, "limit": 100}
+        return {one["key"]: one for one in self.post("/artifacts/filter", body)[1]}
+
+    def log(self, number):
+        body = {"logs": {"flow_run_id": {"any_": [number]}}, "sort": "TIMESTAMP_ASC", "limit": 200}
+        return [one["message"] for one in self.post("/logs/filter", body)[1]]

@@ -1,0 +1,241 @@
+"""The servers and the worker that `up` starts, what `deploy` makes of them, and runs that Prefect's pages start."""
+
+import json
+import shutil
+import socket
+import time
+
+import psutil
+import pytest
+
+from components.contracts.closure import ROOT
+from components.contracts.errors import EnvironmentFault
+from flows import mlflow_server, recipe_files
+from flows.pipeline import load_recipe
+from flows.processes import Service, python
+from tests.flows.api import ask
+
+FOREIGN = "https://foreign.example"
+
+
+def test_up_again_starts_nothing_and_status_names_what_runs(served):
+    again = served.millrace("up")
+    assert again.returncode == 0
+    assert again.err.count("was up") == 3
+    states = {one["name"]: one for one in json.loads(served.millrace("status", "--json").out)}
+    assert states == served.states
+    assert {name: one["state"] for name, one in states.items()} == dict.fromkeys(("prefect", "mlflow", "worker"), "up")
+
+
+def test_everything_listens_on_loopback_only(served):
+    places = set()
+    for one in served.states.values():
+        root = psutil.Process(one["process"])
+        for process in (root, *root.children(recursive=True)):
+            places |= {
+                place.laddr.ip for place in process.net_connections("inet") if place.status == psutil.CONN_LISTEN
+            }
+    assert places == {"127.0.0.1"}
+
+
+def test_a_foreign_page_can_neither_ask_nor_write_at_prefect(served):
+    url = f"{served.api.url}/flows/"
+    preflight = {"Origin": FOREIGN, "Access_Control_Request_Method": "POST"}
+    assert ask(url, method="OPTIONS", **preflight)[0] == 400
+    assert ask(url, method="OPTIONS", **preflight | {"Origin": served.api.address})[0] == 200
+    assert ask(url, body={"name": "foreign"}, Origin=FOREIGN)[0] == 403
+    assert served.api.post("/flows/", {"name": "own"})[0] in {200, 201}
+
+
+def test_a_foreign_page_or_host_name_gets_nothing_from_mlflow(served):
+    url = f"{served.mlflow}/api/2.0/mlflow/experiments/create"
+    assert ask(url, body={"name": "foreign"}, Origin=FOREIGN)[0] == 403
+    search = f"{served.mlflow}/api/2.0/mlflow/experiments/get-by-name?experiment_name=millrace"
+    assert ask(search, Host="foreign.example")[0] == 403
+    assert ask(search)[0] == 200
+
+
+def test_each_quick_recipe_on_built_in_data_has_a_deployment(served):
+    found = served.api.deployments()
+    quick = set()
+    for name in recipe_files.names():
+        proof = load_recipe(name).proof
+        if proof.quick and proof.data == "built in":
+            quick.add(name)
+    assert set(found) == {"any-recipe", "any-step", "digits-cnn-retraining", *quick}
+    for name in quick:
+        assert found[name]["parameters"] == {"recipe": name}
+        assert found[name]["description"] == load_recipe(name).description
+    for one in found.values():
+        assert "millrace" in one["tags"]
+        assert one["description"]
+        assert one["enforce_parameter_schema"]
+        assert one["global_concurrency_limit"]["limit"] >= 1
+    (schedule,) = found["digits-cnn-retraining"]["schedules"]
+    assert (schedule["active"], schedule["schedule"]["cron"]) == (True, "0 3 * * *")
+    assert served.api.get("/work_pools/millrace")["concurrency_limit"] == 2
+
+
+def test_the_schedule_has_its_next_run(served):
+    deployment = served.api.deployments()["digits-cnn-retraining"]
+    end = time.monotonic() + 60
+    while not (runs := served.api.runs(deployment)):
+        assert time.monotonic() < end, "the server creates no scheduled runs"
+        time.sleep(0.5)
+    assert {(run["state_type"], run["auto_scheduled"]) for run in runs} == {("SCHEDULED", True)}
+
+
+def test_every_field_of_every_form_is_flat_typed_and_described(served):
+    for name, one in served.api.deployments().items():
+        schema = one["parameter_openapi_schema"]
+        assert schema["properties"], name
+        assert not schema.get("required"), f"{name} does not run with its defaults"
+        for field, said in schema["properties"].items():
+            place = f"{name} {field}"
+            assert said["description"].strip(), place
+            assert "default" in said, place
+            assert said.get("type") in {"string", "integer", "number", "boolean", "array"}, place
+            assert not {"$ref", "anyOf", "oneOf", "allOf", "properties"} & set(said), place
+            leaf = said["items"] if said["type"] == "array" else said
+            assert leaf.get("type") in {"string", "integer", "number", "boolean"}, place
+            assert len(leaf.get("enum", ["a", "b"])) > 1, place
+            assert "const" not in leaf, place
+
+
+@pytest.fixture(scope="module")
+def ended(served):
+    """Every deployment, started with its defaults at once as its form does, and followed to its end."""
+    numbers = {name: served.api.start(one) for name, one in served.api.deployments().items()}
+    return {name: served.api.follow(number) for name, number in numbers.items()}
+
+
+def test_every_deployment_runs_with_its_defaults(served, ended):
+    for name, run in ended.items():
+        assert run["state_type"] == "COMPLETED", (name, run["state"]["message"])
+    version = served.millrace.run("digits-cnn")["model"]["version"]
+    assert ended["digits-cnn-retraining"]["state_name"] == "Unchanged"
+    assert ended["digits-cnn-retraining"]["name"] == f"digits-cnn v{version}"
+    assert ended["any-step"]["name"] == "ingest of digits-cnn"
+
+
+def test_a_runs_page_shows_data_metrics_steps_and_links_that_open(served, ended):
+    number = ended["digits-cnn"]["id"]
+    shown = served.api.artifacts(number)
+    assert {key.removeprefix("digits-cnn-"): one["type"] for key, one in shown.items()} == {
+        "data": "markdown",
+        "metrics": "table",
+        "report": "markdown",
+        "mlflow": "markdown",
+        "steps": "markdown",
+    }
+    assert "| validate | 1,797 | 0 | 1,797 | 0 | 0 | 0 |" in shown["digits-cnn-data"]["data"]
+    assert "accuracy" in shown["digits-cnn-metrics"]["data"]
+    for what in ("report", "mlflow"):
+        assert f"({served.mlflow}/#/" in shown[f"digits-cnn-{what}"]["data"]
+    run = shown["digits-cnn-mlflow"]["data"].partition("/runs/")[2].partition(")")[0]
+    info = ask(f"{served.mlflow}/api/2.0/mlflow/runs/get?run_id={run}")[1]["run"]["info"]
+    assert info["artifact_uri"].startswith("mlflow-artifacts:/")
+    assert ask(f"{served.mlflow}/get-artifact?path=report.html&run_uuid={run}")[1].startswith("<!doctype html>")
+    assert any(line.startswith("register: reused in ") for line in served.api.log(number))
+
+
+def test_a_command_finds_the_servers_and_says_where_it_reports(served):
+    record = served.millrace.run("digits-cnn")
+    assert (record["code"], record["state"]) == (0, "Unchanged")
+    assert f"seen at {served.api.address}/runs and {served.mlflow}, " in record["err"]
+    assert record["report"].startswith(f"{served.mlflow}/#/experiments/")
+    assert ask(f"{served.mlflow}/api/2.0/mlflow/runs/get?run_id={record['mlflow_run']}")[0] == 200
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("parameters", "field"),
+    [
+        ({"epochs": -1}, "epochs"),
+        ({"epochs": "many"}, "epochs"),
+        ({"rerun": ["trian"]}, "rerun"),
+        ({"seeds": 1}, "seeds"),
+    ],
+)
+def test_bad_input_a_wrong_value_in_the_form_is_refused_before_a_run_exists(served, parameters, field):
+    deployment = served.api.deployments()["any-recipe"]
+    before = len(served.api.runs(deployment))
+    status, said = served.api.post(f"/deployments/{deployment['id']}/create_flow_run", {"parameters": parameters})
+    assert status in {409, 422}
+    assert field in json.dumps(said)
+    assert len(served.api.runs(deployment)) == before
+
+
+@pytest.mark.bad_input
+def test_bad_input_wrong_texts_in_the_form_end_the_run_before_any_step(served):
+    found = served.api.deployments()
+    wrong = {
+        "recipe: there is no such recipe or file": {"recipe": "digits"},
+        "train.epochs: there is no such key; nearest: max_epochs": {"overrides": ["train.epochs=3"]},
+        "train.accelerator: asked for 1 GPU": {"overrides": ["train.accelerator=gpu"]},
+    }
+    if shutil.which("nvidia-smi"):
+        del wrong["train.accelerator: asked for 1 GPU"]
+    numbers = {text: served.api.start(found["any-recipe"], **given) for text, given in wrong.items()}
+    for text, number in numbers.items():
+        run = served.api.follow(number)
+        assert run["state_type"] == "FAILED"
+        assert text in run["state"]["message"]
+        assert served.api.tasks(number) == []
+        assert not any("Traceback" in line for line in served.api.log(number))
+
+
+@pytest.mark.bad_input
+def test_bad_input_a_deployment_whose_recipe_has_vanished(served):
+    """Its run ends with a line that names the recipe."""
+    deployment = served.api.deployments()["any-recipe"]
+    like = {key: deployment[key] for key in ("flow_id", "entrypoint", "pull_steps", "work_pool_name", "path")}
+    status, made = served.api.post("/deployments/", {**like, "name": "vanished", "parameters": {"recipe": "gone.yaml"}})
+    assert status in {200, 201}, made
+    run = served.api.follow(served.api.start(made))
+    served.api.post(f"/deployments/{made['id']}", None, method="DELETE")
+    assert run["state_type"] == "FAILED"
+    assert "E_CONFIG recipe: there is no such recipe or file" in run["state"]["message"]
+    assert "gone.yaml" in run["state"]["message"]
+
+
+@pytest.mark.bad_input
+def test_bad_input_B50_a_taken_port_and_a_server_that_is_missing(millrace, tmp_path):
+    home = {"MILLRACE_HOME": str(tmp_path / "home")}
+    for command in ("deploy", "worker"):
+        done = millrace(command, **home)
+        assert done.returncode == 1
+        assert done.err.startswith("E_SERVER_UNREACHABLE " + command)
+        assert "millrace up" in done.err
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        (tmp_path / "home" / "mlflow").mkdir(parents=True)
+        done = millrace("up", MILLRACE_PREFECT_PORT=port, **home)
+        assert done.err.splitlines()[-1].startswith(
+            f"E_PORT_TAKEN MILLRACE_PREFECT_PORT: something else listens there (got {port})"
+        )
+    assert json.loads(millrace("status", "--json", **home).out)[0]["state"] == "down"
+
+
+@pytest.mark.bad_input
+def test_bad_input_B50_mlflows_port_is_taken(placement):
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(EnvironmentFault) as caught:
+        port = taken.getsockname()[1]
+        mlflow_server.ensure(placement.model_copy(update={"mlflow_port": port}))
+    assert caught.value.line().startswith(
+        f"E_PORT_TAKEN MILLRACE_MLFLOW_PORT: something else listens there (got {port})"
+    )
+
+
+@pytest.mark.bad_input
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it outlives the object that started it
+def test_bad_input_B50_a_server_that_does_not_come_up_is_told_with_its_log(placement):
+    """A database of a newer release: the server ends, and what it said is not a riddle."""
+    service = Service(name="prefect", home=placement.home)
+    said = "sys.stderr.write(\"Can't locate revision identified by 'f00'\"); sys.exit(1)"
+    with service.lock():
+        running = service.start(python("-c", f"import sys; {said}"), {}, "http://127.0.0.1:9", folder=ROOT)
+    with pytest.raises(EnvironmentFault, match="E_DATABASE .*the Prefect server was made by another release"):
+        service.wait(running, lambda: False, 20, "the Prefect server")
+    assert not running.alive
+    assert service.stop() is None
