@@ -14,50 +14,13 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from components.contracts.closure import ROOT
-from flows.processes import MARK
-from tests.flows.api import Api, ask
-from tests.flows.conftest import Millrace
+from tests.e2e.conftest import family
+from tests.flows.api import ask
 
 pytestmark = pytest.mark.e2e
 PICTURES = ROOT / ".reports" / "pictures"
 LONG = ["train.max_epochs=90000", "train.batch_size=4"]
 CHROMIUM = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync")
-
-
-@pytest.fixture(scope="module")
-def millrace(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("served")
-    command = Millrace(home=folder / "home", folder=folder)
-    yield command
-    command("down")
-    assert family(command) == []
-
-
-@pytest.fixture(scope="module")
-def address(millrace):
-    for command in ("up", "deploy"):
-        began = time.monotonic()
-        done = millrace(command)
-        assert done.returncode == 0, done.err
-        print(f"{command}: {time.monotonic() - began:.1f} s")
-    return json.loads(millrace("status", "--json").out)[0]["address"]
-
-
-@pytest.fixture(scope="module")
-def api(address):
-    return Api(address)
-
-
-def family(millrace):
-    """Every process that `up` started, directly or not."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get(MARK, "").endswith(f":{millrace.home}"):
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
 
 
 def of_run(number):

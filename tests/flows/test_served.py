@@ -1,7 +1,6 @@
 """The servers and the worker that `up` starts, what `deploy` makes of them, and runs that Prefect's pages start."""
 
 import json
-import shutil
 import socket
 import time
 
@@ -102,43 +101,6 @@ def test_every_field_of_every_form_is_flat_typed_and_described(served):
             assert "const" not in leaf, place
 
 
-@pytest.fixture(scope="module")
-def ended(served):
-    """Every deployment, started with its defaults at once as its form does, and followed to its end."""
-    numbers = {name: served.api.start(one) for name, one in served.api.deployments().items()}
-    return {name: served.api.follow(number) for name, number in numbers.items()}
-
-
-def test_every_deployment_runs_with_its_defaults(served, ended):
-    for name, run in ended.items():
-        assert run["state_type"] == "COMPLETED", (name, run["state"]["message"])
-    version = served.millrace.run("digits-cnn")["model"]["version"]
-    assert ended["digits-cnn-retraining"]["state_name"] == "Unchanged"
-    assert ended["digits-cnn-retraining"]["name"] == f"digits-cnn v{version}"
-    assert ended["any-step"]["name"] == "ingest of digits-cnn"
-
-
-def test_a_runs_page_shows_data_metrics_steps_and_links_that_open(served, ended):
-    number = ended["digits-cnn"]["id"]
-    shown = served.api.artifacts(number)
-    assert {key.removeprefix("digits-cnn-"): one["type"] for key, one in shown.items()} == {
-        "data": "markdown",
-        "metrics": "table",
-        "report": "markdown",
-        "mlflow": "markdown",
-        "steps": "markdown",
-    }
-    assert "| validate | 1,797 | 0 | 1,797 | 0 | 0 | 0 |" in shown["digits-cnn-data"]["data"]
-    assert "accuracy" in shown["digits-cnn-metrics"]["data"]
-    for what in ("report", "mlflow"):
-        assert f"({served.mlflow}/#/" in shown[f"digits-cnn-{what}"]["data"]
-    run = shown["digits-cnn-mlflow"]["data"].partition("/runs/")[2].partition(")")[0]
-    info = ask(f"{served.mlflow}/api/2.0/mlflow/runs/get?run_id={run}")[1]["run"]["info"]
-    assert info["artifact_uri"].startswith("mlflow-artifacts:/")
-    assert ask(f"{served.mlflow}/get-artifact?path=report.html&run_uuid={run}")[1].startswith("<!doctype html>")
-    assert any(line.startswith("register: reused in ") for line in served.api.log(number))
-
-
 def test_a_command_finds_the_servers_and_says_where_it_reports(served):
     record = served.millrace.run("digits-cnn")
     assert (record["code"], record["state"]) == (0, "Unchanged")
@@ -164,39 +126,6 @@ def test_bad_input_a_wrong_value_in_the_form_is_refused_before_a_run_exists(serv
     assert status in {409, 422}
     assert field in json.dumps(said)
     assert len(served.api.runs(deployment)) == before
-
-
-@pytest.mark.bad_input
-def test_bad_input_wrong_texts_in_the_form_end_the_run_before_any_step(served):
-    found = served.api.deployments()
-    wrong = {
-        "recipe: there is no such recipe or file": {"recipe": "digits"},
-        "train.epochs: there is no such key; nearest: max_epochs": {"overrides": ["train.epochs=3"]},
-        "train.accelerator: asked for 1 GPU": {"overrides": ["train.accelerator=gpu"]},
-    }
-    if shutil.which("nvidia-smi"):
-        del wrong["train.accelerator: asked for 1 GPU"]
-    numbers = {text: served.api.start(found["any-recipe"], **given) for text, given in wrong.items()}
-    for text, number in numbers.items():
-        run = served.api.follow(number)
-        assert run["state_type"] == "FAILED"
-        assert text in run["state"]["message"]
-        assert served.api.tasks(number) == []
-        assert not any("Traceback" in line for line in served.api.log(number))
-
-
-@pytest.mark.bad_input
-def test_bad_input_a_deployment_whose_recipe_has_vanished(served):
-    """Its run ends with a line that names the recipe."""
-    deployment = served.api.deployments()["any-recipe"]
-    like = {key: deployment[key] for key in ("flow_id", "entrypoint", "pull_steps", "work_pool_name", "path")}
-    status, made = served.api.post("/deployments/", {**like, "name": "vanished", "parameters": {"recipe": "gone.yaml"}})
-    assert status in {200, 201}, made
-    run = served.api.follow(served.api.start(made))
-    served.api.post(f"/deployments/{made['id']}", None, method="DELETE")
-    assert run["state_type"] == "FAILED"
-    assert "E_CONFIG recipe: there is no such recipe or file" in run["state"]["message"]
-    assert "gone.yaml" in run["state"]["message"]
 
 
 @pytest.mark.bad_input

@@ -1,0 +1,82 @@
+"""What `deploy` makes, started as its forms start it and followed to the end."""
+
+import json
+import shutil
+
+import pytest
+
+from tests.flows.api import ask
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def ended(millrace, api):
+    """Every deployment, started with its defaults at once as its form does, and followed to its end."""
+    assert millrace.run("digits-cnn")["state"] in {"Completed", "Unchanged"}
+    numbers = {name: api.start(one) for name, one in api.deployments().items()}
+    return {name: api.follow(number) for name, number in numbers.items()}
+
+
+def test_every_deployment_runs_with_its_defaults(millrace, api, ended):
+    for name, run in ended.items():
+        assert run["state_type"] == "COMPLETED", (name, run["state"]["message"])
+    version = millrace.run("digits-cnn")["model"]["version"]
+    assert ended["digits-cnn-retraining"]["state_name"] == "Unchanged"
+    assert ended["digits-cnn-retraining"]["name"] == f"digits-cnn v{version}"
+    assert ended["any-step"]["name"] == "ingest of digits-cnn"
+
+
+def test_a_runs_page_shows_data_metrics_steps_and_links_that_open(millrace, api, ended):
+    mlflow = json.loads(millrace("status", "--json").out)[1]["address"]
+    number = ended["digits-cnn"]["id"]
+    shown = api.artifacts(number)
+    assert {key.removeprefix("digits-cnn-"): one["type"] for key, one in shown.items()} == {
+        "data": "markdown",
+        "metrics": "table",
+        "report": "markdown",
+        "mlflow": "markdown",
+        "steps": "markdown",
+    }
+    assert "| validate | 1,797 | 0 | 1,797 | 0 | 0 | 0 |" in shown["digits-cnn-data"]["data"]
+    assert "accuracy" in shown["digits-cnn-metrics"]["data"]
+    for what in ("report", "mlflow"):
+        assert f"({mlflow}/#/" in shown[f"digits-cnn-{what}"]["data"]
+    run = shown["digits-cnn-mlflow"]["data"].partition("/runs/")[2].partition(")")[0]
+    info = ask(f"{mlflow}/api/2.0/mlflow/runs/get?run_id={run}")[1]["run"]["info"]
+    assert info["artifact_uri"].startswith("mlflow-artifacts:/")
+    assert ask(f"{mlflow}/get-artifact?path=report.html&run_uuid={run}")[1].startswith("<!doctype html>")
+    assert any(line.startswith("register: reused in ") for line in api.log(number))
+
+
+@pytest.mark.bad_input
+def test_bad_input_wrong_texts_in_the_form_end_the_run_before_any_step(api):
+    found = api.deployments()
+    wrong = {
+        "recipe: there is no such recipe or file": {"recipe": "digits"},
+        "train.epochs: there is no such key; nearest: max_epochs": {"overrides": ["train.epochs=3"]},
+        "train.accelerator: asked for 1 GPU": {"overrides": ["train.accelerator=gpu"]},
+    }
+    if shutil.which("nvidia-smi"):
+        del wrong["train.accelerator: asked for 1 GPU"]
+    numbers = {text: api.start(found["any-recipe"], **given) for text, given in wrong.items()}
+    for text, number in numbers.items():
+        run = api.follow(number)
+        assert run["state_type"] == "FAILED"
+        assert text in run["state"]["message"]
+        assert api.tasks(number) == []
+        assert not any("Traceback" in line for line in api.log(number))
+
+
+@pytest.mark.bad_input
+def test_bad_input_a_deployment_whose_recipe_has_vanished(api):
+    """Its run ends with a line that names the recipe."""
+    deployment = api.deployments()["any-recipe"]
+    like = {key: deployment[key] for key in ("flow_id", "entrypoint", "pull_steps", "work_pool_name", "path")}
+    status, made = api.post("/deployments/", {**like, "name": "vanished", "parameters": {"recipe": "gone.yaml"}})
+    assert status in {200, 201}, made
+    run = api.follow(api.start(made))
+    api.post(f"/deployments/{made['id']}", None, method="DELETE")
+    assert run["state_type"] == "FAILED"
+    assert "E_CONFIG recipe: there is no such recipe or file" in run["state"]["message"]
+    assert "gone.yaml" in run["state"]["message"]
