@@ -10,8 +10,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-RETRY_SECONDS = 0.1
-RETRIES = 30
+RETRY_SECONDS = 0.02
+RETRIES = 150
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 Message = MutableMapping[str, Any]

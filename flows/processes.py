@@ -188,6 +188,8 @@ def listener(port: int, first: int, setting: str) -> socket.socket:
     for number in [port] if port else range(first, first + PORTS_TRIED):
         opened = socket.socket()
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Who is handed this socket takes it for one of another family and leaves Nagle's algorithm on: 40 ms a reply.
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             opened.bind((LOOPBACK, number))
             opened.listen(128)

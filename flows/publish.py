@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from prefect.context import TagsContext
 from prefect.runtime import flow_run
 from prefect.states import Completed
 
@@ -45,6 +46,8 @@ def running(recipe: str, overrides: Sequence[str], rerun: Sequence[str]) -> Iter
     token, own = CURRENT.set(run), ExitStack()
     run.noted["prefect_run"] = str(flow_run.id or "")
     run.ctx.progress = Both(run.ctx.progress, RunPage(run.config.name))
+    # Tasks take over the run's tags, and ask the server about each of them whether it limits how many may run.
+    own.enter_context(TagsContext(current_tags=set()))
     if opened:
         own.enter_context(alive(run.ctx.placement, run.name, run.noted["prefect_run"]))
     try:

@@ -98,6 +98,10 @@ def _spawn(placement: Placement, ours: Service) -> Running:
         "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
         "PREFECT_SERVER_UI_API_URL": f"{address}/api",
         "PREFECT_SERVER_API_HOST": LOOPBACK,
+        # One at a time, the writes of a task's states take longer than the task, and meet those of the run that goes on.
+        "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "50",
+        "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "50",
+        "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "PREFECT_SERVER_API_PORT": str(port),
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING",
