@@ -103,7 +103,7 @@ def _check_standing(ctx: RunContext, name: str, package: ModelPackage, compared:
             "E_CHAMPION_MOVED",
             f"version {now.value['version']} became the champion while this run was compared with another one",
             place=name,
-            action="run the same command again: it reuses what is done and compares with the new champion",
+            action="run the recipe again: it reuses what is done and compares with the new champion",
         )
 
 

@@ -11,11 +11,12 @@ from components.contracts.artifacts import Artifact, Interval, ModelVersion, Val
 from flows.runs import Run
 
 SHOWN = 5
-"""Quarantined rows that the page shows."""
+PARTS = 20
+"""Quarantined rows that the page shows, and in how many partitions it looks for them."""
 
 
 def show_data(run: Run, snapshots: Sequence[Artifact]) -> None:
-    """Where every row went, step by step, and the first rows that were set aside."""
+    """Where every row went, step by step, and rows that were set aside, of the first partitions."""
     lines = [
         "| step | rows in | added | rows out | quarantined | duplicates | dropped |",
         "|---|---:|---:|---:|---:|---:|---|",
@@ -36,7 +37,7 @@ def show_data(run: Run, snapshots: Sequence[Artifact]) -> None:
 
 def _bad_rows(valid: ValidSnapshot, store: Store) -> Iterator[Mapping[str, str]]:
     left = min(SHOWN, valid.ledger.quarantined if valid.ledger else 0)
-    for part in valid.parts:
+    for part in valid.parts[:PARTS]:
         if not left:
             return
         for line in store.part(valid.step, part.key).standing().meta["bad"][:left]:

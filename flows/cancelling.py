@@ -11,29 +11,32 @@ from flows.processes import fetched
 from flows.runs import Run
 
 LOOK_SECONDS = 1.0
-CANCELLED = "cancelled"
 
 
 @contextmanager
 def cancellable(api_url: str, run: Run) -> Iterator[None]:
     """While the block runs, a run that is being cancelled gets the signal that asks this process to stop."""
-    ended = threading.Event()
+    ended, cancelled, deciding = threading.Event(), threading.Event(), threading.Lock()
 
     def look() -> None:
         while not ended.wait(LOOK_SECONDS):
             number = run.noted.get("prefect_run")
             with suppress(OSError, ValueError):
-                if number and json.loads(fetched(f"{api_url}/flow_runs/{number}"))["state_type"] == "CANCELLING":
-                    run.noted[CANCELLED] = True
-                    os.kill(os.getpid(), signal.SIGTERM)
-                    return
+                if not number or json.loads(fetched(f"{api_url}/flow_runs/{number}"))["state_type"] != "CANCELLING":
+                    continue
+                with deciding:
+                    if not ended.is_set():
+                        cancelled.set()
+                        os.kill(os.getpid(), signal.SIGTERM)
+                return
 
     threading.Thread(target=look, name="cancelling", daemon=True).start()
     try:
         yield
     finally:
-        ended.set()
-        if run.noted.get(CANCELLED):
+        with deciding:
+            ended.set()
+        if cancelled.is_set():
             _end(run.noted["prefect_run"])
 
 

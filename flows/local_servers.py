@@ -10,6 +10,7 @@ from components.contracts.errors import masked
 from components.contracts.placement import Placement
 from flows import mlflow_server, server, settings, worker
 from flows.processes import Running, Service
+from flows.runs import gone
 
 Tell = Callable[[str], None]
 
@@ -44,10 +45,23 @@ def up(placement: Placement, tell: Tell) -> None:
         for _, running in started[1:]:
             mlflow_server.wait(placement, running)
             tell(_line("MLflow server", running, began))
+        for name in _reconciled(mlflow_server.found(placement), prefect):
+            tell(f"run {name} went away earlier; it is now marked as crashed")
         taker = worker.ensure(mlflow_server.found(placement), prefect)
         started.append((worker.service(placement), taker))
         worker.wait(placement, taker)
         tell(_line(f"worker of pool {worker.POOL}", taker, began))
+
+
+def _reconciled(placement: Placement, prefect: Running) -> list[str]:
+    """Runs that went away: each would keep its place in the pool and its deployment's limit."""
+    if not gone(placement):
+        return []
+    settings.export(placement, prefect.api_url)
+    from components.context import open_context
+    from flows.reconcile import reconcile
+
+    return reconcile(open_context(placement))
 
 
 def _up_mlflow(placement: Placement, started: list[tuple[Service, Running]]) -> None:
@@ -95,7 +109,7 @@ def status(placement: Placement) -> list[ServiceState]:
     """How each service stands."""
     checks: dict[str, Callable[[Running], bool]] = {
         "prefect": server.answers,
-        "mlflow": mlflow_server.answers,
+        "mlflow": lambda running: mlflow_server.answers(placement, running),
         "worker": lambda _: worker.ready(worker.service(placement).log),
     }
     elsewhere = {"prefect": placement.prefect_api_url, "mlflow": placement.tracking_uri}

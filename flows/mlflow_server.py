@@ -30,16 +30,21 @@ def service(placement: Placement) -> Service:
     return Service(name="mlflow", home=placement.home)
 
 
-def answers(server: Running) -> bool:
-    """Whether the server is healthy."""
-    return says(f"{server.address}/health", b"OK")
+def answers(placement: Placement, server: Running) -> bool:
+    """Whether the server is healthy, and is the one that was started and not another on its port."""
+    return says(f"{server.address}/health", b"OK") and service(placement).listens(server)
 
 
 def found(placement: Placement) -> Placement:
-    """The placement with the address of the local MLflow server, where one runs and no other was set."""
+    """The placement with the address of the local MLflow server, where one runs and no other was set.
+
+    Raises:
+        EnvironmentFault: E_SERVER_VERSION, it was started by another release.
+    """
     running = None if placement.tracking_uri else service(placement).find()
-    if running is None or not answers(running):
+    if running is None or not answers(placement, running):
         return placement
+    _check_release(running)
     return placement.model_copy(update={"mlflow_server": running.address})
 
 
@@ -60,7 +65,11 @@ def wait(placement: Placement, server: Running) -> None:
     Raises:
         EnvironmentFault: E_SERVER_UNREACHABLE, it ended or took too long; E_DATABASE; E_SERVER_VERSION.
     """
-    service(placement).wait(server, lambda: answers(server), START_SECONDS, "the MLflow server")
+    service(placement).wait(server, lambda: answers(placement, server), START_SECONDS, "the MLflow server")
+    _check_release(server)
+
+
+def _check_release(server: Running) -> None:
     release = fetched(f"{server.address}/version").decode()
     again = "run `millrace down` and the same command again"
     same_release("MLflow", release, metadata.version("mlflow"), server.address, again)

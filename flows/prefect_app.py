@@ -1,32 +1,40 @@
 """The local Prefect server's application: Prefect's own, which asks again itself where its database was busy.
 
 On SQLite a write that meets another one is answered 503 at once. Prefect's client then sleeps two seconds, which is
-longer than a whole cached run, and a page in the browser shows an error for what a person has just submitted. Such a
-request left nothing behind, so it is put to the application again, a few times, before anybody hears of it; a client
-that still gets a 503 is told when to come back (RFC 9110, Retry-After).
+longer than a whole cached run, and a page in the browser shows an error for what a person has just submitted. So the
+request is put to the application again, as the client would do, before anybody hears of it; a client that still gets a
+503 is told when to come back (RFC 9110, Retry-After).
+
+It answers to this machine's own names only, and a WebSocket to its own pages only: Prefect asks neither, so that a page
+on another site could read events, or reach all of it by a name of its own that leads here.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
+from urllib.parse import urlsplit
 
 RETRY_SECONDS = 0.02
 RETRIES = 150
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
+NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 
-class RetryBusy:
-    """Puts a request that was answered 503 to the application again."""
+class LocalServer:
+    """Refuses what is not of this machine, and puts a request that was answered 503 to the application again."""
 
     def __init__(self, inner: Any) -> None:
         self._inner = inner
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Pass a request on."""
+        if scope["type"] in {"http", "websocket"} and not _of_this_machine(scope):
+            await _refused(scope, send)
+            return
         if scope["type"] != "http" or scope["method"] in READING:
             await self._inner(scope, receive, send)
             return
@@ -65,6 +73,23 @@ class RetryBusy:
         return not refused
 
 
+def _of_this_machine(scope: Any) -> bool:
+    """Whether a request names this machine, and a WebSocket, which CORS does not cover, comes from our own pages."""
+    headers = dict(scope["headers"])
+    host = headers.get(b"host", b"").decode("latin-1")
+    origin = headers.get(b"origin", b"").decode("latin-1")
+    own = scope["type"] == "http" or not origin or urlsplit(origin).netloc == host
+    return own and urlsplit(f"//{host}").hostname in NAMES
+
+
+async def _refused(scope: Any, send: Send) -> None:
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": 1008})
+        return
+    await send({"type": "http.response.start", "status": 403, "headers": [(b"content-type", b"text/plain")]})
+    await send({"type": "http.response.body", "body": b"this server answers to this machine's own names only"})
+
+
 async def _body(receive: Receive) -> bytes:
     parts = []
     while True:
@@ -74,8 +99,8 @@ async def _body(receive: Receive) -> bytes:
             return b"".join(parts)
 
 
-def app() -> RetryBusy:
+def app() -> LocalServer:
     """For `uvicorn --factory`."""
     from prefect.server.api.server import create_app
 
-    return RetryBusy(create_app(final=True))
+    return LocalServer(create_app(final=True))

@@ -13,7 +13,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,10 +45,9 @@ class Running:
     @property
     def alive(self) -> bool:
         """Whether its process is still there."""
-        try:
-            return psutil.Process(self.process).status() != psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
-            return False
+        with suppress(psutil.NoSuchProcess):
+            return _lives(psutil.Process(self.process))
+        return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,8 +99,10 @@ class Service:
         handed: Sequence[int] = (),
     ) -> Running:
         """Start it, in a session of its own; `handed` are open files that it gets. Hold the lock around this."""
+        self.end()
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as out:
+            before = out.tell()
             process = subprocess.Popen(
                 command,
                 env={**environment, MARK: self._mark},
@@ -112,15 +113,23 @@ class Service:
                 start_new_session=True,
                 cwd=folder or self.home,
             )
-        said = {"process": process.pid, "created": psutil.Process(process.pid).create_time(), "address": address}
+        created = psutil.Process(process.pid).create_time()
+        said = {"process": process.pid, "created": created, "address": address, "log_from": before}
         self._record.write_text(json.dumps(said))
         return Running(address=address, process=process.pid, started=True)
 
     def stop(self) -> Running | None:
         """End it and everything that it started, also what a killed parent left; what was ended, if anything."""
         with self.lock():
-            running = self.find()
-            family = self._family(running)
+            return self.end()
+
+    def end(self) -> Running | None:
+        """`stop`, for who holds the lock."""
+        running = self.find()
+        ended = 0
+        # What starts another process while it is asked to stop is looked for again.
+        while family := self._family(running):
+            ended = ended or family[0].pid
             for one in family:
                 with suppress(psutil.NoSuchProcess):
                     one.terminate()
@@ -129,8 +138,20 @@ class Service:
                 with suppress(psutil.NoSuchProcess):
                     one.kill()
             psutil.wait_procs(stubborn, STOP_SECONDS)
-            self._record.unlink(missing_ok=True)
-            return running or (Running(address="", process=family[0].pid) if family else None)
+        self._record.unlink(missing_ok=True)
+        return running or (Running(address="", process=ended) if ended else None)
+
+    def listens(self, running: Running) -> bool:
+        """Whether it is this service, and no other process, that listens at its address."""
+        port = int(running.address.rpartition(":")[2])
+        with suppress(psutil.NoSuchProcess):
+            root = psutil.Process(running.process)
+            for one in (root, *root.children(recursive=True)):
+                with suppress(psutil.Error):
+                    places = one.net_connections("inet")
+                    if any(place.status == psutil.CONN_LISTEN and place.laddr.port == port for place in places):
+                        return True
+        return False
 
     def _family(self, running: Running | None) -> list[psutil.Process]:
         found = {}
@@ -142,7 +163,7 @@ class Service:
             with suppress(psutil.Error):
                 if one.environ().get(MARK) == self._mark and one.pid != os.getpid():
                     found[one.pid] = one
-        return list(found.values())
+        return [one for one in found.values() if _lives(one)]
 
     def wait(self, running: Running, answers: Callable[[], bool], seconds: float, what: str) -> None:
         """Return when `answers()`.
@@ -152,20 +173,25 @@ class Service:
                 is of another release.
         """
         end = time.monotonic() + seconds
-        while not answers():
-            if time.monotonic() > end or (running.process and not running.alive):
+        while (gone := bool(running.process) and not running.alive) or not answers():
+            if gone or time.monotonic() > end:
                 raise self._fault(running, what)
             time.sleep(0.05)
 
+    def _said(self) -> str:
+        """What it wrote since it was started."""
+        with suppress(OSError, ValueError), self.log.open("rb") as log:
+            log.seek(json.loads(self._record.read_bytes())["log_from"])
+            return log.read()[-20_000:].decode(errors="replace")
+        return ""
+
     def _fault(self, running: Running, what: str) -> EnvironmentFault:
-        said = self.log.read_bytes()[-20_000:].decode(errors="replace") if self.log.is_file() else ""
-        if running.process and any(text in said for text in OTHER_SCHEMA):
+        if running.process and OTHER_SCHEMA in self._said():
             return EnvironmentFault(
                 "E_DATABASE",
-                f"the database of {what} was made by another release",
+                f"the database of {what} was made by a newer release",
                 place=str(self.home / self.name),
-                action="an older one: run `millrace setup`, which copies it aside and upgrades it; a newer one: "
-                "install the release that made it",
+                action="install the release that made it",
             )
         return EnvironmentFault(
             "E_SERVER_UNREACHABLE",
@@ -175,17 +201,35 @@ class Service:
         )
 
 
-OTHER_SCHEMA = ("Can't locate revision identified by", "out-of-date database schema")
-"""What Alembic and MLflow say of a database that another release made."""
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
-def listener(port: int, first: int, setting: str) -> socket.socket:
+OTHER_SCHEMA = "Can't locate revision identified by"
+"""What Alembic says of a database that a newer release made."""
+
+
+def awaited(home: Path) -> set[int]:
+    """Ports where workers of other homes look for their Prefect server, which may be gone: ours stays away."""
+    ports = set()
+    for one in psutil.process_iter():
+        with suppress(psutil.Error, ValueError):
+            environment = one.environ()
+            if environment.get(MARK, "").startswith("worker:") and environment[MARK] != f"worker:{home}":
+                ports.add(int(environment["PREFECT_API_URL"].removesuffix("/api").rpartition(":")[2]))
+    return ports
+
+
+def listener(port: int, first: int, setting: str, avoided: Collection[int] = ()) -> socket.socket:
     """A socket on loopback that listens already: on `port`, or where that is 0 on the first free one from `first` on.
 
     Raises:
         EnvironmentFault: E_PORT_TAKEN.
     """
-    for number in [port] if port else range(first, first + PORTS_TRIED):
+    for number in [port] if port else [one for one in range(first, first + PORTS_TRIED) if one not in avoided]:
         opened = socket.socket()
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # Who is handed this socket takes it for one of another family and leaves Nagle's algorithm on: 40 ms a reply.

@@ -15,6 +15,7 @@ from flows.processes import (
     LOOPBACK,
     Running,
     Service,
+    awaited,
     fetched,
     listener,
     python,
@@ -89,7 +90,7 @@ def answers(server: Running) -> bool:
 
 
 def _spawn(placement: Placement, ours: Service) -> Running:
-    socket = listener(placement.prefect_port, DEFAULT_PORT, "MILLRACE_PREFECT_PORT")
+    socket = listener(placement.prefect_port, DEFAULT_PORT, "MILLRACE_PREFECT_PORT", awaited(placement.home))
     port = socket.getsockname()[1]
     address = f"http://{LOOPBACK}:{port}"
     environment = for_service({
@@ -98,10 +99,12 @@ def _spawn(placement: Placement, ours: Service) -> Running:
         "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
         "PREFECT_SERVER_UI_API_URL": f"{address}/api",
         "PREFECT_SERVER_API_HOST": LOOPBACK,
-        # One at a time, the writes of a task's states take longer than the task, and meet those of the run that goes on.
+        # One at a time, the writes of a task's states take longer than the task and meet those of the run.
         "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "50",
         "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "50",
         "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
+        # Which runs hold a slot of a limit outlives the server, as the count of slots does.
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "PREFECT_SERVER_API_PORT": str(port),
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING",

@@ -101,6 +101,11 @@ def own_settings(placement: Placement) -> dict[str, str]:
     return {PREFIX + name: str(value) for name, value in values.items() if value}
 
 
+def logins(placement: Placement, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The tracking server's login, where one was set."""
+    return {name: environment[name] for name in LOGINS if placement.tracking_uri and name in environment}
+
+
 def mlflow_settings(placement: Placement) -> dict[str, str]:
     """The variables for an MLflow client of this placement."""
     return {

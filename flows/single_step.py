@@ -64,7 +64,7 @@ def _check_lineage(ctx: RunContext, name: str, takes: Sequence[str], inputs: Seq
         )
 
 
-def pairs(given: Sequence[str]) -> dict[str, str]:
+def pairs(given: Sequence[str], place: str = "--input") -> dict[str, str]:
     """Inputs written as `STEP=FINGERPRINT`, by step.
 
     Raises:
@@ -75,7 +75,7 @@ def pairs(given: Sequence[str]) -> dict[str, str]:
         name, equals, fingerprint = text.partition("=")
         if not equals:
             what = "an input is STEP=FINGERPRINT"
-            raise ConfigError("E_CONFIG", what, place="--input", value=text, action="write it so")
+            raise ConfigError("E_CONFIG", what, place=place, value=text, action="write it so")
         found[name] = fingerprint
     return found
 

@@ -1,8 +1,10 @@
 """One step as a flow: what any work pool can run, from records in the store to a record in the store."""
 
+import os
 from typing import Annotated, Any, Literal
 
 from prefect import flow
+from prefect.runtime import flow_run
 from pydantic import Field
 
 from components.context import open_context
@@ -10,6 +12,7 @@ from flows import mlflow_server, settings
 from flows.artifacts import show_steps
 from flows.pipeline import load_recipe
 from flows.progress import RunPage, mistakes_in_one_line
+from flows.runs import alive
 from flows.single_step import pairs, run_step
 
 Step = Literal["ingest", "validate", "clean", "preprocess", "train", "package", "evaluate", "gate", "register"]
@@ -31,10 +34,13 @@ def step(
         inputs: Results to start from, each as step=fingerprint, such as ingest=3f2a….
     """
     mistakes_in_one_line()
-    placement = mlflow_server.found(settings.read())
+    placement = settings.read()
     config = load_recipe(recipe, overrides, placement.data, placement.recipes)
-    ctx = open_context(placement, config.name, RunPage(config.name))
+    given = pairs(inputs, "inputs")
+    mlflow_server.check_tracking(placement)
+    ctx = open_context(mlflow_server.found(placement), config.name, RunPage(config.name))
     ctx.rerun = ctx.reruns(())
-    result = run_step(step, config, pairs(inputs), ctx)
+    with alive(placement, os.urandom(6).hex(), str(flow_run.id)):
+        result = run_step(step, config, given, ctx)
     show_steps(f"{config.name}-{step}", ctx.outcomes, f"{step} {result.fingerprint}".rstrip())
     return {"step": step, "fingerprint": result.fingerprint, "content": result.content}

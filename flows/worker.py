@@ -9,7 +9,7 @@ from components.contracts.errors import EnvironmentFault
 from components.contracts.placement import Placement
 from flows import server
 from flows.processes import Running, Service, python
-from flows.settings import for_service, mlflow_settings, own_settings, prefect_settings
+from flows.settings import for_service, logins, mlflow_settings, own_settings, prefect_settings
 
 POOL = "millrace"
 POLL_SECONDS = 2
@@ -26,6 +26,7 @@ def environment(placement: Placement, prefect: Running) -> dict[str, str]:
     """What a worker and its runs need to know; settings with paths made absolute."""
     return for_service({
         **own_settings(placement),
+        **logins(placement),
         **prefect_settings(placement, prefect.api_url),
         **mlflow_settings(placement),
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "INFO",
@@ -46,8 +47,10 @@ def ensure(placement: Placement, prefect: Running) -> Running:
     ours = service(placement)
     with ours.lock():
         running = ours.find()
-        if running is not None:
+        if running is not None and running.address == prefect.address:
             return running
+        # One that asks an address where its server is no more could come upon another home's.
+        ours.end()
         ours.log.unlink(missing_ok=True)
         return ours.start(command(), environment(placement, prefect), prefect.address, folder=ROOT)
 

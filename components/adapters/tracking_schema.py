@@ -7,6 +7,7 @@ missing; where only columns differ, and where the database is of a newer release
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
@@ -18,17 +19,22 @@ from components.adapters.tracking_calls import other_release
 @contextmanager
 def same_release(database: Path) -> Iterator[None]:
     """Open the database inside the block; one that another release opened last is copied first."""
-    note, release = database.with_name("release"), metadata.version("mlflow")
+    note, release = _note(database), metadata.version("mlflow")
     before = note.read_text() if note.is_file() else ""
-    if database.is_file() and before != release:
+    if database.is_file() and before != release and not copy_of(database).exists():
         shutil.copyfile(database, copy_of(database))
     yield
     if before != release:
         note.write_text(release)
 
 
+def _note(database: Path) -> Path:
+    """Where the release stands that opened the database last."""
+    return database.with_name("release")
+
+
 def copy_of(database: Path) -> Path:
-    """Where the copy of a database stands that this release found."""
+    """Where the copy of a database stands that this release found; it is made once."""
     return database.with_name(f"{database.name}.before-{metadata.version('mlflow')}")
 
 
@@ -38,12 +44,12 @@ def upgrade(database: Path, address: str) -> Path:
     Raises:
         EnvironmentFault: E_DATABASE, it is of a newer release; it stays as it was.
     """
-    copy = copy_of(database)
-    if not copy.is_file():
-        shutil.copyfile(database, copy)
+    copy = database.with_name(f"{database.name}.{time.strftime('%Y%m%d-%H%M%S')}")
+    shutil.copyfile(database, copy)
     command = [sys.executable, "-m", "mlflow", "db", "upgrade", address]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        shutil.copyfile(copy, database)
+        copy.replace(database)
         raise other_release(address)
+    _note(database).write_text(metadata.version("mlflow"))
     return copy

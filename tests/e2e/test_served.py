@@ -15,7 +15,7 @@ from playwright.sync_api import sync_playwright
 
 from components.contracts.closure import ROOT
 from tests.e2e.conftest import family
-from tests.flows.api import ask
+from tests.flows.api import Api, ask
 
 pytestmark = pytest.mark.e2e
 PICTURES = ROOT / ".reports" / "pictures"
@@ -175,19 +175,29 @@ def api_champions(millrace):
     return sorted((millrace.home / "store" / "pointers" / "champion" / "digits-cnn").glob("*.json"))
 
 
-def test_up_and_down_after_everything_was_killed(millrace, address):
-    """A server and the worker die without a word; `up` starts what is missing, `down` leaves nothing behind."""
+def test_up_and_down_after_everything_was_killed(millrace, api):
+    """Servers, worker and a run die without a word; `up` starts all again, `down` leaves nothing behind."""
     states = json.loads(millrace("status", "--json").out)
-    for one in states[1:]:
+    interrupted = api.start(api.deployments()["digits-cnn"], overrides=LONG)
+    api.until(interrupted, lambda run: training(api, interrupted))
+    for one in states:
         os.kill(one["process"], signal.SIGKILL)
+    for one in of_run(interrupted):
+        one.kill()
     left = [one for one in family(millrace) if one.pid not in {state["process"] for state in states}]
     assert left, "the killed server's children live on"
     status = millrace("status", "--json")
-    assert (status.returncode, [one["state"] for one in json.loads(status.out)]) == (1, ["up", "down", "down"])
+    assert (status.returncode, [one["state"] for one in json.loads(status.out)]) == (1, ["down"] * 3)
     done = millrace("up")
     assert done.returncode == 0, done.err
-    assert done.err.count("up after") == 2
+    assert done.err.count("up after") == 3
+    assert "went away earlier; it is now marked as crashed" in done.err
+    address = json.loads(millrace("status", "--json").out)[0]["address"]
     assert ask(f"{address}/api/health") == (200, True)
+    again = Api(address)
+    assert again.run(interrupted)["state_type"] == "CRASHED"
+    next_one = again.start(again.deployments()["digits-cnn"])
+    assert again.follow(next_one)["state_type"] == "COMPLETED", "the run that went away blocks its deployment"
     places = {
         (p.laddr.ip, p.laddr.port)
         for one in family(millrace)

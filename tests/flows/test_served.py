@@ -1,5 +1,6 @@
 """The servers and the worker that `up` starts, what `deploy` makes of them, and runs that Prefect's pages start."""
 
+import http.client
 import json
 import socket
 import time
@@ -44,6 +45,26 @@ def test_a_foreign_page_can_neither_ask_nor_write_at_prefect(served):
     assert ask(url, method="OPTIONS", **preflight | {"Origin": served.api.address})[0] == 200
     assert ask(url, body={"name": "foreign"}, Origin=FOREIGN)[0] == 403
     assert served.api.post("/flows/", {"name": "own"})[0] in {200, 201}
+
+
+def handshake(address, origin):
+    """The status of a WebSocket's opening, as a page of `origin` would ask for it."""
+    host = address.removeprefix("http://")
+    connection = http.client.HTTPConnection(host, timeout=10)
+    key = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
+    connection.request(
+        "GET", "/api/events/out", headers=key | {"Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==", "Origin": origin}
+    )
+    status = connection.sock.recv(64).split()[1]
+    connection.close()
+    return int(status)
+
+
+def test_a_foreign_page_reaches_prefect_neither_by_a_socket_nor_by_a_name_of_its_own(served):
+    assert handshake(served.api.address, FOREIGN) == 403
+    assert handshake(served.api.address, served.api.address) == 101
+    assert ask(f"{served.api.url}/csrf-token?client=x", Host="foreign.example:4200")[0] == 403
+    assert ask(f"{served.api.url}/health", Host="localhost:4200") == (200, True)
 
 
 def test_a_foreign_page_or_host_name_gets_nothing_from_mlflow(served):
@@ -164,7 +185,7 @@ def test_bad_input_B50_a_server_that_does_not_come_up_is_told_with_its_log(place
     said = "sys.stderr.write(\"Can't locate revision identified by 'f00'\"); sys.exit(1)"
     with service.lock():
         running = service.start(python("-c", f"import sys; {said}"), {}, "http://127.0.0.1:9", folder=ROOT)
-    with pytest.raises(EnvironmentFault, match="E_DATABASE .*the Prefect server was made by another release"):
+    with pytest.raises(EnvironmentFault, match="E_DATABASE .*the Prefect server was made by a newer release"):
         service.wait(running, lambda: False, 20, "the Prefect server")
     assert not running.alive
     assert service.stop() is None
