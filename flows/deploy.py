@@ -28,15 +28,7 @@ def deploy(placement: Placement, cron: str = "") -> tuple[Running, list[dict[str
         EnvironmentFault: E_SERVER_UNREACHABLE, there is no server; E_DEPLOY, Prefect refused one.
         ConfigError: E_CONFIG, the cron text.
     """
-    running = server.ensure(placement) if placement.prefect_api_url else server.find(placement)
-    if running is None:
-        raise EnvironmentFault(
-            "E_SERVER_UNREACHABLE",
-            "there is no Prefect server to deploy to",
-            place="deploy",
-            action="run `millrace up` first, or name a server in MILLRACE_PREFECT_API_URL",
-        )
-    server.wait(placement, running)
+    running = server.required(placement, "deploy")
     content = yaml.safe_load(FILE.read_text())
     content["deployments"] += _of_recipes(content["definitions"]["recipe"])
     if cron:

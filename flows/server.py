@@ -62,6 +62,24 @@ def find(placement: Placement) -> Running | None:
     return service(placement).find()
 
 
+def required(placement: Placement, place: str) -> Running:
+    """The server that is up or set, answering; `place` needs it and starts none.
+
+    Raises:
+        EnvironmentFault: E_SERVER_UNREACHABLE, E_SERVER_VERSION.
+    """
+    running = ensure(placement) if placement.prefect_api_url else find(placement)
+    if running is None:
+        raise EnvironmentFault(
+            "E_SERVER_UNREACHABLE",
+            "there is no Prefect server here",
+            place=place,
+            action="run `millrace up` first, or name a server in MILLRACE_PREFECT_API_URL",
+        )
+    wait(placement, running)
+    return running
+
+
 def wait(placement: Placement, server: Running) -> None:
     """Return when the server answers.
 

@@ -5,7 +5,6 @@ import subprocess
 from pathlib import Path
 
 from components.contracts.closure import ROOT
-from components.contracts.errors import EnvironmentFault
 from components.contracts.placement import Placement
 from flows import server
 from flows.processes import Running, Service, python
@@ -76,15 +75,7 @@ def work(placement: Placement, pool: str) -> int:
     Raises:
         EnvironmentFault: E_SERVER_UNREACHABLE, there is no server to take runs from; E_SERVER_VERSION.
     """
-    running = server.ensure(placement) if placement.prefect_api_url else server.find(placement)
-    if running is None:
-        raise EnvironmentFault(
-            "E_SERVER_UNREACHABLE",
-            "there is no Prefect server to take runs from",
-            place="worker",
-            action="run `millrace up` first, or name a server in MILLRACE_PREFECT_API_URL",
-        )
-    server.wait(placement, running)
+    running = server.required(placement, "worker")
     process = subprocess.Popen(command(pool), env=environment(placement, running), cwd=ROOT)
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda number, _: process.send_signal(number))

@@ -132,6 +132,17 @@ def test_bad_input_B50_a_database_of_a_newer_release_is_named_and_stays_as_it_wa
     assert database.read_bytes() == before
 
 
+def test_an_upgrade_keeps_what_it_found_beside_copies_of_before(placement):
+    at_revision(placement, "75868b020152")
+    database = placement.home / "mlflow" / "mlflow.db"
+    copy_of(database).write_bytes(b"of another day")
+    before = database.read_bytes()
+    assert upgrade(database, placement.tracking).read_bytes() == before
+    assert revision(database)
+    assert opened(placement) == "1"
+    assert copy_of(database).read_bytes() == b"of another day"
+
+
 def test_files_are_found_without_a_server_and_nowhere_else(placement, tmp_path):
     placement.mlflow_artifacts.mkdir(parents=True)
     database = f"sqlite:///{placement.home / 'mlflow' / 'mlflow.db'}"

@@ -16,6 +16,7 @@ from playwright.sync_api import sync_playwright
 from components.contracts.closure import ROOT
 from tests.e2e.conftest import family
 from tests.flows.api import Api, ask
+from tests.flows.conftest import Millrace
 
 pytestmark = pytest.mark.e2e
 PICTURES = ROOT / ".reports" / "pictures"
@@ -212,3 +213,16 @@ def test_up_and_down_after_everything_was_killed(millrace, api):
             assert probe.connect_ex(place) != 0, place
     assert millrace("down").err.strip() == "nothing was running"
     assert Path(states[0]["log"]).is_file()
+
+
+@pytest.mark.bad_input
+def test_bad_input_B50_an_up_that_fails_ends_what_it_started(tmp_path):
+    millrace = Millrace(home=tmp_path / "home", folder=tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = millrace("up", MILLRACE_MLFLOW_PORT=port)
+    assert done.returncode == 1
+    assert f"E_PORT_TAKEN MILLRACE_MLFLOW_PORT: something else listens there (got {port})" in done.err
+    assert (tmp_path / "home" / "logs" / "prefect.log").is_file(), "Prefect's server was started before"
+    assert {one["state"] for one in json.loads(millrace("status", "--json").out)} == {"down"}
+    assert family(millrace) == []

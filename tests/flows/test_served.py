@@ -1,8 +1,12 @@
 """The servers and the worker that `up` starts, what `deploy` makes of them, and runs that Prefect's pages start."""
 
 import http.client
+import http.server
 import json
+import os
 import socket
+import subprocess
+import threading
 import time
 
 import psutil
@@ -175,6 +179,34 @@ def test_bad_input_B50_mlflows_port_is_taken(placement):
     assert caught.value.line().startswith(
         f"E_PORT_TAKEN MILLRACE_MLFLOW_PORT: something else listens there (got {port})"
     )
+
+
+@pytest.mark.bad_input
+def test_bad_input_B50_the_local_mlflow_server_is_of_another_release_or_another_process(placement):
+    class Old(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            body = {"/health": b"OK", "/version": b"1.0.0"}[self.path]
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Old) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address, service = f"http://127.0.0.1:{server.server_port}", mlflow_server.service(placement)
+        with service.lock():
+            me = {"process": os.getpid(), "created": psutil.Process().create_time(), "address": address}
+            (placement.home / "servers" / "mlflow.json").write_text(json.dumps(me))
+        with pytest.raises(EnvironmentFault, match=f"E_SERVER_VERSION {address}: the server is MLflow 1.0.0"):
+            mlflow_server.found(placement)
+        with subprocess.Popen(["sleep", "60"]) as sleeper:
+            other = {**me, "process": sleeper.pid, "created": psutil.Process(sleeper.pid).create_time()}
+            (placement.home / "servers" / "mlflow.json").write_text(json.dumps(other))
+            assert mlflow_server.found(placement) == placement, "another process holds the port"
+            sleeper.kill()
+        server.shutdown()
 
 
 @pytest.mark.bad_input
