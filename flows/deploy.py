@@ -29,6 +29,8 @@ def deploy(placement: Placement, cron: str = "") -> tuple[Running, list[dict[str
         ConfigError: E_CONFIG, the cron text.
     """
     running = server.required(placement, "deploy")
+    # Before the first import of Prefect, which would otherwise start a server of its own.
+    settings.export(placement, running.api_url)
     content = yaml.safe_load(FILE.read_text())
     content["deployments"] += _of_recipes(content["definitions"]["recipe"])
     if cron:
@@ -39,7 +41,6 @@ def deploy(placement: Placement, cron: str = "") -> tuple[Running, list[dict[str
     written = placement.home / "prefect" / "deployments.yaml"
     written.parent.mkdir(parents=True, exist_ok=True)
     written.write_text(yaml.safe_dump(content, sort_keys=False))
-    settings.export(placement, running.api_url)
     for pool in sorted(pools):
         _make_pool(pool)
     arguments = ("-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(written))
