@@ -1,7 +1,6 @@
 """G16 to G18: what Prefect, and what Dask, cost around the work itself. The Prefect server is up for both sides.
 
-Each goal is measured by a child process of its own (`python -m tests.benchmarks.orchestration GOAL`), set up as the
-command is, which prints its pairs of seconds as JSON.
+Each case is timed by a child process in a home of its own (orchestration_child.py).
 """
 
 import json
@@ -9,342 +8,44 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
-from contextlib import contextmanager
-from pathlib import Path
+from functools import partial
 
 from tests.benchmarks.measure import compared
 from tests.benchmarks.start_up import COMMAND, ROOT, timed
 
-STAGES = 10
-PARTITIONS = 1_000
-NO_OPS = 10_000
-SETTLED_SECONDS = 1.5
-"""Before a run is timed, so that the server does not still record the one before it."""
+CASES = {
+    # A run without a step, tracked and watched as all are, over a stock flow that does nothing.
+    "empty": ("G16", "empty pipeline", "@flow def f(): pass, default settings", 0.25, 0.12),
+    # A stage that does nothing: a run of ten of them less a run of none.
+    "stages": ("G16", "one stage", "15 ms", 1.0, 8 / 15),
+    # The longest silence between two partitions.
+    "stalls": ("G16", "1,000 partitions: longest stall", "1 s", 1.0, 1.0),
+    # From raw images to a registered model.
+    "digits": ("G17", "digits", "the same calls without Prefect", 1.15, 1.05),
+    "map": ("G18", "10,000 no-op partitions", "task.map, n=1,000, times 10", 0.05, 0.03),
+    "dask": ("G18", "10,000 no-op partitions", "dask.compute, threads", 1.2, 1.05),
+}
+"""What the child is asked for, to goal, case, peer, and the ratios that must and should be reached."""
 
 
-def measured(goal):
-    """What the child of a goal prints, in a home with a server that is up."""
+def measured(asked):
+    """The comparison of one case."""
     with tempfile.TemporaryDirectory() as home:
         place = {"MILLRACE_HOME": home}
         timed(COMMAND, "setup", **place)
-        command = (sys.executable, "-m", "tests.benchmarks.orchestration", goal)
+        command = (sys.executable, "-m", "tests.benchmarks.orchestration_child", asked)
         try:
             done = subprocess.run(
                 command, env={**os.environ, **place}, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True
             )
         finally:
             timed(COMMAND, "down", **place)
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def empty_pipeline():
-    """A run without a step, tracked and watched as all are, over a stock flow that does nothing."""
-    said = measured("empty")
-    names = {"goal": "G16", "case": "empty pipeline", "peer": "@flow def f(): pass, default settings"}
-    return compared(said["pairs"], checksum=said["states"], must=0.25, stretch=0.12, better="lower", **names)
-
-
-def per_stage():
-    """Seconds of a stage that does nothing, over 15 ms."""
-    said = measured("stages")
-    names = {"goal": "G16", "case": "one stage", "peer": "15 ms"}
-    return compared(said["pairs"], checksum=said["states"], must=1.0, stretch=8 / 15, better="lower", **names)
-
-
-def stalls():
-    """The longest silence between two partitions of a run over 1,000, over one second."""
-    said = measured("stalls")
-    names = {"goal": "G16", "case": f"{PARTITIONS} partitions: longest stall", "peer": "1 s"}
-    return compared(said["pairs"], checksum=said["rows"], must=1.0, stretch=1.0, better="lower", **names)
-
-
-def digits():
-    """The digits from raw images to a registered model, through Prefect over the same calls without."""
-    said = measured("digits")
-    names = {"goal": "G17", "case": "digits", "peer": "the same calls without Prefect"}
-    return compared(said["pairs"], checksum=said["model"], must=1.15, stretch=1.05, better="lower", **names)
-
-
-def no_ops_prefect():
-    """10,000 partitions that do nothing, over `task.map` of 1,000, times ten."""
-    said = measured("map")
-    names = {"goal": "G18", "case": "no-op partitions", "peer": "task.map, n=1,000, times 10"}
-    return compared(said["pairs"], checksum=said["sum"], must=0.05, stretch=0.03, better="lower", **names)
-
-
-def no_ops_dask():
-    """The same over `dask.compute`."""
-    said = measured("dask")
-    names = {"goal": "G18", "case": "no-op partitions", "peer": "dask.compute, threads"}
-    return compared(said["pairs"], checksum=said["sum"], must=1.2, stretch=1.05, better="lower", **names)
-
-
-def pairs_of(ours, theirs, count):
-    """Seconds of both, alternately and in turn first, after one warm-up."""
-    found = []
-    for number in range(count + 1):
-        seconds = {}
-        for which in (ours, theirs) if number % 2 else (theirs, ours):
-            seconds[which] = which()
-        found.append((seconds[ours], seconds[theirs]))
-    return found[1:]
-
-
-def clocked(function):
-    def call():
-        began = time.perf_counter()
-        function()
-        return time.perf_counter() - began
-
-    return call
-
-
-@contextmanager
-def set_up():
-    """This process as the command sets it up: the server's address, and Prefect imported."""
-    from flows import server, settings
-
-    placement = settings.read()
-    running = server.ensure(placement)
-    settings.export(placement, running.api_url)
-    server.wait(placement, running)
-    yield placement, running
-
-
-def opened(placement, recipe="digits-cnn", progress=None):
-    from flows.pipeline import load_recipe
-    from flows.runs import open_run
-
-    return open_run(placement, recipe, load_recipe(recipe), progress=progress)
-
-
-def empty_run(placement, running, stages=0):
-    """Seconds of a whole run of a pipeline of `stages` stages that do nothing; the state that it ended in."""
-    from prefect import flow
-    from prefect.states import Completed
-
-    from flows.launch import as_flow
-    from flows.publish import running as tracked
-    from flows.tasks import step_task
-
-    done = []
-
-    def nothing(*, ctx):
-        done.append(ctx)
-
-    stage = step_task(nothing, "nothing", hours=1)
-
-    @flow(name="empty", flow_run_name="{recipe}", persist_result=False)
-    def empty(recipe: str, overrides: list[str]):
-        with tracked(recipe, overrides, ()):
-            for _ in range(stages):
-                stage()
-            return Completed(name="Completed")
-
-    run = opened(placement)
-    began = time.perf_counter()
-    as_flow(empty, run, running.api_url)
-    seconds = time.perf_counter() - began
-    assert done == [run.ctx] * stages
-    return seconds
-
-
-@contextmanager
-def stock_flow(running):
-    """Seconds of a stock flow, run in a process that knows of us only the server's address."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "MLFLOW_"))}
-    command = (sys.executable, "-m", "tests.benchmarks.orchestration", "stock")
-    with tempfile.TemporaryDirectory() as home:
-        settings = {"PREFECT_API_URL": running.api_url, "PREFECT_HOME": home}
-        process = subprocess.Popen(
-            command,
-            env=kept | settings,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-
-        def one():
-            time.sleep(SETTLED_SECONDS)
-            process.stdin.write("again\n")
-            process.stdin.flush()
-            return float(process.stdout.readline())
-
-        yield one
-        process.stdin.close()
-        process.wait()
-        process.stdout.close()
-
-
-def child_stock():
-    from prefect import flow
-
-    @flow
-    def f():
-        pass
-
-    for _ in sys.stdin:
-        print(clocked(f)(), flush=True)
-
-
-def child_empty():
-    with set_up() as (placement, running), stock_flow(running) as theirs:
-
-        def ours():
-            time.sleep(SETTLED_SECONDS)
-            return empty_run(placement, running)
-
-        return {"pairs": pairs_of(ours, theirs, 9), "states": "both completed"}
-
-
-def child_stages():
-    with set_up() as (placement, running):
-
-        def one(stages):
-            time.sleep(SETTLED_SECONDS)
-            return empty_run(placement, running, stages)
-
-        found = [(more - none) / STAGES for more, none in pairs_of(lambda: one(STAGES), lambda: one(0), 11)]
-        return {"pairs": [(seconds, 0.015) for seconds in found], "states": f"{STAGES} stages"}
-
-
-def child_stalls():
-    from flows.launch import as_flow
-    from flows.training import training
-
-    class Clock:
-        """Notes when anything was told of a step over partitions."""
-
-        def __init__(self):
-            self.times, self.step = [], ""
-
-        def started(self, step):
-            self.step = step
-
-        def advanced(self, step, done, total, unit, note=""):
-            if unit == "parts":
-                self.times.append(time.perf_counter())
-
-        def finished(self, outcome):
-            if outcome.step in {"ingest", "validate", "clean", "preprocess"}:
-                self.times.append(time.perf_counter())
-
-        def warned(self, line):
-            pass
-
-    with set_up() as (placement, running), tempfile.TemporaryDirectory() as folder:
-        data = Path(folder, "data")
-        data.mkdir()
-        for number in range(PARTITIONS):
-            rows = [f"{number * 3 + row},{'yes' if (number + row) % 2 else 'no'}" for row in range(6)]
-            (data / f"{number:04}.csv").write_text("n,label\n" + "\n".join(rows) + "\n")
-        recipe = Path(folder, "table.yaml")
-        recipe.write_text(
-            f"name: table\nsource: {{kind: csv, uri: {data}}}\nfeatures: [{{kind: number, columns: [n]}}]\n"
-            "target: {kind: label, column: label}\nmodel: {kind: mlp}\nobjective: {kind: classification}\n"
-            "train: {max_epochs: 1}\n"
-        )
-        pairs = []
-        for _ in range(2):
-            clock = Clock()
-            run = opened(placement, str(recipe), clock)
-            run.ctx.rerun = dict.fromkeys(("ingest", "validate", "clean", "preprocess"), len(pairs))
-            as_flow(training, run, running.api_url)
-            assert len(clock.times) >= 4 * PARTITIONS, len(clock.times)
-            pairs.append((max(b - a for a, b in zip(clock.times, clock.times[1:], strict=False)), 1.0))
-        return {"pairs": pairs, "rows": f"{run.ctx.outcomes[0].rows} rows"}
-
-
-def child_digits():
-    from components.register import rival
-    from flows.launch import as_flow
-    from flows.line import STAGES as LINE
-    from flows.training import training
-
-    models = set()
-
-    def fresh(home):
-        placement = base.model_copy(update={"home": Path(home)})
-        (placement.home / "mlflow").mkdir(parents=True)
-        (placement.home / "mlflow" / "mlflow.db").write_bytes((base.home / "mlflow" / "mlflow.db").read_bytes())
-        return opened(placement)
-
-    def orchestrated():
-        with tempfile.TemporaryDirectory() as home:
-            run = fresh(home)
-            began = time.perf_counter()
-            as_flow(training, run, running.api_url)
-            seconds = time.perf_counter() - began
-            models.add(json.dumps(run.noted["metrics"]))
-            return seconds
-
-    def plain():
-        with tempfile.TemporaryDirectory() as home:
-            run = fresh(home)
-            ctx, made = run.ctx, {}
-            began = time.perf_counter()
-            ctx.tracker.start("plain", {}, {})
-            for name, stage in LINE.items():
-                inputs = [made[one] for one in stage.takes]
-                if name == "evaluate":
-                    inputs.append(rival(ctx, run.config.model_name, inputs[0]))
-                made[name] = stage.run(stage.config(run.config), *inputs, ctx=ctx)
-            report = made["evaluate"]
-            values = {f"test_{name}": one.value for name, one in report.metrics.items()}
-            ctx.tracker.metrics(values)
-            record = ctx.store.artifact("evaluate", report.fingerprint).standing()
-            ctx.tracker.file(ctx.store.open(record, "report.html"))
-            ctx.tracker.end("FINISHED")
-            seconds = time.perf_counter() - began
-            models.add(json.dumps(values))
-            return seconds
-
-    with set_up() as (base, running):
-        pairs = pairs_of(orchestrated, plain, 5)
-        assert len(models) == 1, models
-        return {"pairs": pairs, "model": models.pop()[:40]}
-
-
-def noop(item):
-    return item
-
-
-def ours_map():
-    from components.adapters.compute import Compute
-
-    result = Compute(workers=2).map(noop, range(NO_OPS), 0)
-    assert sum(result) == NO_OPS * (NO_OPS - 1) // 2
-
-
-def child_map():
-    with set_up():
-        from prefect import flow, task
-
-        stock = task(noop)
-
-        @flow
-        def mapped():
-            futures = stock.map(range(NO_OPS // 10))
-            assert sum(future.result() for future in futures) == (NO_OPS // 10) * (NO_OPS // 10 - 1) // 2
-
-        theirs = clocked(mapped)
-        return {"pairs": pairs_of(clocked(ours_map), lambda: 10 * theirs(), 5), "sum": "equal"}
-
-
-def child_dask():
-    import dask
-
-    def raw():
-        tasks = [dask.delayed(noop, pure=False)(item) for item in range(NO_OPS)]
-        result = dask.compute(*tasks, scheduler="threads", num_workers=2)
-        assert sum(result) == NO_OPS * (NO_OPS - 1) // 2
-
-    return {"pairs": pairs_of(clocked(ours_map), clocked(raw), 9), "sum": "equal"}
-
-
-if __name__ == "__main__":
-    said = globals()[f"child_{sys.argv[1]}"]()
-    if said:
-        print(json.dumps(said))
+    said = json.loads(done.stdout.splitlines()[-1])
+    goal, case, peer, must, stretch = CASES[asked]
+    names = {"goal": goal, "case": case, "peer": peer, "better": "lower"}
+    return compared(said["pairs"], checksum=said["checked"], must=must, stretch=stretch, **names)
+
+
+def cases(goal):
+    """The measurements of a goal, for run.py."""
+    return tuple(partial(measured, asked) for asked, (name, *_) in CASES.items() if name == goal)

@@ -8,9 +8,7 @@ from tests.benchmarks.measure import tell
 GOALS = {
     "G24": (start_up.help_text,),
     "demo": (start_up.demo,),
-    "G16": (orchestration.empty_pipeline, orchestration.per_stage, orchestration.stalls),
-    "G17": (orchestration.digits,),
-    "G18": (orchestration.no_ops_prefect, orchestration.no_ops_dask),
+    **{goal: orchestration.cases(goal) for goal in ("G16", "G17", "G18")},
 }
 
 
