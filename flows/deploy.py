@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from components.contracts.closure import ROOT
-from components.contracts.errors import ConfigError, EnvironmentFault, MillraceError
+from components.contracts.errors import ConfigError, EnvironmentFault
 from components.contracts.placement import Placement
 from flows import recipe_files, server, settings
 from flows.pipeline import load_recipe
@@ -35,8 +35,9 @@ def deploy(placement: Placement, cron: str = "") -> tuple[Running, list[dict[str
     content["deployments"] += _of_recipes(content["definitions"]["recipe"])
     if cron:
         _check_cron(cron)
-        for schedule in _schedules(content["deployments"]):
-            schedule["cron"] = cron
+        for one in content["deployments"]:
+            for schedule in one.get("schedules", ()):
+                schedule["cron"] = cron
     pools = {one["work_pool"]["name"] for one in content["deployments"]}
     written = placement.home / "prefect" / "deployments.yaml"
     written.parent.mkdir(parents=True, exist_ok=True)
@@ -46,7 +47,7 @@ def deploy(placement: Placement, cron: str = "") -> tuple[Running, list[dict[str
     arguments = ("-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(written))
     done = subprocess.run(python(*arguments), cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise refused(done.stdout + done.stderr)
+        raise _refused(done.stdout + done.stderr)
     for one in content["deployments"]:
         _close(f"{one['entrypoint'].rpartition(':')[2]}/{one['name']}")
     return running, content["deployments"]
@@ -86,11 +87,6 @@ def _of_recipes(like: dict[str, Any]) -> Iterator[dict[str, Any]]:
             yield {**like, "name": name, "description": config.description, "parameters": {"recipe": name}}
 
 
-def _schedules(deployments: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    for one in deployments:
-        yield from one.get("schedules", ())
-
-
 def _check_cron(cron: str) -> None:
     from prefect.client.schemas.schedules import CronSchedule
     from pydantic import ValidationError
@@ -108,8 +104,7 @@ def _check_cron(cron: str) -> None:
         ) from error
 
 
-def refused(said: str) -> MillraceError:
-    """Prefect's refusal as one line."""
+def _refused(said: str) -> EnvironmentFault:
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     return EnvironmentFault(
         "E_DEPLOY",

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from contextlib import suppress
 
+import psutil
 import pytest
 
 from tests.flows.api import ask
@@ -80,3 +82,27 @@ def test_bad_input_a_deployment_whose_recipe_has_vanished(api):
     assert run["state_type"] == "FAILED"
     assert "E_CONFIG recipe: there is no such recipe or file" in run["state"]["message"]
     assert "gone.yaml" in run["state"]["message"]
+
+
+def test_deploy_takes_another_time_for_the_schedule_and_leaves_no_process_behind(millrace, api):
+    wrong = millrace("deploy", "--cron", "every day")
+    assert wrong.returncode == 2
+    assert wrong.err.startswith("E_CONFIG --cron: this is no cron text (got 'every day')")
+    before = {one.pid for one in of_home(millrace)}
+    assert millrace("deploy", "--cron", "5 4 * * 0").returncode == 0
+    (schedule,) = api.deployments()["digits-cnn-retraining"]["schedules"]
+    assert schedule["schedule"]["cron"] == "5 4 * * 0"
+    assert {one.pid for one in of_home(millrace)} <= before
+    assert millrace("deploy").returncode == 0
+    (schedule,) = api.deployments()["digits-cnn-retraining"]["schedules"]
+    assert schedule["schedule"]["cron"] == "0 3 * * *"
+
+
+def of_home(millrace):
+    """Every process that was told of this home, zombies left out."""
+    found = []
+    for one in psutil.process_iter():
+        with suppress(psutil.Error):
+            if one.environ().get("MILLRACE_HOME") == str(millrace.home) and one.status() != psutil.STATUS_ZOMBIE:
+                found.append(one)
+    return found
