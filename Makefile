@@ -10,6 +10,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 RECIPE ?= digits-cnn
 SET ?=
 CRON ?=
+FORCE ?=
 PYTEST ?=
 
 ifdef DATA
@@ -56,11 +57,11 @@ deploy: $(INSTALLED) ## make the Prefect pages able to start runs, and the sched
 
 .PHONY: status
 status: $(INSTALLED) ## which local servers run, and where
-	@$(BIN)/millrace status
+	@$(BIN)/millrace status || test $$? -eq 1
 
 .PHONY: down
-down: $(INSTALLED) ## end the local servers and the worker
-	@$(BIN)/millrace down
+down: $(INSTALLED) ## end the local servers and the worker: FORCE=1 also while a run of a shell needs them
+	@$(BIN)/millrace down $(if $(FORCE),--force)
 
 .PHONY: test
 test: $(INSTALLED) ## the default test suite
@@ -115,5 +116,5 @@ lock: ## resolve the ranges of pyproject.toml again into infra/locks (UPGRADE=1 
 
 .PHONY: clean
 clean: ## remove .venv and everything that runs have left
-	@if test -x $(BIN)/millrace; then $(BIN)/millrace down; fi
+	@if test -x $(BIN)/millrace; then $(BIN)/millrace down --force; fi
 	@rm -rf $(VENV) .millrace .reports *.egg-info

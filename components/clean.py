@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-import pyarrow.compute as pc
+import numpy as np
+import pyarrow as pa
 
+from components.adapters.snapshot_rows import read_rows, write_view
 from components.adapters.store import Store
-from components.adapters.tables import read_table, write_table
 from components.cleaning.typed import typed
 from components.context import RunContext, summed
 from components.contracts.artifacts import CleanSnapshot, Ledger, Part, ValidSnapshot
@@ -30,7 +31,7 @@ def run(config: CleanConfig, valid: ValidSnapshot, *, ctx: RunContext) -> CleanS
         ]
         size = valid.rows * 100
         parts, records = ctx.parts(
-            "clean", module=__name__, config=config, work=clean_partition, items=items, size_bytes=size
+            "clean", module=__name__, config=config, work=clean_partition, items=items, size_bytes=size, native=True
         )
         operations = tuple(operation.model_dump(mode="json") for operation in config.operations)
         return CleanSnapshot(
@@ -47,19 +48,21 @@ def run(config: CleanConfig, valid: ValidSnapshot, *, ctx: RunContext) -> CleanS
 def clean_partition(
     store: Store, config: CleanConfig, argument: tuple[Part, tuple[Column, ...]], folder: Path
 ) -> dict[str, Any]:
-    """Write one partition's cleaned rows; `dropped` counts the others by operation."""
+    """Write what of one partition's rows cleaning changes; `dropped` counts the rows that go, by operation."""
     part, columns = argument
-    record = store.part("validate", part.key).standing()
-    table = read_table(store.open(record, "rows.parquet"))
-    rows_in, dropped = table.num_rows, dict[str, int]()
+    given = table = read_rows(store, "validate", part.key)
+    rows, dropped = np.arange(table.num_rows), dict[str, int]()
     for operation in config.operations:
         table = operation.values(table)
         keeps = operation.keeps(table)
         if keeps is not None:
-            gone = table.num_rows - (pc.sum(keeps).as_py() or 0)
-            dropped[operation.kind] = dropped.get(operation.kind, 0) + gone
-            table = table.filter(keeps)
+            kept = np.asarray(keeps.fill_null(False)).astype(bool)
+            dropped[operation.kind] = dropped.get(operation.kind, 0) + int((~kept).sum())
+            table, given, rows = table.filter(pa.array(kept)), given.filter(pa.array(kept)), rows[kept]
     table = typed(table, columns)
-    write_table(table, folder / "rows.parquet")
-    ledger = Ledger(rows_in=rows_in, rows_out=table.num_rows, dropped=dropped)
-    return {"rows": table.num_rows, "ledger": ledger.model_dump()}
+    changed = [name for name in table.column_names if not table[name].equals(given[name])]
+    gone = np.setdiff1d(np.arange(part.rows), rows)
+    seen = store.part("validate", part.key).standing()
+    meta = write_view(folder, "validate", seen, gone, table.select(changed))
+    ledger = Ledger(rows_in=part.rows, rows_out=table.num_rows, dropped=dropped)
+    return {"rows": table.num_rows, "ledger": ledger.model_dump(), **meta}

@@ -13,7 +13,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from components.adapters import dataset_store, store, tables
+from components.adapters import dataset_store, snapshot_rows, store
 from components.adapters.compute import Compute
 from components.adapters.pointers import Pointer
 from components.adapters.store import Record, Store
@@ -25,7 +25,7 @@ from components.contracts.errors import IntegrityError
 from components.contracts.fingerprint import Fingerprint, code_of, digest, fingerprint
 from components.contracts.placement import Placement
 
-FORMATS: dict[str, int | str] = {"store": store.FORMAT, "shards": dataset_store.FORMAT, "tables": tables.FORMAT}
+FORMATS: dict[str, int | str] = {"store": store.FORMAT, "shards": dataset_store.FORMAT, "rows": snapshot_rows.FORMAT}
 """Numbers of what the adapters write, part of every fingerprint. Raise one when its bytes or meaning change."""
 
 Kind = TypeVar("Kind", bound=Artifact)
@@ -176,6 +176,7 @@ class RunContext:
         work: PartWork,
         items: Sequence[tuple[str, str, Any]],
         size_bytes: int,
+        native: bool = False,
     ) -> tuple[list[Part], list[Record]]:
         """Each partition's committed output; `items` are (place, content digest, argument of `work`)."""
         code = code_of(module, config)
@@ -186,7 +187,7 @@ class RunContext:
         def told(done: int) -> None:
             self.progress.advanced(step, done, len(jobs), "parts")
 
-        records = self.compute.map(run, jobs, size_bytes, told)
+        records = self.compute.map(run, jobs, size_bytes, told, native=native)
         parts = [
             Part(key=key, digest=record.digest, rows=record.meta["rows"], place=place)
             for (key, _, _), record, (place, _, _) in zip(jobs, records, items, strict=True)

@@ -14,8 +14,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import Field
 
+from components.adapters.snapshot_rows import read_rows
 from components.adapters.store import Store
-from components.adapters.tables import read_table
 from components.context import RunContext
 from components.contracts.artifacts import Dataset, EvalReport, Interval, ModelPackage
 from components.contracts.config import StepConfig
@@ -104,8 +104,7 @@ def _folder(package: ModelPackage, store: Store) -> Path:
 def _test_rows(dataset: Dataset, store: Store) -> Iterator[tuple[pa.Table, NDArray[np.uint64], NDArray[np.object_]]]:
     """Raw test rows in chunks, with their keys and given parts."""
     for part in dataset.clean.valid.parts:
-        record = store.part("validate", part.key).standing()
-        rows = read_table(store.open(record, "rows.parquet"))
+        rows = read_rows(store, "validate", part.key)
         keys, given = np.asarray(rows[KEY]), np.asarray(rows[SPLIT].cast("string").to_pylist(), object)
         test = np.flatnonzero(assign(keys, given, dataset.split["test"], 0.0) == TEST)
         for start in range(0, len(test), CHUNK_ROWS):

@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from components.adapters.tables import read_table
+from components.adapters.snapshot_rows import read_rows
 from components.adapters.tracking_calls import quiet
 from components.cleaning import KINDS as OPERATIONS
 from components.cleaning.typed import typed
@@ -134,8 +134,7 @@ def _example(dataset: Dataset, ctx: RunContext) -> pa.Table:
     columns = [column for column in dataset.clean.columns if column.name in model_inputs(dataset)]
     found: list[pa.Table] = []
     for part in dataset.clean.valid.parts:
-        record = ctx.store.part("validate", part.key).standing()
-        rows = read_table(ctx.store.open(record, "rows.parquet"), [column.name for column in columns])
+        rows = read_rows(ctx.store, "validate", part.key, [column.name for column in columns])
         found.append(rows.slice(0, 100))
         if sum(table.num_rows for table in found) >= EXAMPLE_ROWS:
             break

@@ -97,7 +97,7 @@ class Predictor:
             rows = operation.values(rows)
         for column in self.columns:
             if column.name in needed:
-                lost = pc.index(fits(rows[column.name], column.type), False).as_py()
+                lost = pc.index(pa.array(fits(rows[column.name], column)), False).as_py()
                 if lost >= 0:
                     raise _rejected(lost, f"{column.name} is not of type {column.type}")
         return typed(rows, [column for column in self.columns if column.name in rows.column_names])

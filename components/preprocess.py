@@ -13,8 +13,8 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from components.adapters.dataset_store import write_shard
+from components.adapters.snapshot_rows import read_rows
 from components.adapters.store import Record, Store
-from components.adapters.tables import read_table
 from components.context import RunContext, summed
 from components.contracts.artifacts import CleanSnapshot, Dataset, FittedFeature, Ledger, Part
 from components.contracts.config import StepConfig
@@ -94,8 +94,7 @@ def run(config: PreprocessConfig, clean: CleanSnapshot, *, ctx: RunContext) -> D
 
 def shard_partition(store: Store, config: PreprocessConfig, part: Part, folder: Path) -> dict[str, Any]:
     """Write one partition's shards, one file per split and feature, with the partial states of its training rows."""
-    record = store.part("clean", part.key).standing()
-    table = read_table(store.open(record, "rows.parquet"))
+    table = read_rows(store, "clean", part.key)
     given = np.asarray(table[SPLIT].cast("string").to_pylist() or [], object)
     splits = assign(np.asarray(table[KEY]), given, config.split.test, config.split.validation)
     unlabelled = np.flatnonzero(np.asarray(table[config.target.columns[0]].is_null()))

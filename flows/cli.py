@@ -133,11 +133,13 @@ def up() -> None:
 
 
 @app.command()
-def down() -> None:
+def down(
+    *, force: Annotated[bool, typer.Option("--force", help="also while a run of a shell still needs them")] = False
+) -> None:
     """End the local servers and the worker, with the runs that it has under way."""
     from flows import pages, settings
 
-    pages.down(settings.read())
+    pages.down(settings.read(), force=force)
 
 
 @app.command()

@@ -88,20 +88,26 @@ def _of_recipes(like: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _check_cron(cron: str) -> None:
+    # What Prefect itself plans with; it checks the text, and not whether such a day exists.
+    from prefect._vendor.croniter.croniter import CroniterBadDateError, croniter
     from prefect.client.schemas.schedules import CronSchedule
     from pydantic import ValidationError
+
+    def wrong(what: str) -> ConfigError:
+        allowed = "minute hour day month weekday, such as 0 3 * * *"
+        return ConfigError("E_CONFIG", what, place="--cron", value=cron, allowed=allowed, action="correct it")
 
     try:
         CronSchedule(cron=cron)
     except ValidationError as error:
-        raise ConfigError(
-            "E_CONFIG",
-            "this is no cron text",
-            place="--cron",
-            value=cron,
-            allowed="minute hour day month weekday, such as 0 3 * * *",
-            action="correct it",
-        ) from error
+        raise wrong("this is no cron text") from error
+    if len(cron.split()) > 5:
+        # Prefect takes a sixth field for seconds.
+        raise wrong("this has more than five fields")
+    try:
+        croniter(cron).get_next()  # type: ignore[no-untyped-call]
+    except CroniterBadDateError as error:
+        raise wrong("this time never comes") from error
 
 
 def _refused(said: str) -> EnvironmentFault:

@@ -48,8 +48,17 @@ def decided(
     return kind.model_validate(verdict.model_dump())
 
 
+def _ingest(one: PipelineConfig) -> ingest.IngestConfig:
+    """The source, and of the checks what says how cells are read: bounds may change without a new ingest."""
+    checks = one.validation
+    aside = checks.max_bad_files > 0
+    return ingest.IngestConfig(
+        source=one.source, columns=checks.declared(), set_aside_files=aside, allow_empty=checks.allow_empty
+    )
+
+
 STAGES = {
-    "ingest": Stage(run=ingest.run, config=lambda one: ingest.IngestConfig(source=one.source), gives=RawSnapshot),
+    "ingest": Stage(run=ingest.run, config=_ingest, gives=RawSnapshot),
     "validate": Stage(run=validate.run, config=lambda one: one.validation, takes=("ingest",), gives=ValidSnapshot),
     "clean": Stage(
         run=clean.run,

@@ -6,11 +6,11 @@ from contextlib import contextmanager
 from typing import Literal
 
 from components.contracts.config import Frozen
-from components.contracts.errors import masked
+from components.contracts.errors import ConflictError, masked
 from components.contracts.placement import Placement
 from flows import mlflow_server, server, settings, worker
-from flows.processes import Running, Service
-from flows.runs import gone
+from flows.processes import Running, Service, of_a_worker
+from flows.runs import gone, under_way
 
 Tell = Callable[[str], None]
 
@@ -92,17 +92,42 @@ def _line(what: str, running: Running, began: float) -> str:
     return f"{what:<26}{running.address}  {how}"
 
 
-def down(placement: Placement, tell: Tell) -> None:
-    """End what was started for this home: the worker with its runs first, while they can still report."""
+def down(placement: Placement, tell: Tell, *, force: bool = False) -> None:
+    """End what was started for this home: the worker with its runs first, while they can still report.
+
+    Raises:
+        ConflictError: E_RUN_UNDER_WAY, a run that a shell started still needs the servers, unless `force` is set.
+    """
     names = {"worker": "the worker", "mlflow": "the MLflow server", "prefect": "the Prefect server"}
+    services = {one.name: one for one in _services(placement)}
+    prefect = services["prefect"].find()
+    if prefect is not None and not force:
+        _let_go(placement)
     ended = False
-    for service in reversed(_services(placement)):
-        running = service.stop()
-        if running is not None:
-            ended = True
-            tell(f"ended {names[service.name]}" + (f" at {running.address}" if running.address else ""))
+    for name in ("worker", "mlflow", "prefect"):
+        running = services[name].stop()
+        if running is None:
+            continue
+        ended = True
+        tell(f"ended {names[name]}" + (f" at {running.address}" if running.address else ""))
+        if name == "worker" and prefect is not None:
+            for run in _reconciled(mlflow_server.found(placement), prefect):
+                tell(f"run {run} was under way; it is now marked as crashed, and the same parameters continue it")
     if not ended:
         tell("nothing was running")
+
+
+def _let_go(placement: Placement) -> None:
+    """Raise E_RUN_UNDER_WAY where a run lives that is not the worker's: it would wait for servers that are gone."""
+    names = [name for name, process in under_way(placement) if not of_a_worker(process)]
+    if names:
+        raise ConflictError(
+            "E_RUN_UNDER_WAY",
+            "a run that was started from a shell needs the servers",
+            place="millrace down",
+            value=", ".join(names),
+            action="end it first (Ctrl-C in its shell), or end the servers all the same: millrace down --force",
+        )
 
 
 def status(placement: Placement) -> list[ServiceState]:

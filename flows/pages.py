@@ -142,13 +142,13 @@ def up(placement: Placement) -> int:
     return 0
 
 
-def down(placement: Placement) -> None:
+def down(placement: Placement, *, force: bool) -> None:
     """What was ended."""
     from flows import local_servers
 
     terminal = Terminal()
     with terminal.out.status("ending"):
-        local_servers.down(placement, terminal.note)
+        local_servers.down(placement, terminal.note, force=force)
 
 
 def status(placement: Placement, *, as_json: bool) -> int:

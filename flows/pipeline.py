@@ -24,7 +24,8 @@ from components.preprocess import SplitConfig, check_names
 from components.register import RegisterConfig
 from components.sources import KINDS as SOURCES
 from components.train import TrainSettings
-from components.validate import ColumnCheck, ValidateConfig
+from components.validate import ValidateConfig
+from components.validate.checks import ColumnCheck
 from flows import recipe_files
 from flows.kinds import Kinds
 from flows.mistakes import holds_secret, in_overrides, leaks, mistakes, secrets

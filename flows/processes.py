@@ -223,6 +223,14 @@ def awaited(home: Path) -> set[int]:
     return ports
 
 
+def of_a_worker(process: int) -> bool:
+    """Whether a worker that was started as a service, or a run of its, is this process."""
+    try:
+        return psutil.Process(process).environ().get(MARK, "").startswith("worker:")
+    except (psutil.Error, ValueError):
+        return False
+
+
 def listener(port: int, first: int, setting: str, avoided: Collection[int] = ()) -> socket.socket:
     """A socket on loopback that listens already: on `port`, or where that is 0 on the first free one from `first` on.
 

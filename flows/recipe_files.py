@@ -13,6 +13,7 @@ from urllib.parse import urljoin
 
 import yaml
 
+from components.adapters.blobs import split_glob
 from components.contracts.errors import ConfigError, EnvironmentFault, rebuilt
 from components.contracts.registry import nearest
 
@@ -236,4 +237,4 @@ def placed(file: RecipeFile, data: Path | None) -> None:
     if isinstance(uri, str) and folders and not ADDRESS.match(uri) and uri[:1] not in {"/", "~"}:
         tried = [*(folder / uri for folder in folders), Path(uri)]
         with suppress(OSError):
-            source["uri"] = str(next((path for path in tried if path.exists()), tried[0]))
+            source["uri"] = str(next((path for path in tried if Path(split_glob(str(path))[0]).exists()), tried[0]))

@@ -9,7 +9,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -155,6 +155,19 @@ def alive(placement: Placement, name: str, prefect_run: str = "") -> Iterator[No
             yield
         finally:
             path.unlink(missing_ok=True)
+
+
+def under_way(placement: Placement) -> list[tuple[str, int]]:
+    """The runs whose process lives, with its number."""
+    found = []
+    for path in sorted((placement.home / "runs").glob("*.json")):
+        with suppress(FileNotFoundError), path.open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                text = file.read()
+                found.append((path.stem, json.loads(text)["process"] if text else 0))
+    return found
 
 
 def gone(placement: Placement) -> list[tuple[str, str, Path]]:

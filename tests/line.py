@@ -20,7 +20,7 @@ from components.models.mlp import Mlp
 from components.objectives.classification import Classification
 from components.preprocess import PreprocessConfig, SplitConfig
 from components.register import RegisterConfig
-from components.sources.csv import CsvSource
+from components.sources.files import FilesSource
 from components.sources.image_folder import ImageFolderSource
 from components.train import TrainConfig, TrainSettings
 from components.validate import ColumnCheck, ValidateConfig
@@ -57,7 +57,7 @@ def write_table(folder, rows=240, files=3, seed=0):
 
 def table_recipe(folder, **changes):
     settings = {
-        "source": CsvSource(uri=str(folder)),
+        "source": FilesSource(uri=str(folder)),
         "checks": ValidateConfig(
             columns={"n": ColumnCheck(type="float64", nullable=False), "c": ColumnCheck(type="string")}
         ),
@@ -95,7 +95,14 @@ def image_recipe(folder, **changes):
 
 
 def prepared(recipe, ctx):
-    raw = ingest.run(ingest.IngestConfig(source=recipe.source), ctx=ctx)
+    checks = recipe.checks
+    config = ingest.IngestConfig(
+        source=recipe.source,
+        columns=checks.declared(),
+        set_aside_files=checks.max_bad_files > 0,
+        allow_empty=checks.allow_empty,
+    )
+    raw = ingest.run(config, ctx=ctx)
     valid = validate.run(recipe.checks, raw, ctx=ctx)
     cleaned = clean.run(clean.CleanConfig(operations=recipe.cleaning), valid, ctx=ctx)
     config = PreprocessConfig(features=recipe.features, target=recipe.target, split=recipe.split)

@@ -6,8 +6,8 @@ import pytest
 from components import evaluate, gate, register
 from components.adapters.compute import Compute
 from components.adapters.pointers import Pointer
+from components.adapters.snapshot_rows import read_rows
 from components.adapters.store import Store
-from components.adapters.tables import read_table
 from components.context import open_context
 from components.contracts.artifacts import ModelPackage
 from components.contracts.errors import ConflictError
@@ -126,9 +126,7 @@ def test_the_package_answers_raw_rows_alone_as_in_a_batch(whole):
     ctx, recipe, _ = whole
     dataset, model = packaged(recipe, ctx)
     predictor = open_package(package_folder(ctx.store, model))
-    rows = read_table(
-        ctx.store.open(ctx.store.part("validate", dataset.clean.valid.parts[0].key).record(), "rows.parquet")
-    ).select(["n", "c", "label"])
+    rows = read_rows(ctx.store, "validate", dataset.clean.valid.parts[0].key).select(["n", "c", "label"])
     answers = predictor.predict(rows).table()
     assert answers.column_names == ["prediction", "confidence", "probabilities"]
     right = np.array(answers["prediction"].to_pylist()) == np.array([cell[:-1] for cell in rows["label"].to_pylist()])

@@ -1,26 +1,26 @@
 """Files inside folders, tar and zip archives, read one by one without unpacking.
 
-Only regular members are ever read and no member is ever written, so links, devices and `../` names in an archive lead
-nowhere. A compressed tar can only be read from its start: `index` spools it once, so that each member is then one read.
+An archive with a link, a device, an absolute or a `../` name is refused whole, and so is one that unpacks to more than
+a hundred times its size: who packs data does neither. A compressed tar can only be read from its start: `index` spools
+it once, so that each member is then one read.
 """
 
-import bz2
 import fnmatch
-import gzip
-import lzma
 import mmap
 import os
 import shutil
+import stat
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from blake3 import blake3
 
+from components.adapters.compressed import FREE_BYTES, LARGEST_RATIO, bomb, readable, spooled
 from components.contracts.errors import DataError
 
 
@@ -32,14 +32,12 @@ def members(path: Path, pattern: str) -> list[str]:
 def _names(path: Path) -> list[str]:
     if path.is_dir():
         return [child.relative_to(path).as_posix() for child in walk(path)]
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            return [info.filename for info in archive.infolist() if not info.is_dir()]
-    try:
+    with readable(path):
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                return [info.filename for info in _zipped(path, archive)]
         with tarfile.open(path, "r:*") as archive:
-            return [member.name for member in archive if member.isreg()]
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise _broken(path, error) from error
+            return [member.name for member in _packed(path, archive)]
 
 
 def walk(folder: Path) -> list[Path]:
@@ -59,23 +57,6 @@ def walk(folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def read_member(path: Path, name: str) -> bytes:
-    """The bytes of one member that `members` named."""
-    if path.is_dir():
-        return (path / name).read_bytes()
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            return archive.read(name)
-    try:
-        with tarfile.open(path, "r:*") as archive:
-            file = archive.extractfile(name)
-            if file is None:
-                raise KeyError(name)
-            return file.read()
-    except (tarfile.TarError, EOFError) as error:
-        raise _broken(path, error) from error
-
-
 def is_archive(path: Path) -> bool:
     """Whether `path` is a tar (plain or compressed) or a zip, by its bytes."""
     return path.is_file() and (zipfile.is_zipfile(path) or tarfile.is_tarfile(path))
@@ -91,26 +72,19 @@ class Member:
     offset: int = -1
 
 
-BROKEN = (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError, ValueError, RuntimeError)
-"""What the readers of archives raise; RuntimeError and its NotImplementedError for encryption and odd compression."""
-COMPRESSED: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
-"""The first bytes of a compressed file to what opens it."""
-
-
 def index(path: Path, scratch: Path) -> tuple[Path, list[Member]]:
     """Every regular member of the archive, in its order, and the file that `read_at` reads them from.
 
     That is the archive itself, or for a compressed tar an uncompressed copy of it in `scratch`.
     """
-    try:
+    with readable(path):
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
-                files = [info for info in archive.infolist() if not info.is_dir()]
                 return path, [
                     Member(name=info.filename, size=info.file_size, digest=_digest(archive.read(info)))
-                    for info in files
+                    for info in _zipped(path, archive)
                 ]
-        plain = _spooled(path, scratch)
+        plain = spooled(path, scratch)
         with (
             tarfile.open(plain, "r:") as archive,
             plain.open("rb") as file,
@@ -123,28 +97,68 @@ def index(path: Path, scratch: Path) -> tuple[Path, list[Member]]:
                     digest=_digest(data[one.offset_data : one.offset_data + one.size]),
                     offset=one.offset_data,
                 )
-                for one in archive
-                if one.isreg() and not one.issparse()
+                for one in _packed(path, archive)
+                if not one.issparse()
             ]
-    except BROKEN as error:
-        raise _broken(path, error) from error
-    except OSError as error:
-        if error.errno is not None:
-            raise
-        raise _broken(path, error) from error
 
 
-def _spooled(path: Path, scratch: Path) -> Path:
-    with path.open("rb") as file:
-        head = file.read(6)
-    opener = next((one for magic, one in COMPRESSED.items() if head.startswith(magic)), None)
-    if opener is None:
-        return path
+def _zipped(path: Path, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    """The regular members of a zip."""
+    infos = archive.infolist()
+    for info in infos:
+        _check_name(path, info.filename, regular=not stat.S_ISLNK(info.external_attr >> 16))
+    if sum(info.file_size for info in infos) > max(FREE_BYTES, LARGEST_RATIO * path.stat().st_size):
+        raise bomb(path)
+    return [info for info in infos if not info.is_dir()]
+
+
+def _packed(path: Path, archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """The regular members of a tar."""
+    total, most = 0, max(FREE_BYTES, LARGEST_RATIO * path.stat().st_size)
+    for member in archive:
+        _check_name(path, member.name, regular=member.isreg() or member.isdir())
+        total += member.size
+        if total > most:
+            raise bomb(path)
+        if member.isreg():
+            yield member
+
+
+def _check_name(path: Path, name: str, *, regular: bool) -> None:
+    parts = name.replace("\\", "/").split("/")
+    if regular and ".." not in parts and not name.startswith(("/", "\\")) and ":" not in parts[0] and "\0" not in name:
+        return
+    raise DataError(
+        "E_ARCHIVE_PATH",
+        "the archive holds " + ("a name that leads out of it" if regular else "a link or a device"),
+        place=str(path),
+        value=name,
+        allowed="regular files with relative names",
+        action="do not use an archive of unknown origin; pack the files again",
+    )
+
+
+def extracted(path: Path, name: str, scratch: Path) -> Path:
+    """One member of the archive as a file in `scratch`."""
+    stamp = path.stat()
+    mark = blake3(f"{path}\n{stamp.st_size}\n{stamp.st_mtime_ns}\n{name}".encode()).hexdigest(length=8)
+    target = scratch / f"{mark}.member"
+    if target.is_file():
+        return target
     scratch.mkdir(parents=True, exist_ok=True)
-    plain = scratch / f"{path.name}.tar"
-    with opener(path, "rb") as packed, plain.open("wb") as out:
-        shutil.copyfileobj(packed, out, 2**20)
-    return plain
+    unfinished = scratch / f"{mark}.{os.urandom(6).hex()}"
+    try:
+        with readable(path), ExitStack() as held:
+            if zipfile.is_zipfile(path):
+                source: Any = held.enter_context(held.enter_context(zipfile.ZipFile(path)).open(name))
+            else:
+                source = held.enter_context(tarfile.open(spooled(path, scratch), "r:")).extractfile(name)
+            with unfinished.open("wb") as out:
+                shutil.copyfileobj(source, out, 2**20)
+        unfinished.replace(target)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return target
 
 
 def read_at(plain: Path, archive: Path, wanted: Sequence[tuple[str, int, int]]) -> Iterator[bytes]:
@@ -166,13 +180,3 @@ def read_at(plain: Path, archive: Path, wanted: Sequence[tuple[str, int, int]]) 
 
 def _digest(data: bytes) -> str:
     return blake3(data).hexdigest(length=16)
-
-
-def _broken(path: Path, error: Exception) -> DataError:
-    return DataError(
-        "E_FORMAT",
-        f"the archive cannot be read ({error})",
-        place="source.uri",
-        value=str(path),
-        action="fetch it again",
-    )

@@ -1,8 +1,9 @@
 """Dask, in the three sizes that partitions need: threads here, worker processes here, or a scheduler elsewhere.
 
 Threads are as fast as processes up to about 140 MiB and start in 0.06 s instead of 2, so small data never start a
-cluster. A function given to `map` is a module-level one, its items can be pickled, and it may run twice: the commit
-kernel makes that harmless.
+cluster; work that spends its time in C loops without the interpreter's lock (`native`) stays faster in threads at any
+size (infra/decisions/0010). A function given to `map` is a module-level one, its items can be pickled, and it may run
+twice: the commit kernel makes that harmless.
 """
 
 import logging
@@ -31,11 +32,13 @@ class Compute:
         items: Sequence[Item],
         size_bytes: int,
         done: Callable[[int], None] = lambda _: None,
+        *,
+        native: bool = False,
     ) -> list[Result]:
         """`function` of every item, in order; `done(finished)` as they finish. The first error ends the call."""
         if not items:
             return []
-        if self.address or (size_bytes > THREADS_UP_TO_BYTES and not self.synchronous):
+        if self.address or (size_bytes > THREADS_UP_TO_BYTES and not self.synchronous and not native):
             with self._client() as client:
                 return self._in_processes(client, function, items, done)
         return self._here(function, items, done)

@@ -1,4 +1,4 @@
-"""Content digests of source files, remembered by size and time of change.
+"""Content digests of source files, remembered by size and time of change, or elsewhere by what their server says.
 
 A file that changed within the last two seconds is not remembered: it could change again within the same tick of the
 file system's clock.
@@ -9,6 +9,7 @@ import os
 import time
 from pathlib import Path
 
+from components.adapters.blobs import digest_of, listed
 from components.adapters.store import digest_file
 
 SETTLED_SECONDS = 2
@@ -25,8 +26,10 @@ class FileDigests:
             self._known = {}
         self._learned = False
 
-    def __call__(self, path: Path) -> str:
-        """The digest of the file at `path`."""
+    def __call__(self, path: Path | str) -> str:
+        """The digest of the file at `path`, which is text where it is an address of another machine."""
+        if isinstance(path, str):
+            return self._elsewhere(path)
         stat = path.stat()
         seen = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
         known = self._known.get(str(path))
@@ -36,6 +39,16 @@ class FileDigests:
         if time.time() - stat.st_mtime > SETTLED_SECONDS:
             self._known[str(path)] = [*seen, digest]
             self._learned = True
+        return digest
+
+    def _elsewhere(self, url: str) -> str:
+        blob = listed(url, "source.uri")[0]
+        known = self._known.get(url)
+        if known is not None and known[0] == blob.stamp:
+            return str(known[1])
+        digest = digest_of(blob, "source.uri")
+        self._known[url] = [blob.stamp, digest]
+        self._learned = True
         return digest
 
     def save(self) -> None:

@@ -1,61 +1,147 @@
-"""Declared column types: which cells have them, and the cast.
+"""Declared column types: the cast, and which cells it refuses, with a code and a reason for each.
 
-Whole numbers stay int64 with a missing mask and are never rounded through floats; text is never guessed at.
+Whole numbers stay int64 with a missing mask and are never rounded through floats; text is never guessed at; a date
+that is not in the calendar, and a clock time of which nobody says the zone, are refused and not shifted.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
+from components.cleaning.cells import ARROW, Cells, cast, fault_of, kept, refused, where
+from components.cleaning.moments import read_day, read_instant, read_moments
 from components.contracts.spec import Column
 
-ARROW = {
-    "string": pa.string(),
-    "int64": pa.int64(),
-    "float64": pa.float64(),
-    "bool": pa.bool_(),
-    "image": pa.binary(),
-}
-# 18 digits always fit int64; a longer number is refused rather than rounded.
-PATTERNS = {
-    "int64": r"^[+-]?\d{1,18}$",
-    "float64": r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?$",
-    "bool": r"^(?i:true|false|1|0)$",
-}
+WHOLE = r"^[+-]?[0-9]+$"
+REAL = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?$"
+TRUTH = r"^(?i:true|false|1|0)$"
+LARGEST, SMALLEST = "9223372036854775807", "9223372036854775808"
+"""The digits of the largest and of the smallest int64."""
 
 
-def fits(column: pa.ChunkedArray, kind: str) -> pa.ChunkedArray:
-    """bool[rows]: whether a cell is missing or can be read as `kind` without loss."""
-    everywhere = pc.is_valid(pc.fill_null(pc.is_null(column), True))
-    if pa.types.is_floating(column.type) and kind == "float64":
-        return pc.fill_null(pc.is_finite(column), True)
-    if column.type == ARROW[kind] or kind in {"string", "image"}:
-        return everywhere
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        reads = pc.fill_null(pc.match_substring_regex(column, PATTERNS[kind]), True)
-        if kind == "float64":
-            numbers = pc.cast(pc.if_else(reads, column, None), pa.float64())
-            reads = pc.and_(reads, pc.fill_null(pc.is_finite(numbers), True))
-        return reads
-    if kind == "int64" and pa.types.is_floating(column.type):
-        return pc.fill_null(pc.equal(column, pc.floor(column)), True)
-    return everywhere
+def read_cells(cells: pa.ChunkedArray, column: Column) -> Cells:
+    """`cells` as `column.type`."""
+    if pa.types.is_dictionary(cells.type):
+        cells = pc.cast(cells, cells.type.value_type)
+    if pa.types.is_large_string(cells.type) or pa.types.is_string_view(cells.type):
+        cells = pc.cast(cells, pa.string())
+    target = ARROW[column.type]
+    if column.type == "float64" and pa.types.is_floating(cells.type):
+        if column.nan == "missing":
+            cells = pc.if_else(pc.is_nan(cells), pa.scalar(None, cells.type), cells)
+        return kept(pc.cast(cells, target), [fault_of(pc.invert(pc.is_finite(cells)), "E_TYPE", "not a finite number")])
+    if cells.type == target:
+        return Cells(values=cells)
+    if pa.types.is_null(cells.type):
+        return Cells(values=pc.cast(cells, target))
+    if pa.types.is_string(cells.type):
+        return TEXT.get(column.type, refused)(cells, column)
+    return _converted(cells, column)
+
+
+def fits(cells: pa.ChunkedArray, column: Column) -> NDArray[np.bool_]:
+    """bool[rows]: whether a cell is missing or can be read as the column's type without loss."""
+    fitting = np.ones(len(cells), bool)
+    for fault in read_cells(cells, column).faults:
+        fitting &= ~fault.rows
+    return fitting
 
 
 def typed(table: pa.Table, columns: Sequence[Column]) -> pa.Table:
-    """`table` with the declared columns that it has cast to their types; other columns as they are."""
+    """`table` with the declared columns that it has read as their types; other columns as they are."""
     for column in columns:
         if column.name in table.column_names:
             index = table.column_names.index(column.name)
-            table = table.set_column(index, column.name, _cast(table[column.name], column.type))
+            table = table.set_column(index, column.name, read_cells(table[column.name], column).values)
     return table
 
 
-def _cast(cells: pa.ChunkedArray, kind: str) -> pa.ChunkedArray:
-    target = ARROW[kind]
-    if cells.type == target:
-        return cells
-    if kind == "int64" and (pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type)):
-        cells = pc.replace_substring_regex(cells, r"^\+", "")
-    return pc.cast(cells, target, safe=kind != "float64")
+def _whole(cells: pa.ChunkedArray, _: Column) -> Cells:
+    cells = pc.ascii_trim_whitespace(cells)
+    cells, wrong = where(cells, pc.match_substring_regex(cells, WHOLE), "E_TYPE", "not a whole number")
+    digits = pc.ascii_ltrim(pc.replace_substring_regex(cells, r"^[+-]", ""), characters="0")
+    limit = pc.if_else(pc.starts_with(cells, pattern="-"), SMALLEST, LARGEST)
+    length = pc.utf8_length(digits)
+    inside = pc.or_(pc.less(length, 19), pc.and_(pc.equal(length, 19), pc.less_equal(digits, limit)))
+    cells, far = where(cells, inside, "E_OUT_OF_RANGE", "a whole number that 64 bits cannot hold")
+    return kept(pc.cast(pc.replace_substring_regex(cells, r"^\+", ""), pa.int64()), [wrong, far])
+
+
+def _real(cells: pa.ChunkedArray, _: Column) -> Cells:
+    cells = pc.ascii_trim_whitespace(cells)
+    cells, wrong = where(cells, pc.match_substring_regex(cells, REAL), "E_TYPE", "not a number")
+    values = pc.cast(pc.replace_substring_regex(cells, r"^\+", ""), pa.float64())
+    far = fault_of(pc.invert(pc.is_finite(values)), "E_OUT_OF_RANGE", "a number that 64 bits cannot hold")
+    return kept(values, [wrong, far])
+
+
+def _truth(cells: pa.ChunkedArray, _: Column) -> Cells:
+    cells = pc.ascii_trim_whitespace(cells)
+    cells, wrong = where(cells, pc.match_substring_regex(cells, TRUTH), "E_TYPE", "neither true nor false, 1 nor 0")
+    true = pc.is_in(pc.ascii_lower(cells), pa.array(["true", "1"]))
+    return kept(pc.if_else(pc.is_valid(cells), true, None), [wrong])
+
+
+def _text(cells: pa.ChunkedArray, _: Column) -> Cells:
+    return Cells(values=cells)
+
+
+def _bytes(cells: pa.ChunkedArray, _: Column) -> Cells:
+    return Cells(values=pc.cast(cells, pa.binary()))
+
+
+TEXT: dict[str, Callable[[pa.ChunkedArray, Column], Cells]] = {
+    "string": _text,
+    "int64": _whole,
+    "float64": _real,
+    "bool": _truth,
+    "date": read_day,
+    "timestamp": read_instant,
+    "binary": _bytes,
+    "image": _bytes,
+    "audio": _bytes,
+}
+
+
+def _converted(cells: pa.ChunkedArray, column: Column) -> Cells:
+    """Cells of another type than text."""
+    kind = cells.type
+    number = pa.types.is_integer(kind) or pa.types.is_decimal(kind) or pa.types.is_boolean(kind)
+    number |= pa.types.is_floating(kind)
+    if number and column.type in NUMBER:
+        return NUMBER[column.type](cells)
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        return read_moments(cells, column)
+    binary = pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
+    lists = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    castable = (binary and column.type in {"binary", "image", "audio"}) or (
+        lists and column.type in {"floats", "strings"}
+    )
+    return cast(cells, column) if castable else refused(cells, column)
+
+
+def _to_whole(cells: pa.ChunkedArray) -> Cells:
+    if pa.types.is_boolean(cells.type) or (pa.types.is_integer(cells.type) and cells.type != pa.uint64()):
+        return Cells(values=pc.cast(cells, pa.int64()))
+    reals = pc.cast(cells, pa.float64(), safe=False)
+    cells, part = where(cells, pc.equal(reals, pc.floor(reals)), "E_TYPE", "not a whole number")
+    near = pc.and_(pc.less(reals, 2.0**63), pc.greater_equal(reals, -(2.0**63)))
+    cells, far = where(cells, near, "E_OUT_OF_RANGE", "a whole number that 64 bits cannot hold")
+    return kept(pc.cast(cells, pa.int64()), [part, far])
+
+
+def _to_truth(cells: pa.ChunkedArray) -> Cells:
+    known = pc.is_in(cells, pa.array([0, 1]).cast(cells.type))
+    cells, wrong = where(cells, known, "E_TYPE", "neither 0 nor 1")
+    return kept(pc.cast(cells, pa.bool_()), [wrong])
+
+
+NUMBER: dict[str, Callable[[pa.ChunkedArray], Cells]] = {
+    "int64": _to_whole,
+    "float64": lambda cells: Cells(values=pc.cast(cells, pa.float64(), safe=False)),
+    "bool": _to_truth,
+    "string": lambda cells: Cells(values=pc.cast(cells, pa.string())),
+}

@@ -79,9 +79,10 @@ class Snapshot(Artifact):
 
 
 class RawSnapshot(Snapshot):
-    """Rows as the source has them."""
+    """Rows as the source has them; `aside` are files that could not be read."""
 
     step = "ingest"
+    aside: tuple[Part, ...] = ()
 
 
 class ValidSnapshot(Snapshot):

@@ -13,15 +13,26 @@ KEY, SPLIT, FILE, ROW = "__key__", "__split__", "__file__", "__row__"
 OWN_COLUMNS = (KEY, SPLIT, FILE, ROW)
 """Columns that every snapshot carries beside the source's: the row's key, its given part, where it was read."""
 
-ColumnType = Literal["string", "int64", "float64", "bool", "image"]
+ColumnType = Literal[
+    "string", "int64", "float64", "bool", "date", "timestamp", "binary", "image", "audio", "floats", "strings"
+]
+"""`date` is a day, `timestamp` an instant (microseconds, kept in UTC); `image` and `audio` are encoded bytes; `floats`
+and `strings` are lists."""
 
 
 class Column(Frozen):
-    """One column of a snapshot. `image` is encoded image bytes in a binary column."""
+    """One column of a snapshot, and how text becomes a value of it.
+
+    `format` is how dates and times are written (strptime); none: ISO 8601. `timezone` is the IANA name of the zone that
+    clock times without an offset are in; none: such times are refused.
+    """
 
     name: str
     type: ColumnType
     nullable: bool = True
+    format: str = ""
+    timezone: str = ""
+    nan: Literal["refuse", "missing"] = "refuse"
 
 
 class TensorSpec(Frozen):

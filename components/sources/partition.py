@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
+from components.contracts.errors import DataError, rebuilt
 from components.contracts.spec import Column
 
 DigestOf = Callable[[Path], str]
@@ -32,14 +33,29 @@ class Partition:
     argument: Any = None
 
 
+def broken_partition(place: str, version: str, error: DataError) -> Partition:
+    """A file that cannot be cut into pieces: reading it raises `error`, so that one bad file is one bad partition."""
+    parts = [error.code, error.what, error.place, error.value, error.allowed, error.action]
+    return Partition(place=place, version=f"{version}-{error.code}", size_bytes=1, argument={"broken": parts})
+
+
+def raise_broken(argument: Any) -> None:
+    """Raise what `broken_partition` kept."""
+    if isinstance(argument, dict) and "broken" in argument:
+        code, what, *rest = argument["broken"]
+        raise rebuilt(DataError, code, what, *rest)
+
+
 @dataclass(frozen=True, kw_only=True)
 class BadRow:
-    """A row that could not even be read: `row` counts from 1."""
+    """A row that could not be read: `row` counts from 1; `column` and `file` say more where they are known."""
 
     row: int
     code: str
     reason: str
     text: str
+    column: str = ""
+    file: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

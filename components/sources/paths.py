@@ -35,8 +35,8 @@ def locate(uri: str, place: str) -> Path:
     return path
 
 
-def readable_file(path: Path, place: str) -> Path:
-    """`path` itself, if it is a regular file with bytes that this user may read.
+def readable_file(path: Path, place: str, *, empty: bool = False) -> Path:
+    """`path` itself, if it is a regular file that this user may read, with bytes unless it may be `empty`.
 
     Checked before it is opened, since opening a pipe would hang.
     """
@@ -64,7 +64,7 @@ def readable_file(path: Path, place: str) -> Path:
         )
     if not os.access(path, os.R_OK):
         raise denied(path, place)
-    if status.st_size == 0:
+    if status.st_size == 0 and not empty:
         raise DataError(
             "E_FILE_EMPTY", "the file has no bytes", place=place, value=str(path), action="restore it or leave it out"
         )

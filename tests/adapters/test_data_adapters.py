@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from components.adapters import compute
-from components.adapters.archives import is_archive, members, read_member
+from components.adapters.archives import extracted, is_archive, members
 from components.adapters.compute import THREADS_UP_TO_BYTES, Compute
 from components.adapters.dataset_store import Batches, ShardFile, write_shard
 from components.adapters.file_digests import FileDigests
@@ -137,16 +137,14 @@ def test_members_of_folder_tar_and_zip_are_the_same(tmp_path):
         (folder / name).write_text(name)
     with tarfile.open(tmp_path / "d.tgz", "w:gz") as archive:
         archive.add(tmp_path / "data", "data")
-        link = tarfile.TarInfo("data/set/link.csv")
-        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
-        archive.addfile(link)
     with zipfile.ZipFile(tmp_path / "d.zip", "w") as archive:
         for path in sorted(folder.iterdir()):
             archive.write(path, f"data/set/{path.name}")
     for place in (tmp_path / "data", tmp_path / "d.tgz", tmp_path / "d.zip"):
         names = members(place, "*.csv")
         assert [name.split("/")[-1] for name in names] == ["a.csv", "b.csv"]
-        assert read_member(place, names[1]) == b"b.csv"
+        if place.is_file():
+            assert extracted(place, names[1], tmp_path / "scratch").read_bytes() == b"b.csv"
     assert [is_archive(tmp_path / name) for name in ("d.tgz", "d.zip", "data")] == [True, True, False]
 
 
@@ -156,5 +154,5 @@ def test_a_broken_archive_is_one_line(tmp_path):
         archive.add(tmp_path / "x", "x.csv")
     cut = tmp_path / "cut.tgz"
     cut.write_bytes((tmp_path / "d.tgz").read_bytes()[:50_000])
-    with pytest.raises(DataError, match="E_FORMAT source.uri: the archive cannot be read"):
-        read_member(cut, "x.csv")
+    with pytest.raises(DataError, match="E_FILE_TRUNCATED .*cut.tgz: the compressed file ends too early"):
+        extracted(cut, "x.csv", tmp_path / "scratch")

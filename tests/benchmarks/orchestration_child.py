@@ -181,7 +181,7 @@ def child_stalls():
             (data / f"{number:04}.csv").write_text("n,label\n" + "\n".join(rows) + "\n")
         recipe = Path(folder, "table.yaml")
         recipe.write_text(
-            f"name: table\nsource: {{kind: csv, uri: {data}}}\nfeatures: [{{kind: number, columns: [n]}}]\n"
+            f"name: table\nsource: {{kind: files, uri: {data}}}\nfeatures: [{{kind: number, columns: [n]}}]\n"
             "target: {kind: label, column: label}\nmodel: {kind: mlp}\nobjective: {kind: classification}\n"
             "train: {max_epochs: 1}\n"
         )

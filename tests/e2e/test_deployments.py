@@ -85,9 +85,14 @@ def test_bad_input_a_deployment_whose_recipe_has_vanished(api):
 
 
 def test_deploy_takes_another_time_for_the_schedule_and_leaves_no_process_behind(millrace, api):
-    wrong = millrace("deploy", "--cron", "every day")
-    assert wrong.returncode == 2
-    assert wrong.err.startswith("E_CONFIG --cron: this is no cron text (got 'every day')")
+    for text, said in (
+        ("every day", "this is no cron text"),
+        ("0 3 * * * *", "this has more than five fields"),
+        ("0 3 31 2 *", "this time never comes"),
+    ):
+        wrong = millrace("deploy", "--cron", text)
+        assert wrong.returncode == 2
+        assert wrong.err.startswith(f"E_CONFIG --cron: {said} (got '{text}')")
     before = {one.pid for one in of_home(millrace)}
     assert millrace("deploy", "--cron", "5 4 * * 0").returncode == 0
     (schedule,) = api.deployments()["digits-cnn-retraining"]["schedules"]

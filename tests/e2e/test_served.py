@@ -118,7 +118,8 @@ def training(api, number):
     return any(task["name"].startswith("train") and task["state_type"] == "RUNNING" for task in api.tasks(number))
 
 
-def test_cancelling_a_run_of_a_shell_ends_it_within_five_seconds(millrace, api):
+def in_a_shell(millrace, api):
+    """A long run that a shell started, in training, and Prefect's number of it."""
     process = millrace.start("run", "digits-cnn", *(part for one in LONG for part in ("--set", one)), "--json")
     end = time.monotonic() + 60
     number = ""
@@ -127,6 +128,25 @@ def test_cancelling_a_run_of_a_shell_ends_it_within_five_seconds(millrace, api):
         found = api.post("/flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": ["RUNNING"]}}}})[1]
         number = found[0]["id"] if found else ""
         time.sleep(0.2)
+    return process, number
+
+
+def test_down_waits_for_a_run_of_a_shell_and_says_so(millrace, api):
+    process, _ = in_a_shell(millrace, api)
+    refused = millrace("down")
+    assert refused.returncode == 1
+    assert refused.err.startswith(
+        "E_RUN_UNDER_WAY millrace down: a run that was started from a shell needs the servers"
+    )
+    assert {one["state"] for one in json.loads(millrace("status", "--json").out)} == {"up"}
+    process.terminate()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 75
+    assert "Traceback" not in err
+
+
+def test_cancelling_a_run_of_a_shell_ends_it_within_five_seconds(millrace, api):
+    process, number = in_a_shell(millrace, api)
     children = psutil.Process(process.pid).children(recursive=True)
     began = time.monotonic()
     api.post(f"/flow_runs/{number}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}})
@@ -206,7 +226,11 @@ def test_up_and_down_after_everything_was_killed(millrace, api):
         if p.status == "LISTEN"
     }
     assert len(places) >= 2
-    assert millrace("down").returncode == 0
+    ended = again.start(again.deployments()["digits-cnn"], overrides=LONG)
+    again.until(ended, lambda run: training(again, ended))
+    done = millrace("down")
+    assert done.returncode == 0
+    assert "was under way; it is now marked as crashed" in done.err
     assert family(millrace) == []
     for place in places:
         with socket.socket() as probe:

@@ -270,7 +270,7 @@ def test_a_suffix_is_cut_once_and_a_required_cell_counts():
 )
 def test_text_is_read_exactly_or_refused(cell, kind, value):
     column = pa.chunked_array([pa.array([cell, None])])
-    assert fits(column, kind).to_pylist() == [value is not None, True]
+    assert fits(column, Column(name="c", type=kind)).tolist() == [value is not None, True]
     if value is not None:
         cast = typed(pa.table({"c": column}), [Column(name="c", type=kind)])
         assert cast["c"].to_pylist() == [value, None]

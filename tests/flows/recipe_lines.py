@@ -7,7 +7,7 @@ from flows.pipeline import load_recipe
 
 SMALL = """
 name: small
-source: {kind: csv, uri: my.csv}
+source: {kind: files, uri: my.csv}
 features: [{kind: number, columns: [age]}, {kind: category, columns: [city]}]
 target: {kind: label, column: bought}
 model: {kind: mlp}

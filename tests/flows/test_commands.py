@@ -22,7 +22,7 @@ from tests.line import write_table
 
 RECIPE = """
 name: mine
-source: {kind: csv, uri: table}
+source: {kind: files, uri: table}
 features: [{kind: number, columns: [n]}, {kind: category, columns: [c]}]
 target: {kind: label, column: label}
 model: {kind: mlp, hidden: [4]}

@@ -141,7 +141,7 @@ def test_a_column_may_be_called_anything(small):
         ("features.²=1", "this is a list of 2 items"),
         ("features." + "9" * 5000 + "=1", "this is a list of 2 items"),
         ("train.max_epochs=0x" + "f" * 9000, "train.max_epochs: this should be a valid integer"),
-        ("source={<<: {kind: csv}}", "merging mappings is not allowed"),
+        ("source={<<: {kind: files}}", "merging mappings is not allowed"),
         ("source.uri=~nosuchuser/x", None),
         ("train=3", "train: "),
         ("checks=[]", "checks: "),

@@ -76,7 +76,7 @@ def test_a_run_is_finished_in_mlflow_with_parameters_metrics_data_and_lineage(mi
     assert params["source.kind"] == "digits"
     assert metrics["test_accuracy"] == first["metrics"]["test_accuracy"]
     assert {"train_loss", "validation_loss", "validation_accuracy"} <= set(metrics)
-    assert inputs[0][2] == {"num_rows": 1797, "train": 1296, "validation": 135, "test": 366}
+    assert inputs[0][2] == {"num_rows": 1797, "train": 1292, "validation": 158, "test": 347}
     fingerprints = {one["step"]: one["fingerprint"] for one in first["steps"] if one["fingerprint"]}
     assert {f"millrace.{step}": value for step, value in fingerprints.items()}.items() <= tags.items()
     version = millrace.query("""
@@ -163,7 +163,7 @@ def recipe_file(folder):
     path = folder / "toy.yaml"
     path.write_text(
         "name: toy\n"
-        f"source: {{kind: csv, uri: {write_table(folder / 'table')}}}\n"
+        f"source: {{kind: files, uri: {write_table(folder / 'table')}}}\n"
         "checks: {columns: {n: {type: float64}}}\n"
         "features: [{kind: number, columns: [n]}, {kind: category, columns: [c]}]\n"
         "target: {kind: label, column: label}\n"

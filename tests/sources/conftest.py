@@ -22,4 +22,4 @@ def places(tmp_path):
     table.mkdir()
     (table / "a.csv").write_text("id,n\nNA,1\n007,\n")
     (table / "b.csv").write_text("id,n\nx, 3 \n")
-    return {"image-folder": images, "csv": table, "digits": None}
+    return {"image-folder": images, "files": table, "digits": None}

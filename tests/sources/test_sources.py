@@ -13,14 +13,14 @@ from components.adapters.store import digest_file
 from components.contracts.errors import DataError
 from components.contracts.spec import Column
 from components.sources import KINDS
-from components.sources.csv import CsvSource
 from components.sources.digits import DigitsSource
+from components.sources.files import FilesSource
 from components.sources.image_folder import ImageFolderSource
 
 
 def source_of(kind, place):
     return {
-        "csv": lambda: CsvSource(uri=str(place)),
+        "files": lambda: FilesSource(uri=str(place)),
         "digits": DigitsSource,
         "image-folder": lambda: ImageFolderSource(uri=str(place), files_per_partition=2),
     }[kind]()
@@ -65,13 +65,13 @@ def test_every_source_reads_the_same_rows_each_time_and_wherever_it_lies(kind, p
 def read(folder, text, **settings):
     path = folder / "t.csv"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    source = CsvSource(uri=str(path), **settings)
+    source = FilesSource(uri=str(path), **settings)
     (piece,) = source.partitions(digest_file, folder)
     return source.read(piece)
 
 
 def test_cells_stay_text_and_only_declared_ones_are_missing(tmp_path):
-    rows = read(tmp_path, 'zip,n\n00123,9007199254740993\nNA," a, b"\n ? ,\n', null_values=["?"])
+    rows = read(tmp_path, 'zip,n\n00123,9007199254740993\nNA," a, b"\n ? ,\n', null_values=["?"], trim=True)
     assert rows.table.to_pydict() == {"zip": ["00123", "NA", None], "n": ["9007199254740993", "a, b", ""]}
     assert rows.numbers.to_pylist() == [2, 3, 4]
 
@@ -104,7 +104,7 @@ def test_a_file_of_notes_only_ends(tmp_path, text):
 
 def test_no_header_needs_names():
     with pytest.raises(ValidationError, match="header: absent needs names"):
-        CsvSource(uri="x", header="absent")
+        FilesSource(uri="x", header="absent")
 
 
 def test_a_row_of_another_length_is_set_aside_with_its_number_and_never_shifted(tmp_path):
@@ -127,7 +127,7 @@ def test_published_parts_come_from_their_members(tmp_path):
         archive.add(tmp_path / "x.data", "set/x.data")
         archive.add(tmp_path / "x.test", "set/x.test")
     for place in (tmp_path, tmp_path / "x.tgz"):
-        source = CsvSource(uri=str(place), train="x.data", test="x.test", names=["n"], header="absent")
+        source = FilesSource(uri=str(place), train="x.data", test="x.test", names=["n"], header="absent")
         pieces = source.partitions(digest_file, tmp_path / "scratch")
         assert [piece.split for piece in pieces] == ["train", "test"]
         assert [source.read(piece).table["n"].to_pylist() for piece in pieces] == [["x.data"], ["x.test"]]
@@ -147,9 +147,9 @@ def test_published_parts_come_from_their_members(tmp_path):
     ],
 )
 def test_bad_input_B33_nothing_matches(places, uri, files, expected):
-    source = CsvSource(uri=str(places["csv"].parent / uri), files=files)
+    source = FilesSource(uri=str(places["files"].parent / uri), files=files)
     with pytest.raises(DataError, match=expected):
-        source.partitions(digest_file, places["csv"])
+        source.partitions(digest_file, places["files"])
 
 
 @pytest.mark.bad_input
@@ -168,19 +168,19 @@ def test_bad_input_B36_not_a_regular_file(places, kind):
             bound.bind(path.name)
         os.chdir(here)
     else:
-        path = places["csv"] / "odd.csv"
+        path = places["files"] / "odd.csv"
         os.mkfifo(path)
     source = source_of(
-        "csv" if "table" in kind else "image-folder", path.parent if "table" in kind else path.parents[1]
+        "files" if "table" in kind else "image-folder", path.parent if "table" in kind else path.parents[1]
     )
     with pytest.raises(DataError, match=f"E_NOT_REGULAR_FILE source.uri: .*{path.name}"):
         source.version(digest_file)
 
 
 @pytest.mark.bad_input
-@pytest.mark.parametrize("kind", ["csv", "image-folder"])
+@pytest.mark.parametrize("kind", ["files", "image-folder"])
 def test_bad_input_B36_a_folder_that_cannot_be_listed_is_not_passed_over(places, kind, as_nobody):
-    folder = places[kind] / "hidden" if kind == "csv" else places[kind] / "cat"
+    folder = places[kind] / "hidden" if kind == "files" else places[kind] / "cat"
     folder.mkdir(exist_ok=True)
     folder.chmod(0)
     said = as_nobody(lambda: source_of(kind, places[kind]).version(digest_file))
@@ -189,7 +189,7 @@ def test_bad_input_B36_a_folder_that_cannot_be_listed_is_not_passed_over(places,
 
 
 @pytest.mark.bad_input
-@pytest.mark.parametrize("kind", ["csv", "image-folder"])
+@pytest.mark.parametrize("kind", ["files", "image-folder"])
 def test_bad_input_B36_unreadable(places, kind, as_nobody):
     path = next(path for path in sorted(places[kind].rglob("*")) if path.is_file())
     path.chmod(0)

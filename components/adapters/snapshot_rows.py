@@ -1,0 +1,73 @@
+"""The rows of a snapshot's part: a Parquet file, or another step's part without some rows and with columns replaced.
+
+A step that looks at rows and changes few of them writes no copy: its part names the part that it saw (`of`), the rows
+that are gone, and the columns that differ. The part's digest covers the digest of what it saw.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from components.adapters.store import Record, Store
+
+FORMAT = 1
+ROWS, VIEW, GONE = "rows.parquet", "view.json", "gone.npy"
+
+
+def write_rows(table: pa.Table, folder: Path) -> None:
+    """Write a part's own rows."""
+    texts = [
+        field.name for field in table.schema if pa.types.is_string(field.type) or pa.types.is_dictionary(field.type)
+    ]
+    pq.write_table(
+        table, folder / ROWS, compression="zstd", compression_level=1, use_dictionary=texts, write_page_checksum=True
+    )
+
+
+def write_view(
+    folder: Path, step: str, seen: Record, gone: NDArray[np.int64], replaced: pa.Table | None = None
+) -> dict[str, Any]:
+    """Write a part that is `seen`, a part of `step`, without the rows `gone` and with the columns of `replaced`.
+
+    `replaced` has a row for each row that is left. Returns what the part's record has to say.
+    """
+    (folder / VIEW).write_text(json.dumps({"of": seen.digest}))
+    if len(gone):
+        np.save(folder / GONE, np.asarray(gone, np.int64))
+    if replaced is not None and replaced.num_columns:
+        write_rows(replaced, folder)
+    return {"of": {"step": step, "key": seen.entry.rpartition("/")[2]}}
+
+
+def read_rows(store: Store, step: str, key: str, columns: list[str] | None = None) -> pa.Table:
+    """The rows of a committed part; only `columns`, where they are given."""
+    record = store.part(step, key).standing()
+    names = {file.name for file in record.files}
+    of = record.meta.get("of")
+    if of is None:
+        return _read(store.open(record, ROWS), columns)
+    own = _read(store.open(record, ROWS), None) if ROWS in names else None
+    if own is not None and columns is not None:
+        own = own.select([name for name in own.column_names if name in columns])
+    mine = set(own.column_names) if own is not None else set()
+    table = read_rows(
+        store, of["step"], of["key"], None if columns is None else [one for one in columns if one not in mine]
+    )
+    if GONE in names:
+        kept = np.ones(table.num_rows, bool)
+        kept[np.load(store.open(record, GONE))] = False
+        table = table.filter(pa.array(kept))
+    for name in own.column_names if own is not None else ():
+        cells = own[name]  # type: ignore[index]
+        at = table.column_names.index(name) if name in table.column_names else None
+        table = table.append_column(name, cells) if at is None else table.set_column(at, name, cells)
+    return table if columns is None else table.select(columns)
+
+
+def _read(path: Path, columns: list[str] | None) -> pa.Table:
+    return pq.read_table(path, columns=columns, page_checksum_verification=True, partitioning=None, use_threads=False)

@@ -1,0 +1,168 @@
+"""What one column's cells must be, and which rows fail."""
+
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any, Literal, Self
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from pydantic import Field, field_validator, model_validator
+
+from components.contracts.config import StepConfig
+from components.contracts.spec import Column, ColumnType
+
+
+class ColumnCheck(StepConfig):
+    """What the cells of one column must be."""
+
+    type: ColumnType = Field(
+        description="string, int64, float64, bool, date, timestamp, binary, image or audio (encoded bytes), floats or "
+        "strings (lists)"
+    )
+    nullable: bool = Field(True, description="whether a cell may be missing")
+    minimum: float | None = Field(None, description="smallest value of a number")
+    maximum: float | None = Field(None, description="largest value of a number")
+    earliest: str = Field("", description="first date or time, ISO 8601")
+    latest: str = Field("", description="last date or time, ISO 8601")
+    allowed: tuple[str, ...] = Field((), description="the only values that text may have; none: any")
+    pattern: str = Field("", description="a regular expression (RE2) that the whole of a text has to match")
+    min_length: int = Field(0, ge=0, description="fewest characters of a text, or entries of a list")
+    max_length: int = Field(0, ge=0, description="most of these; 0: any number")
+    unique: bool = Field(False, description="whether a value may stand once only; later rows with it are set aside")
+    format: str = Field("", description="how dates and times are written (strptime); none: ISO 8601")
+    timezone: str = Field("", description="IANA zone of clock times that have no offset; none: such times are refused")
+    nan: Literal["refuse", "missing"] = Field("refuse", description="what a number that is NaN means")
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, pattern: str) -> str:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from error
+        return pattern
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_a_zone(cls, name: str) -> str:
+        try:
+            if name:
+                ZoneInfo(name)
+        except (KeyError, ValueError, OSError) as error:
+            raise ValueError("there is no such time zone; write it as Europe/Berlin or UTC") from error
+        return name
+
+    @field_validator("earliest", "latest")
+    @classmethod
+    def _is_iso(cls, text: str) -> str:
+        if text:
+            datetime.fromisoformat(text)
+        return text
+
+    @model_validator(mode="after")
+    def _fits_the_type(self) -> Self:
+        number = self.type in {"int64", "float64"}
+        time = self.type in {"date", "timestamp"}
+        for name, value, holds in (
+            ("minimum", self.minimum is not None, number),
+            ("maximum", self.maximum is not None, number),
+            ("earliest", self.earliest, time),
+            ("latest", self.latest, time),
+            ("allowed", self.allowed, self.type == "string"),
+            ("pattern", self.pattern, self.type == "string"),
+            ("format", self.format, time),
+            ("timezone", self.timezone, self.type == "timestamp"),
+        ):
+            if value and not holds:
+                raise ValueError(f"{name} says nothing of type {self.type}")
+        return self
+
+    def column(self, name: str) -> Column:
+        """The column as ingest and serving read it."""
+        return Column(name=name, type=self.type, format=self.format, timezone=self.timezone, nan=self.nan)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Rows that fail one check of one column: bool[rows]."""
+
+    rows: NDArray[np.bool_]
+    code: str
+    column: str
+    reason: str
+
+
+def failures(cells: pa.ChunkedArray, column: Column, check: ColumnCheck | None) -> Iterator[Failure]:
+    """What the cells of a column fail, check by check."""
+    if not column.nullable and cells.null_count:
+        yield _failing(pc.is_null(cells), "E_TYPE", column, "missing, and the column is not nullable")
+    if column.type == "image":
+        wrong = pa.array([not is_image(cell.as_py()) for cell in cells], pa.bool_())
+        yield _failing(wrong, "E_IMAGE", column, "does not decode as an image")
+    if check is not None:
+        for mask, reason in (*_outside(cells, check), *_unlike(cells, check), *_too_long(cells, check)):
+            yield _failing(mask, "E_VALUE", column, reason)
+
+
+def _failing(mask: Any, code: str, column: Column, reason: str) -> Failure:
+    rows = np.asarray(pc.fill_null(mask, False)).astype(bool)
+    return Failure(rows=rows, code=code, column=column.name, reason=reason)
+
+
+def _outside(cells: pa.ChunkedArray, check: ColumnCheck) -> Iterator[tuple[Any, str]]:
+    if check.minimum is not None:
+        yield pc.less(cells, pa.scalar(check.minimum, pa.float64())), f"below {check.minimum:g}"
+    if check.maximum is not None:
+        yield pc.greater(cells, pa.scalar(check.maximum, pa.float64())), f"above {check.maximum:g}"
+    if check.earliest:
+        yield pc.less(cells, _moment(check.earliest, cells.type)), f"before {check.earliest}"
+    if check.latest:
+        yield pc.greater(cells, _moment(check.latest, cells.type)), f"after {check.latest}"
+
+
+def _unlike(cells: pa.ChunkedArray, check: ColumnCheck) -> Iterator[tuple[Any, str]]:
+    if check.allowed:
+        known = pc.is_in(cells, pa.array(check.allowed, pa.string()))
+        yield pc.and_(pc.is_valid(cells), pc.invert(known)), f"not one of {', '.join(check.allowed)}"
+    if check.pattern:
+        yield pc.invert(pc.match_substring_regex(cells, f"^(?:{check.pattern})$")), f"does not match {check.pattern}"
+
+
+def _too_long(cells: pa.ChunkedArray, check: ColumnCheck) -> Iterator[tuple[Any, str]]:
+    if not (check.min_length or check.max_length):
+        return
+    if pa.types.is_list(cells.type):
+        lengths = pc.list_value_length(cells)
+    else:
+        lengths = pc.binary_length(cells) if pa.types.is_binary(cells.type) else pc.utf8_length(cells)
+    if check.min_length:
+        yield pc.less(lengths, check.min_length), f"shorter than {check.min_length}"
+    if check.max_length:
+        yield pc.greater(lengths, check.max_length), f"longer than {check.max_length}"
+
+
+def _moment(text: str, kind: pa.DataType) -> pa.Scalar:
+    if pa.types.is_date(kind):
+        return pa.scalar(date.fromisoformat(text[:10]), kind)
+    when = datetime.fromisoformat(text)
+    return pa.scalar(when if when.tzinfo else when.replace(tzinfo=UTC), kind)
+
+
+def is_image(data: bytes | None) -> bool:
+    """Whether the bytes decode as an image; missing ones are no fault."""
+    from PIL import Image
+
+    if data is None:
+        return True
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            image.load()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return False
+    return True
