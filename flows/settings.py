@@ -15,6 +15,8 @@ from components.contracts.errors import ConfigError, masked
 from components.contracts.placement import Placement
 
 PREFIX = "MILLRACE_"
+CREDENTIALS = "MILLRACE_SECRET_"
+"""What credentials by name begin with; adapters/secrets.py reads them."""
 NAMES = {
     "HOME": "home",
     "PROFILE": "profile",
@@ -42,7 +44,7 @@ def read(environment: Mapping[str, str] = os.environ) -> Placement:
         field: environment[PREFIX + name] for name, field in NAMES.items() if environment.get(PREFIX + name)
     }
     for name in environment:
-        if name.startswith(PREFIX) and name.removeprefix(PREFIX) not in NAMES:
+        if name.startswith(PREFIX) and not name.startswith(CREDENTIALS) and name.removeprefix(PREFIX) not in NAMES:
             raise ConfigError(
                 "E_CONFIG",
                 "there is no such setting",

@@ -90,4 +90,5 @@ def test_only_settings_reads_environment_variables_of_ours():
     assert readers <= {
         "flows/settings.py",
         "components/adapters/tracking_calls.py",
+        "components/adapters/secrets.py",
     }

@@ -108,7 +108,7 @@ def read_partition(_: Store, config: IngestConfig, piece: Partition, folder: Pat
     named = {one.name: one for one in (*source.columns(), *config.columns)}
     rows, columns = conformed(found, tuple(named.values()), piece.place)
     count = rows.table.num_rows
-    files = rows.files if rows.files is not None else pa.array([piece.place], pa.string()).take(pa.array([0] * count))
+    files = rows.files if rows.files is not None else _constant(piece.place, count)
     table = (
         rows.table
         .append_column(KEY, pa.array(row_keys(rows.table)))

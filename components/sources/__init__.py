@@ -4,4 +4,5 @@ KINDS = {
     "digits": "digits:DigitsSource",
     "files": "files:FilesSource",
     "image-folder": "image_folder:ImageFolderSource",
+    "sql": "sql:SqlSource",
 }

@@ -31,8 +31,10 @@ ARROW = {
 }
 
 
-def column(cells: Sequence[Any], name: str, declared: Column | None, place: Callable[[int], str]) -> pa.Array:
-    """The cells of one column; `place(n)` names the n-th one's row.
+def column(
+    cells: Sequence[Any], name: str, declared: Column | None, place: Callable[[int], str], *, empty: str = "string"
+) -> pa.Array:
+    """The cells of one column; `place(n)` names the n-th one's row, `empty` is the type where all are missing.
 
     Exact decimals become what the column is declared as. A declared column of several types is given as text, for
     cleaning.typed to judge cell by cell.
@@ -49,7 +51,7 @@ def column(cells: Sequence[Any], name: str, declared: Column | None, place: Call
         plain, kinds = [None if cell is None else float(cell) for cell in plain], {float}
     try:
         if not kinds:
-            return pa.array(plain, pa.string())
+            return pa.nulls(len(plain), pa.type_for_alias(empty))
         if len(kinds) == 1:
             (kind,) = kinds
             if kind is datetime:
@@ -100,3 +102,13 @@ def _decimals(cells: list[Any], name: str, declared: Column | None, place: Calla
         allowed="float64 (rounded to 16 digits), string (exact), int64",
         action=f"say which: checks.columns.{name}: {{type: float64}}",
     )
+
+
+def sampled(rows: Sequence[Sequence[Any]], names: Sequence[str]) -> dict[str, str]:
+    """The Arrow types of the columns of a few rows, for parts in which all cells of one are missing."""
+    types = {}
+    for at, name in enumerate(names):
+        first = next((row[at] for row in rows if row[at] is not None), None)
+        kind = bool if isinstance(first, bool) else type(first)
+        types[name] = str(ARROW.get(kind, pa.string()))
+    return types

@@ -1,4 +1,5 @@
 import io
+import sqlite3
 
 import numpy as np
 import pytest
@@ -22,4 +23,10 @@ def places(tmp_path):
     table.mkdir()
     (table / "a.csv").write_text("id,n\nNA,1\n007,\n")
     (table / "b.csv").write_text("id,n\nx, 3 \n")
-    return {"image-folder": images, "files": table, "digits": None}
+    folder = tmp_path / "database"
+    folder.mkdir()
+    with sqlite3.connect(folder / "data.db") as connection:
+        connection.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, n TEXT, changed INTEGER)")
+        connection.executemany("INSERT INTO t VALUES (?, ?, 1)", [(number, f"text {number}") for number in range(5)])
+    connection.close()
+    return {"image-folder": images, "files": table, "digits": None, "sql": folder}

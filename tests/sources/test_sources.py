@@ -3,7 +3,9 @@
 import os
 import shutil
 import socket
+import sqlite3
 import tarfile
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from components.sources import KINDS
 from components.sources.digits import DigitsSource
 from components.sources.files import FilesSource
 from components.sources.image_folder import ImageFolderSource
+from components.sources.sql import SqlSource
 
 
 def source_of(kind, place):
@@ -23,22 +26,43 @@ def source_of(kind, place):
         "files": lambda: FilesSource(uri=str(place)),
         "digits": DigitsSource,
         "image-folder": lambda: ImageFolderSource(uri=str(place), files_per_partition=2),
+        "sql": lambda: SqlSource(
+            url=f"sqlite:///{place}/data.db", table="t", watermark="changed", rows_per_partition=2
+        ),
     }[kind]()
+
+
+def change(kind, place):
+    """Change one row of what lies at `place`."""
+    if kind == "sql":
+        with sqlite3.connect(place / "data.db") as connection:
+            connection.execute("UPDATE t SET n = 'new', changed = 2 WHERE id = 0")
+        connection.close()
+        return
+    first = next(path for path in sorted(place.rglob("*")) if path.is_file())
+    first.write_bytes(first.read_bytes() + b"\n")
+
+
+@contextmanager
+def pieces_of(source, folder):
+    """The source and its pieces, ready to be read."""
+    with source.session() if hasattr(source, "session") else nullcontext(source) as opened:
+        yield opened, opened.partitions(digest_file, folder / "scratch")
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_source_reads_the_same_rows_each_time_and_wherever_it_lies(kind, places, tmp_path):
-    source = source_of(kind, places[kind])
-    pieces = source.partitions(digest_file, tmp_path / "scratch")
-    rows = [source.read(piece) for piece in pieces]
-    assert sum(one.table.num_rows for one in rows) > 2
-    for piece, one in zip(pieces, rows, strict=True):
-        assert source.read(piece).table.equals(one.table)
-        assert len(one.numbers) == one.table.num_rows
-        assert piece.size_bytes > 0
-        declared = source.columns()
-        assert not declared or [column.name for column in declared] == one.table.column_names
-    assert len({piece.version for piece in pieces}) == len(pieces)
+    with pieces_of(source_of(kind, places[kind]), tmp_path) as (source, pieces):
+        rows = [source.read(piece) for piece in pieces]
+        assert sum(one.table.num_rows for one in rows) > 2
+        for piece, one in zip(pieces, rows, strict=True):
+            assert source.read(piece).table.equals(one.table)
+            assert len(one.numbers) == one.table.num_rows
+            assert piece.size_bytes > 0
+            declared = source.columns()
+            assert not declared or [column.name for column in declared] == one.table.column_names
+        versions = [piece.version for piece in pieces]
+        assert len(set(versions)) == len(versions)
     if places[kind] is None:
         return
     moved = tmp_path / "elsewhere"
@@ -47,19 +71,12 @@ def test_every_source_reads_the_same_rows_each_time_and_wherever_it_lies(kind, p
         os.utime(path, (1, 1))
     again = source_of(kind, moved)
     assert again.version(digest_file) == source.version(digest_file)
-    assert [one.version for one in again.partitions(digest_file, tmp_path / "scratch")] == [
-        one.version for one in pieces
-    ]
-    changed = next(path for path in sorted(moved.rglob("*")) if path.is_file())
-    changed.write_bytes(changed.read_bytes() + b"\n")
+    with pieces_of(again, tmp_path) as (_, same):
+        assert [one.version for one in same] == versions
+    change(kind, moved)
     assert again.version(digest_file) != source.version(digest_file)
-    assert (
-        sum(
-            one.version not in {piece.version for piece in pieces}
-            for one in again.partitions(digest_file, tmp_path / "scratch")
-        )
-        == 1
-    )
+    with pieces_of(again, tmp_path) as (_, others):
+        assert sum(one.version not in versions for one in others) == 1
 
 
 def read(folder, text, **settings):

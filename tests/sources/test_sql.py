@@ -1,0 +1,420 @@
+"""Databases: what is read is what is there, from one snapshot, in parts; mistakes and secrets."""
+
+import sqlite3
+import subprocess
+import sys
+import threading
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from components import ingest, validate
+from components.adapters.snapshot_rows import read_rows
+from components.contracts.errors import MillraceError
+from components.contracts.spec import OWN_COLUMNS
+from components.sources.sql import SqlSource
+from components.validate import ValidateConfig
+from components.validate.checks import ColumnCheck
+from tests.postgres import PASSWORD, Postgres
+
+DIALECTS = ["sqlite", "duckdb", "postgresql"]
+
+
+@pytest.fixture(scope="module")
+def server():
+    made = Postgres()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def secret(monkeypatch):
+    monkeypatch.setenv("MILLRACE_SECRET_PG", PASSWORD)
+
+
+class Database:
+    """One empty database of a dialect: `run` statements, then ask for a `source`."""
+
+    def __init__(self, dialect, folder, server):
+        self.dialect, self.server = dialect, server
+        self.path = folder / f"data.{dialect}"
+        if dialect == "postgresql":
+            self.run("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+
+    def run(self, *statements):
+        if self.dialect == "postgresql":
+            with self.server.connect() as connection:
+                return [connection.execute(one) for one in statements][-1]
+        if self.dialect == "sqlite":
+            with sqlite3.connect(self.path) as connection:
+                rows = [connection.execute(one) for one in statements][-1].fetchall()
+            connection.close()
+            return rows
+        import duckdb
+
+        with duckdb.connect(str(self.path)) as connection:
+            return [connection.execute(one) for one in statements][-1].fetchall()
+
+    def many(self, table, rows):
+        """Insert `rows`, tuples of whole numbers and text."""
+        for start in range(0, len(rows), 500):
+            values = ", ".join("(" + ", ".join(map(literal, row)) + ")" for row in rows[start : start + 500])
+            self.run(f"INSERT INTO {table} VALUES {values}")
+
+    def source(self, **fields):
+        if self.dialect == "postgresql":
+            fields = {"user": "reader", "password": "secret://pg"} | fields
+            return SqlSource(url=self.server.url, **fields)
+        return SqlSource(url=f"{self.dialect}:///{self.path}", **fields)
+
+
+def literal(value):
+    if value is None:
+        return "NULL"
+    return str(value) if isinstance(value, (int, float)) else "'" + value.replace("'", "''") + "'"
+
+
+@pytest.fixture(params=DIALECTS)
+def database(request, tmp_path, server, secret):
+    return Database(request.param, tmp_path, server)
+
+
+def read(source, ctx, checks=None):
+    checks = checks or ValidateConfig()
+    raw = ingest.run(ingest.IngestConfig(source=source, columns=checks.declared()), ctx=ctx)
+    valid = validate.run(checks, raw, ctx=ctx)
+    rows = []
+    for part in valid.parts:
+        rows += [
+            tuple(row.values())
+            for row in read_rows(ctx.store, "validate", part.key).drop(list(OWN_COLUMNS)).to_pylist()
+        ]
+    return raw, rows
+
+
+def ordered(rows):
+    return sorted(rows, key=repr)
+
+
+def test_a_table_is_read_in_parts_and_whole(database, ctx):
+    rows = [(number, f"text {number % 7}", number / 3) for number in range(-1000, 1500)]
+    database.run("CREATE TABLE t (id INTEGER PRIMARY KEY, c VARCHAR(20), x DOUBLE PRECISION)")
+    database.many("t", rows)
+    raw, found = read(database.source(table="t", rows_per_partition=400), ctx)
+    assert len(raw.parts) == 7
+    assert max(part.rows for part in raw.parts) <= 400
+    assert found == rows, "in the order of the key"
+    assert [(one.name, one.type) for one in raw.columns] == [("id", "int64"), ("c", "string"), ("x", "float64")]
+
+
+def test_a_query_is_read_in_parts_by_a_key(database, ctx):
+    database.run("CREATE TABLE t (a INTEGER, b VARCHAR(20))")
+    database.many("t", [(number % 50, f"a:{number}%") for number in range(1000)])
+    source = database.source(query="SELECT a, b FROM t WHERE a < 25 AND b LIKE 'a:%'", key="a", rows_per_partition=100)
+    raw, found = read(source, ctx)
+    assert ordered(found) == ordered([(number % 50, f"a:{number}%") for number in range(1000) if number % 50 < 25])
+    assert len(raw.parts) > 3
+
+
+def test_without_a_watermark_everything_is_read_again_and_equal_parts_stop_the_ripple(database, ctx):
+    database.run("CREATE TABLE t (id INTEGER PRIMARY KEY, n INTEGER)")
+    database.many("t", [(number, number) for number in range(100)])
+    first, _ = read(database.source(table="t"), ctx)
+    ctx.outcomes.clear()
+    again, _ = read(database.source(table="t"), ctx)
+    assert [one.reused for one in ctx.outcomes] == [False, True], "ingest ran, validate did not"
+    assert again.content == first.content
+
+
+def test_with_a_watermark_only_parts_that_changed_are_read_again(database, ctx):
+    database.run("CREATE TABLE t (id INTEGER PRIMARY KEY, n INTEGER, changed INTEGER)")
+    database.many("t", [(number, number, 1) for number in range(1000)])
+    source = database.source(table="t", watermark="changed", rows_per_partition=100)
+    read(source, ctx)
+    parts = set(ctx.store.files.root.glob("ingest/parts/*"))
+    ctx.outcomes.clear()
+    read(source, ctx)
+    assert all(one.reused for one in ctx.outcomes)
+    database.run("UPDATE t SET n = -1, changed = 2 WHERE id = 555", "INSERT INTO t VALUES (1000, 5, 2)")
+    _, rows = read(source, ctx)
+    assert (555, -1, 2) in rows
+    assert len(rows) == 1001
+    assert len(set(ctx.store.files.root.glob("ingest/parts/*")) - parts) <= 3
+
+
+@pytest.mark.bad_input
+def test_bad_input_B37_a_table_or_column_that_is_not_there(database, ctx):
+    database.run("CREATE TABLE orders (id INTEGER PRIMARY KEY)")
+    for fields, expected in (
+        ({"table": "order"}, "E_SQL_OBJECT source.table: there is no such table; nearest: orders (got 'order')"),
+        ({"table": "orders", "key": "no"}, "E_SQL_OBJECT source.key: there is no such column (got 'no'); allowed: id"),
+        ({"query": "SELECT nothing FROM orders"}, "E_SQL_OBJECT source: the database refuses the query"),
+    ):
+        with pytest.raises(MillraceError) as caught:
+            read(database.source(**fields), ctx)
+        assert caught.value.line().startswith(expected), caught.value.line()
+        assert caught.value.exit_code == 2
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"password": "secret://wrong"}, "E_CREDENTIALS source.url: the database refuses these credentials"),
+        ({"password": "secret://unknown"}, "E_CREDENTIALS source.password: nobody says what secret://unknown is"),
+        ({"user": "nobody_there"}, "E_CREDENTIALS source.url"),
+        ({"url": "postgresql://127.0.0.1:9/postgres"}, "E_SOURCE_CONNECT source.url: the database does not answer"),
+        ({"url": "{url}?sslmode=require"}, "E_SOURCE_CONNECT source.url: the database does not answer"),
+        ({"url": "nosuch://x/y"}, "E_SOURCE_CONNECT source.url: this is no database address"),
+    ],
+)
+def test_bad_input_B37_connections(server, secret, ctx, monkeypatch, fields, expected):
+    wrong = "wr0ng-Pa55word"
+    monkeypatch.setenv("MILLRACE_SECRET_WRONG", wrong)
+    given = {"url": server.url, "user": "reader", "password": "secret://pg", "table": "t"} | fields
+    given["url"] = given["url"].format(url=server.url)
+    with pytest.raises(MillraceError) as caught:
+        read(SqlSource(**given), ctx)
+    said = caught.value.line()
+    assert said.startswith(expected), said
+    assert PASSWORD not in said
+    assert wrong not in said
+    assert PASSWORD not in repr(caught.value.__context__) + repr(caught.value.__cause__)
+
+
+READING = [
+    "SELECT 1",
+    "select a, 'it''s; DROP TABLE t --' AS b from t",
+    'WITH x AS (SELECT "update" FROM t) SELECT * FROM x',
+    "SELECT updated_at, set_name FROM t",
+]
+WRITING = [
+    "DROP TABLE t",
+    "SELECT 1; DROP TABLE t",
+    "SELECT 1;",
+    "SELECT 1 -- and more",
+    "SELECT /* hidden */ 1",
+    "SELECT /*! 1 */ 1",
+    "WITH x AS (DELETE FROM t RETURNING *) SELECT * FROM x",
+    "SELECT * INTO other FROM t",
+    "INSERT INTO t VALUES (1)",
+    "UPDATE t SET a = 1",
+    "PRAGMA writable_schema = 1",
+    "ATTACH 'other.db' AS other",
+    "COPY t TO '/tmp/x'",
+    "CALL p()",
+    "SELECT $$;$$",
+    "SELECT ';' FROM t; DELETE FROM t",
+    "",
+    "   ",
+    "EXPLAIN SELECT 1",
+]
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("query", WRITING)
+def test_bad_input_B38_what_is_not_one_select_is_refused_before_it_is_sent(query):
+    with pytest.raises(
+        (MillraceError, ValueError), match="E_SQL_NOT_READ_ONLY source.query|name a table or write a query"
+    ):
+        SqlSource(url="sqlite:////nowhere.db", query=query)
+
+
+@pytest.mark.parametrize("query", READING)
+def test_one_select_is_taken(query):
+    assert SqlSource(url="sqlite:////nowhere.db", query=query).query == query
+
+
+@pytest.mark.bad_input
+def test_bad_input_B38_the_transaction_is_read_only_besides(database, ctx):
+    from sqlalchemy import text
+    from sqlalchemy.exc import DBAPIError
+
+    from components.adapters.databases import snapshot
+
+    database.run("CREATE TABLE t (id INTEGER PRIMARY KEY)", "INSERT INTO t VALUES (1)")
+    source = database.source(table="t")
+    with pytest.raises((DBAPIError, MillraceError)), snapshot(source._engine(), source.url) as connection:
+        connection.execute(text("DELETE FROM t"))
+        connection.commit()
+    assert read(source, ctx)[1] == [(1,)]
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("kind", "value", "declared", "expected"),
+    [
+        ("integer[]", "ARRAY[1, 2]", None, [1.0, 2.0]),
+        ("text[]", "ARRAY['a', NULL]", None, ["a", None]),
+        ("interval", "interval '1 day'", None, "E_TYPE_UNSUPPORTED"),
+        ("time", "time '10:00'", None, "E_TYPE_UNSUPPORTED"),
+        ("bytea", r"'\x00ff'::bytea", None, b"\x00\xff"),
+        ("numeric(38, 10)", "1234567890123456789012345678.0123456789", None, "E_TYPE_UNSUPPORTED"),
+        (
+            "numeric(38, 10)",
+            "1234567890123456789012345678.0123456789",
+            "string",
+            "1234567890123456789012345678.0123456789",
+        ),
+        ("numeric(38, 10)", "0.5", "float64", 0.5),
+        ("uuid", "'6ba7b810-9dad-11d1-80b4-00c04fd430c8'::uuid", None, "6ba7b810-9dad-11d1-80b4-00c04fd430c8"),
+        ("jsonb", """'{"a": 1}'::jsonb""", None, '{"a": 1}'),
+        ("timestamptz", "timestamptz '2024-01-01 10:00+02'", None, "2024-01-01 08:00:00+00:00"),
+        ("timestamp", "timestamp '2024-01-01 10:00'", None, "E_TZ"),
+        ("boolean", "true", None, True),
+        ("date", "date '2024-02-29'", None, "2024-02-29"),
+        ("int4range", "int4range(1, 3)", None, "E_TYPE"),
+    ],
+)
+def test_bad_input_B39_types(server, secret, tmp_path, ctx, kind, value, declared, expected):
+    database = Database("postgresql", tmp_path, server)
+    database.run(f"CREATE TABLE t (id integer PRIMARY KEY, v {kind})", f"INSERT INTO t VALUES (1, {value}), (2, NULL)")
+    checks = ValidateConfig(columns={"v": ColumnCheck(type=declared)} if declared else {})
+    if isinstance(expected, str) and expected.startswith("E_"):
+        with pytest.raises(MillraceError, match=f"{expected}.*v") as caught:
+            read(database.source(table="t"), ctx, checks)
+        assert "checks.columns.v" in caught.value.line()
+        return
+    _, rows = read(database.source(table="t"), ctx, checks)
+    found = rows[0][1]
+    assert (found if isinstance(found, (list, bytes, bool, float)) else str(found)) == expected
+    assert rows[1] == (2, None)
+
+
+@pytest.mark.faults
+def test_fault_F18_the_server_dies_in_the_middle_of_a_read(server, secret, tmp_path, ctx, tally, monkeypatch):
+    """F18-postgres-killed: one line, nothing half-committed; the next run reads exactly what is there."""
+    database = Database("postgresql", tmp_path, server)
+    database.run(
+        "CREATE TABLE t (id integer PRIMARY KEY, n integer)",
+        "INSERT INTO t SELECT g, g * 2 FROM generate_series(1, 5000) g",
+    )
+    source = database.source(table="t", rows_per_partition=500)
+    whole = SqlSource._rows
+
+    def killing(left):
+        def rows(self, connection, argument, place):
+            nonlocal left
+            left -= 1
+            if left == 0:
+                server.kill()
+            return whole(self, connection, argument, place)
+
+        return rows
+
+    with tally("F18-postgres-killed") as count:
+        for kill_at in range(1, 11):
+            count.injected += 1
+            with monkeypatch.context() as patch:
+                patch.setattr(SqlSource, "_rows", killing(kill_at))
+                try:
+                    read(source, ctx)
+                except MillraceError as error:
+                    count.hit += 1
+                    count.holds(
+                        lambda error=error: _is(error.code in {"E_SOURCE_CONNECT", "E_CREDENTIALS"}, error.line())
+                    )
+            server.start()
+            _, rows = read(source, ctx)
+            count.holds(lambda rows=rows: _is(rows == [(g, g * 2) for g in range(1, 5001)], "rows"))
+
+
+def _is(holds, what):
+    assert holds, what
+
+
+@pytest.mark.faults
+def test_fault_F19_writes_during_a_partitioned_read(server, secret, tmp_path, ctx, tally):
+    """F19-concurrent-writes: transfers keep the sum at zero; every read sees one moment of them."""
+    database = Database("postgresql", tmp_path, server)
+    database.run(
+        "CREATE TABLE t (id integer PRIMARY KEY, n integer)",
+        "INSERT INTO t SELECT g, 0 FROM generate_series(1, 2000) g",
+    )
+    stop = threading.Event()
+    moves = []
+
+    def transfers():
+        import random
+
+        draw = random.Random(0)
+        with server.connect() as connection:
+            while not stop.is_set():
+                one, other = draw.sample(range(1, 2001), 2)
+                with connection.transaction():
+                    connection.execute("UPDATE t SET n = n - 1 WHERE id = %s", (one,))
+                    connection.execute("UPDATE t SET n = n + 1 WHERE id = %s", (other,))
+                moves.append(one)
+
+    writer = threading.Thread(target=transfers)
+    writer.start()
+    try:
+        with tally("F19-concurrent-writes") as count:
+            for _ in range(10):
+                before = len(moves)
+                _, rows = read(database.source(table="t", rows_per_partition=100), ctx)
+                count.injected += 1
+                count.hit += len(moves) > before
+                count.holds(lambda rows=rows: _is(sum(n for _, n in rows) == 0 and len(rows) == 2000, "one snapshot"))
+    finally:
+        stop.set()
+        writer.join()
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("kind", ["INTEGER", "VARCHAR(20)"])
+def test_fault_F20_odd_keys(dialect, kind, server, secret, tmp_path_factory, tally):
+    """F20-odd-keys: missing, repeated, negative and text keys; every row comes once."""
+    from components.adapters.compute import Compute
+    from components.context import open_context
+    from components.contracts.placement import Placement
+
+    keys = st.integers(-5, 5) if kind == "INTEGER" else st.text("aB é'%:", max_size=3)
+    with tally(f"F20-odd-keys-{dialect}-{kind[:3]}") as count:
+
+        @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+        @given(st.lists(st.one_of(st.none(), keys), min_size=1, max_size=40), st.integers(1, 7))
+        def holds(found, size):
+            folder = tmp_path_factory.mktemp("odd")
+            database = Database(dialect, folder, server)
+            database.run(f"CREATE TABLE t (k {kind}, n INTEGER)")
+            rows = [(key, number) for number, key in enumerate(found)]
+            database.many("t", rows)
+            ctx = open_context(Placement(home=folder / "home"), "test")
+            ctx.compute = Compute(workers=1, synchronous=True)
+            count.injected += 1
+            count.hit += 1
+            source = database.source(table="t", key="k", rows_per_partition=size)
+            count.holds(lambda: _is(ordered(read(source, ctx)[1]) == ordered(rows), "every row once"))
+
+        holds()
+
+
+def test_no_secret_is_ever_written_down(server, secret, tmp_path, ctx, monkeypatch):
+    """The canary: in no file of the home, in no config, and not in what a process of ours shows."""
+    database = Database("postgresql", tmp_path, server)
+    database.run("CREATE TABLE t (id integer PRIMARY KEY)", "INSERT INTO t VALUES (1)")
+    source = database.source(table="t", watermark="id")
+    read(source, ctx)
+    text = str(source) + repr(source) + source.model_dump_json()
+    assert PASSWORD not in text
+    found = subprocess.run(
+        ["grep", "-rlF", PASSWORD, str(ctx.placement.home)], capture_output=True, text=True, check=False
+    ).stdout
+    assert found == ""
+    assert PASSWORD not in " ".join(sys.argv)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"password": "hunter2"}, "password"),
+        ({"url": "postgresql://user:hunter2@host/db"}, "E_SECRET_INLINE source.url: the address holds a login"),
+    ],
+)
+def test_bad_input_B45_a_password_in_a_source(fields, expected):
+    with pytest.raises((MillraceError, ValueError), match=expected):
+        SqlSource(**({"url": "sqlite:////x.db", "table": "t"} | fields))
