@@ -41,10 +41,10 @@ class Compute:
         if self.address or (size_bytes > THREADS_UP_TO_BYTES and not self.synchronous and not native):
             with self._client() as client:
                 return self._in_processes(client, function, items, done)
-        return self._here(function, items, done)
+        return self._here(function, items, done, native=native)
 
     def _here(
-        self, function: Callable[[Item], Result], items: Sequence[Item], done: Callable[[int], None]
+        self, function: Callable[[Item], Result], items: Sequence[Item], done: Callable[[int], None], *, native: bool
     ) -> list[Result]:
         from dask._task_spec import Task
         from dask.local import get_sync
@@ -63,7 +63,8 @@ class Compute:
         graph = {number: Task(number, run, item) for number, item in enumerate(items)}
         if self.synchronous or len(items) == 1:
             return list(get_sync(graph, list(graph)))
-        return list(get(graph, list(graph), num_workers=self.workers))
+        # One more than cores: while one waits for the disk, another works.
+        return list(get(graph, list(graph), num_workers=self.workers + native))
 
     def _in_processes(
         self, client: Any, function: Callable[[Item], Result], items: Sequence[Item], done: Callable[[int], None]

@@ -58,12 +58,15 @@ class Record:
         return json.dumps(data, sort_keys=True, indent=1).encode()
 
 
+CHECKED: dict[str, tuple[int, int]] = {}
+"""The size and time of change of every file whose bytes this process has checked or written, by its whole name."""
+
+
 class Store:
     """Artifacts, parts and their checked files in one place."""
 
     def __init__(self, files: Files) -> None:
         self.files = files
-        self._checked: dict[str, tuple[int, int]] = {}
 
     def artifact(self, step: str, fingerprint: str) -> "Entry":
         """The place of one step's result."""
@@ -95,20 +98,19 @@ class Store:
 
     def _fetched(self, folder: str, wanted: StoredFile) -> tuple[Path, str]:
         """The file on this machine, and the digest of its bytes or what is there instead."""
-        place = f"{folder}/{wanted.name}"
         try:
             path = self.files.fetch(folder, wanted.name, wanted.bytes)
             stat = path.stat()
         except FileNotFoundError:
             return Path(), "no file"
         seen = (stat.st_size, stat.st_mtime_ns)
-        if self._checked.get(place) == seen:
+        if CHECKED.get(str(path)) == seen:
             return path, wanted.digest
         if stat.st_size != wanted.bytes:
             return path, f"{stat.st_size} bytes"
         found = digest_file(path)
         if found == wanted.digest:
-            self._checked[place] = seen
+            CHECKED[str(path)] = seen
         return path, found
 
     def folder(self, record: Record) -> Path:
@@ -241,7 +243,9 @@ def _describe(folder: Path) -> Iterator[StoredFile]:
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             name = path.relative_to(folder).as_posix()
-            yield StoredFile(name=name, bytes=path.stat().st_size, digest=digest_file(path))
+            stat = path.stat()
+            yield StoredFile(name=name, bytes=stat.st_size, digest=digest_file(path))
+            CHECKED[str(path)] = (stat.st_size, stat.st_mtime_ns)
 
 
 def digest_file(path: Path) -> str:

@@ -4,7 +4,6 @@ A record with too few or too many fields, with a quote out of place or with a NU
 shifted or cut.
 """
 
-import io
 from collections.abc import Sequence
 from csv import QUOTE_NONE
 from csv import reader as csv_lines
@@ -20,7 +19,7 @@ from components.contracts.spec import Column
 from components.sources.partition import BadRow, Rows
 from components.sources.pieces import records
 
-BLOCK = 2**20
+BLOCK = 2**23
 SHOWN = 2000
 
 
@@ -49,11 +48,23 @@ def first_cells(line: bytes, dialect: Dialect) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Text:
-    """A piece of a file: its bytes, the file's name to a person, and the line that it begins at."""
+    """A piece of a file: its bytes, the file's name to a person, its first line; `plain` as Piece says it."""
 
-    data: bytes
+    view: bytes | memoryview
     place: str
     line: int
+    plain: int = -1
+
+    @property
+    def data(self) -> bytes:
+        """The bytes, as a copy where the view is of a buffer."""
+        return bytes(self.view)
+
+    def holds(self, mark: bytes) -> bool:
+        """Whether `mark` stands anywhere; a view is of a buffer's beginning."""
+        if isinstance(self.view, bytes):
+            return mark in self.view
+        return bool(self.view.obj.find(mark, 0, len(self.view)) >= 0)  # type: ignore[attr-defined]
 
 
 def read_delimited(text: Text, names: Sequence[str], dialect: Dialect, declared: Sequence[Column]) -> Rows:
@@ -62,8 +73,7 @@ def read_delimited(text: Text, names: Sequence[str], dialect: Dialect, declared:
     Raises:
         DataError: E_ENCODING.
     """
-    data, line = text.data, text.line
-    types = _types(names, declared, dialect, data)
+    types = _types(names, declared, dialect, text)
     odd: dict[int, tuple[str, str, str]] = {}
 
     def parsed(types: dict[str, pa.DataType]) -> pa.Table:
@@ -77,13 +87,13 @@ def read_delimited(text: Text, names: Sequence[str], dialect: Dialect, declared:
 
         # One thread: only then does the reader number the rows that it sets aside.
         return csv.read_csv(
-            io.BytesIO(data),
+            pa.BufferReader(pa.py_buffer(text.view)),
             read_options=csv.ReadOptions(column_names=list(names), use_threads=False, block_size=BLOCK),
             parse_options=csv.ParseOptions(
                 delimiter=dialect.delimiter,
                 quote_char='"' if dialect.quoting else False,
                 invalid_row_handler=set_aside,
-                newlines_in_values=dialect.quoting and b'"' in data,
+                newlines_in_values=dialect.quoting and text.plain < 0,
             ),
             convert_options=csv.ConvertOptions(
                 column_types={name: types.get(name, pa.string()) for name in names},
@@ -101,15 +111,9 @@ def read_delimited(text: Text, names: Sequence[str], dialect: Dialect, declared:
         table = parsed({})
     if dialect.trim:
         table = pa.table({name: _trimmed(table[name], dialect) for name in names})
-    if not odd and _plain(data, table.num_rows, dialect):
-        return Rows(table=table, numbers=pa.array(np.arange(line, line + table.num_rows)))
+    if not odd and table.num_rows == text.plain:
+        return Rows(table=table, numbers=pa.array(np.arange(text.line, text.line + table.num_rows)))
     return _judged(text, table, dialect, odd)
-
-
-def _plain(data: bytes, rows: int, dialect: Dialect) -> bool:
-    """Whether every line is a row, and none of them holds what has to be looked at."""
-    lines = data.count(b"\n") + (not data.endswith(b"\n"))
-    return lines == rows and not (dialect.quoting and b'"' in data) and b"\0" not in data
 
 
 def _judged(text: Text, table: pa.Table, dialect: Dialect, odd: dict[int, tuple[str, str, str]]) -> Rows:
@@ -145,12 +149,12 @@ def _judged(text: Text, table: pa.Table, dialect: Dialect, odd: dict[int, tuple[
     return Rows(table=table, numbers=pa.array(found.lines[numbers[keep]] + line), bad=bad)
 
 
-def _types(names: Sequence[str], declared: Sequence[Column], dialect: Dialect, data: bytes) -> dict[str, pa.DataType]:
+def _types(names: Sequence[str], declared: Sequence[Column], dialect: Dialect, text: Text) -> dict[str, pa.DataType]:
     """What the reader may convert itself; everything else is read as text and converted by cleaning.typed."""
     if dialect.trim:
         return {}
     # The reader takes hexadecimal for whole numbers; we do not.
-    hexadecimal = any(mark in data and b"0" + mark in data for mark in (b"x", b"X"))
+    hexadecimal = any(text.holds(mark) and text.holds(b"0" + mark) for mark in (b"x", b"X"))
     whole = {} if hexadecimal else {"int64": pa.int64()}
     plain = {**whole, "float64": pa.float64(), "bool": pa.bool_()}
     types = {one.name: plain[one.type] for one in declared if one.type in plain}
@@ -169,11 +173,12 @@ def _trimmed(cells: pa.ChunkedArray, dialect: Dialect) -> pa.ChunkedArray:
 
 def _check_encoding(text: Text) -> None:
     """Raise E_ENCODING where the piece is not UTF-8, with the place of the first byte that is not."""
+    data = text.data
     try:
-        text.data.decode()
+        data.decode()
     except UnicodeDecodeError as error:
-        line = text.line + text.data.count(b"\n", 0, error.start)
-        raise encoding_error(text.data[error.start :], f"{text.place}:{line}", error.start) from error
+        line = text.line + data.count(b"\n", 0, error.start)
+        raise encoding_error(data[error.start :], f"{text.place}:{line}", error.start) from error
 
 
 def encoding_error(data: bytes, place: str, offset: int, guess: str = "") -> DataError:

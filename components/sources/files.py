@@ -7,6 +7,7 @@ an identifier and a postal code keeps its zeros.
 
 import codecs
 import re
+import threading
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -154,7 +155,7 @@ class FilesSource(StepConfig):
         return named
 
     def _partition(self, item: Item, path: Path, kind: str, size: int, **more: Any) -> Partition:
-        where = {"start", "end", "stamp"}
+        where = {"start", "end", "stamp", "lines"}
         content = [item.name, item.split, kind, *(more[key] for key in sorted(more) if key not in where)]
         part = f" from line {more['line']}" if more.get("line", 0) > 2 else ""
         argument = {"item": asdict(item), "plain": str(path), "kind": kind, **more}
@@ -178,13 +179,13 @@ class FilesSource(StepConfig):
             expected[:] = expected or names
         kept = [one for one in names if one in expected] if self.extra_columns == "drop" else list(names)
         found = [
-            {"start": one.start, "end": one.end, "line": one.line, "digest": one.digest}
+            {"start": one.start, "end": one.end, "line": one.line, "digest": one.digest, "lines": one.plain}
             for one in pieces(
                 path, quoted, item.name, piece_bytes=int(self.partition_mb * 2**20), start=start, line=line
             )
         ]
         # A header without rows: its columns stand all the same.
-        found = found or [{"start": start, "end": start, "line": line, "digest": digest("")}]
+        found = found or [{"start": start, "end": start, "line": line, "digest": digest(""), "lines": 0}]
         return [
             self._partition(item, path, kind, one["end"] - one["start"], names=list(names), kept=kept, **one)  # type: ignore[operator]
             for one in found
@@ -204,12 +205,12 @@ class FilesSource(StepConfig):
         return Dialect(delimiter=delimiter, quoting=self.quoting, null_values=self.null_values, trim=self.trim)
 
     def _read_text(self, path: Path, argument: dict[str, Any], item: Item) -> Rows:
-        with path.open("rb") as file:
-            file.seek(argument["start"])
-            data = file.read(argument["end"] - argument["start"])
+        data: bytes | memoryview = _span(path, argument["start"], argument["end"])
         if data and blake3(data).hexdigest(length=16) != argument["digest"]:
             raise changed(item.blob.url, PLACE)
-        if argument["kind"] == "jsonl":
+        if argument["lines"] < 0 or argument["kind"] == "jsonl":
+            data = bytes(data)
+        if isinstance(data, bytes) and argument["kind"] == "jsonl":
             return read_json_lines(data.removeprefix(codecs.BOM_UTF8), self._declared, item.name, argument["line"])
         names, kept = argument["names"], argument["kept"]
         if not data:
@@ -217,7 +218,7 @@ class FilesSource(StepConfig):
             return Rows(table=empty, numbers=pa.array([], pa.int64()))
         renamed = {new: old for old, new in self.rename.items()}
         declared = [one.model_copy(update={"name": renamed.get(one.name, one.name)}) for one in self._declared]
-        text = Text(data=data, place=item.name, line=argument["line"])
+        text = Text(view=data, place=item.name, line=argument["line"], plain=argument["lines"])
         rows = read_delimited(text, names, self._dialect(argument["kind"]), declared)
         return Rows(table=rows.table.select(kept), numbers=rows.numbers, bad=rows.bad)
 
@@ -231,3 +232,20 @@ class FilesSource(StepConfig):
             # Structs become columns with dotted names.
             table = table.flatten()
         return Rows(table=table, numbers=pa.array(np.arange(table.num_rows) + argument["row"]))
+
+
+BUFFERS = threading.local()
+"""A buffer a thread, since the system clears the pages of a new one each time."""
+
+
+def _span(path: Path, start: int, end: int) -> memoryview:
+    """The bytes of the file, until this thread reads the next ones."""
+    if len(getattr(BUFFERS, "held", b"")) < end - start:
+        BUFFERS.held = bytearray(end - start)
+    view = memoryview(BUFFERS.held)[: end - start]
+    with path.open("rb", buffering=0) as file:
+        file.seek(start)
+        done = 0
+        while done < len(view) and (count := file.readinto(view[done:])):
+            done += count
+    return view[:done]

@@ -5,7 +5,10 @@ start (RFC 4180), so a newline after an odd number of such quotes belongs to a c
 its bytes and the line that it begins at.
 """
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +19,7 @@ from components.contracts.errors import DataError
 
 LONGEST = 64 * 2**20
 LOOKAHEAD = 2**16
+BLOCK = 2**20
 QUOTE, NEWLINE, RETURN = 34, 10, 13
 
 Positions = NDArray[np.int64]
@@ -23,12 +27,16 @@ Positions = NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True)
 class Piece:
-    """Bytes `start` to `end` of a file, the number of its first line (from 1), and the digest of the bytes."""
+    """Bytes `start` to `end` of a file, the number of its first line (from 1), and the digest of the bytes.
+
+    `plain` says how many lines it has where none holds a quote or a NUL byte, so that each may be a record; else -1.
+    """
 
     start: int
     end: int
     line: int
     digest: str
+    plain: int = -1
 
 
 def pieces(path: Path, delimiter: str, place: str, *, piece_bytes: int, start: int = 0, line: int = 1) -> list[Piece]:
@@ -39,7 +47,11 @@ def pieces(path: Path, delimiter: str, place: str, *, piece_bytes: int, start: i
     Raises:
         DataError: E_QUOTE, a quote is never closed; E_LINE_TOO_LONG.
     """
-    size, found = path.stat().st_size, []
+    size = path.stat().st_size
+    found = _unquoted(path, delimiter, piece_bytes, start, line) if size > start else []
+    if found is not None:
+        return found
+    found = []
     with path.open("rb") as file:
         while start < size:
             file.seek(start)
@@ -53,9 +65,67 @@ def pieces(path: Path, delimiter: str, place: str, *, piece_bytes: int, start: i
             hasher = blake3(max_threads=blake3.AUTO)
             hasher.update(memoryview(data)[:end])
             found.append(Piece(start=start, end=start + end, line=line, digest=hasher.hexdigest(length=16)))
-            line += data.count(b"\n", 0, end)
+            line += count_lines(memoryview(data)[:end])
             start += end
     return found
+
+
+def _unquoted(path: Path, delimiter: str, piece_bytes: int, start: int, line: int) -> list[Piece] | None:
+    """The pieces where quotes play no part, looked at side by side; None where they do or a line is very long."""
+    size, edges = path.stat().st_size, [start]
+    with path.open("rb") as file:
+        while edges[-1] + piece_bytes < size:
+            file.seek(edges[-1] + piece_bytes - 1)
+            at = file.read(LOOKAHEAD).find(b"\n")
+            if at < 0:
+                return None
+            edges.append(edges[-1] + piece_bytes + at)
+    spans = list(pairwise(edges if edges[-1] == size else [*edges, size]))
+    with ThreadPoolExecutor(os.cpu_count() or 1) as threads:
+        looked = list(threads.map(lambda span: _look(path, span, delimiter), spans))
+    found = []
+    for (low, high), seen in zip(spans, looked, strict=True):
+        if seen is None:
+            return None
+        found.append(
+            Piece(start=low, end=high, line=line, digest=seen.digest, plain=seen.records if seen.plain else -1)
+        )
+        line += seen.lines
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Seen:
+    lines: int
+    records: int
+    plain: bool
+    digest: str
+
+
+def _look(path: Path, span: tuple[int, int], delimiter: str) -> _Seen | None:
+    """One pass over a piece, a block that fits into the cache at a time; None where it holds a quote.
+
+    Read, not mapped: a file that is cut off meanwhile would end the process.
+    """
+    hasher, buffer = blake3(), bytearray(BLOCK)
+    view, left, lines, plain, last = memoryview(buffer), span[1] - span[0], 0, True, b""
+    with path.open("rb", buffering=0) as file:
+        file.seek(span[0])
+        while left and (count := file.readinto(view[: min(BLOCK, left)])):
+            if delimiter and buffer.find(b'"', 0, count) >= 0:
+                return None
+            plain = plain and buffer.find(b"\0", 0, count) < 0
+            hasher.update(view[:count])
+            lines += count_lines(view[:count])
+            left, last = left - count, bytes(view[count - 1 : count])
+    records = lines + (last != b"\n")
+    return _Seen(lines=lines, records=records, plain=plain, digest=hasher.hexdigest(length=16))
+
+
+def count_lines(data: bytes | memoryview) -> int:
+    """How many newlines `data` has. Unlike `bytes.count` it lets other threads work meanwhile."""
+    view = np.frombuffer(data, np.uint8)
+    return sum(int(np.count_nonzero(view[at : at + BLOCK] == NEWLINE)) for at in range(0, len(view), BLOCK))
 
 
 def _end(data: bytes, wanted: int, delimiter: str) -> int:

@@ -19,6 +19,7 @@ TEST_SALT = 0x9E3779B97F4A7C15
 VALIDATION_SALT = 0xD1B54A32D192ED03
 MULTIPLIER = np.uint64(0x9FB21C651E98DF25)
 MISSING = np.uint64(0x6A09E667F3BCC909)
+ROWS_AT_A_TIME = 2**16
 LONGEST = 256
 """Bytes of a text cell up to which words are taken in turn; a longer one is digested by BLAKE3."""
 
@@ -30,12 +31,15 @@ Words = NDArray[np.uint64]
 
 def row_keys(table: pa.Table, seed: int = 0) -> Words:
     """One key per row over all columns, uint64[rows]; another `seed` gives keys that are independent of these."""
-    keys = np.full(table.num_rows, seed, np.uint64)
-    for name in sorted(table.column_names):
-        column = table[name]
-        words = _words(column.combine_chunks() if column.num_chunks != 1 else column.chunk(0), seed)
-        keys = _step(keys, words)
-    return mix(keys)
+    names = sorted(table.column_names)
+    pieces = []
+    # A piece's columns fit into the cache of a core.
+    for batch in table.to_batches(max_chunksize=ROWS_AT_A_TIME):
+        keys = np.full(batch.num_rows, seed, np.uint64)
+        for name in names:
+            keys = _step(keys, _words(batch[name], seed))
+        pieces.append(mix(keys))
+    return np.concatenate(pieces) if pieces else np.empty(0, np.uint64)
 
 
 def _step(keys: Words, words: Words) -> Words:
@@ -56,7 +60,7 @@ def _words(cells: pa.Array, seed: int) -> Words:
         # Adding zero makes -0.0 and 0.0 one.
         words = (np.asarray(pc.cast(cells, pa.float64()).fill_null(0.0)) + 0.0).view(np.uint64)
     elif pa.types.is_string(kind) or pa.types.is_binary(kind):
-        words = _texts(cells.cast(pa.binary()), seed)
+        words = _texts(cells.view(pa.binary()), seed)
     elif pa.types.is_boolean(kind):
         words = np.asarray(cells.fill_null(False).cast(pa.uint8())).astype(np.uint64)
     elif pa.types.is_integer(kind) or pa.types.is_temporal(kind):
@@ -64,7 +68,7 @@ def _words(cells: pa.Array, seed: int) -> Words:
         words = np.asarray(whole.cast(pa.int64()).fill_null(0)).view(np.uint64)
     else:
         texts = [json.dumps(cell, default=str) for cell in cells.to_pylist()]
-        words = _texts(pa.array(texts, pa.string()).cast(pa.binary()), seed)
+        words = _texts(pa.array(texts, pa.string()).view(pa.binary()), seed)
     if cells.null_count:
         words = np.where(np.asarray(cells.is_null()), MISSING, words)
     return words

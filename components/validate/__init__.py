@@ -21,7 +21,7 @@ from components.contracts.errors import DataError, shorten
 from components.contracts.fingerprint import digest
 from components.contracts.spec import FILE, ROW, Column
 from components.duplicates import complete_rows, find_later_rows
-from components.validate.checks import ColumnCheck, Failure, failures
+from components.validate.checks import ColumnCheck, Failure, asks, failures
 
 SHOWN = 3
 
@@ -105,23 +105,27 @@ def check_partition(
 ) -> dict[str, Any]:
     """Name one partition's bad rows; they go to `quarantine.jsonl`."""
     part, columns, again = argument
-    table = read_rows(store, "ingest", part.key)
-    why = np.zeros(table.num_rows, np.int32)
+    looked = [one for one in columns if asks(one, config.columns.get(one.name))]
+    table = read_rows(store, "ingest", part.key, [one.name for one in looked]) if looked else pa.table({})
+    why = np.zeros(part.rows, np.int32)
     found: list[Failure] = []
-    for column in columns:
+    for column in looked:
         for failure in failures(table[column.name], column, config.columns.get(column.name)):
             found.append(failure)
             why[failure.rows & (why == 0)] = len(found)
     for name, rows in again.items():
-        twice = np.isin(np.arange(table.num_rows), rows)
+        twice = np.isin(np.arange(part.rows), rows)
         found.append(Failure(rows=twice, code="E_DUPLICATE", column=name, reason="stands in an earlier row too"))
         why[twice & (why == 0)] = len(found)
     gone = np.flatnonzero(why)
-    bad = [_bad_line(table, int(row), found[why[row] - 1]) for row in gone]
+    bad: list[dict[str, str]] = []
+    if len(gone):
+        whole = read_rows(store, "ingest", part.key)
+        bad = [_bad_line(whole, int(row), found[why[row] - 1]) for row in gone]
     (folder / "quarantine.jsonl").write_text("".join(json.dumps(line) + "\n" for line in bad))
     meta = write_view(folder, "ingest", store.part("ingest", part.key).standing(), gone)
-    left = table.num_rows - len(gone)
-    ledger = Ledger(rows_in=table.num_rows, rows_out=left, quarantined=len(bad))
+    left = part.rows - len(gone)
+    ledger = Ledger(rows_in=part.rows, rows_out=left, quarantined=len(bad))
     return {"rows": left, "ledger": ledger.model_dump(), "bad": bad[:SHOWN], **meta}
 
 

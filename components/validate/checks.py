@@ -98,6 +98,14 @@ class Failure:
     reason: str
 
 
+def asks(column: Column, check: ColumnCheck | None) -> bool:
+    """Whether anything is asked of the cells beside their type, which ingest saw to."""
+    if not column.nullable or column.type == "image":
+        return True
+    plain = {"type", "nullable", "format", "timezone", "nan", "unique"}
+    return check is not None and bool(check.model_dump(exclude=plain, exclude_defaults=True))
+
+
 def failures(cells: pa.ChunkedArray, column: Column, check: ColumnCheck | None) -> Iterator[Failure]:
     """What the cells of a column fail, check by check."""
     if not column.nullable and cells.null_count:
