@@ -212,6 +212,8 @@ def faults(url: str, place: str) -> Iterator[None]:
     except (DataError, EnvironmentFault):
         raise
     except FileNotFoundError as error:
+        if "Connect" in type(error.__cause__).__name__:
+            raise _unreachable(shown, place, type(error.__cause__).__name__) from error
         raise DataError(
             "E_SOURCE_EMPTY", "nothing is there", place=place, value=shown, action=f"correct {place}"
         ) from error
@@ -222,14 +224,18 @@ def faults(url: str, place: str) -> Iterator[None]:
         if "Credentials" in name or re.search(r"\b(401|403|Forbidden|Unauthorized|ExpiredToken|AccessDenied)\b", text):
             raise _refused(shown, place) from error
         if isinstance(error, (OSError, TimeoutError)) or name.startswith(("Client", "Endpoint", "Connect", "Server")):
-            raise EnvironmentFault(
-                "E_SERVER_UNREACHABLE",
-                f"the server does not give it ({name})",
-                place=place,
-                value=shown,
-                action="start the server or correct the address; what was read is kept",
-            ) from error
+            raise _unreachable(shown, place, name) from error
         raise
+
+
+def _unreachable(shown: str, place: str, name: str) -> EnvironmentFault:
+    return EnvironmentFault(
+        "E_SERVER_UNREACHABLE",
+        f"the server does not give it ({name})",
+        place=place,
+        value=shown,
+        action="start the server or correct the address; what was read is kept",
+    )
 
 
 def _refused(shown: str, place: str) -> EnvironmentFault:

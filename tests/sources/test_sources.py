@@ -8,27 +8,48 @@ import tarfile
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from deltalake import write_deltalake
 from pydantic import ValidationError
 
 from components.adapters.store import digest_file
 from components.contracts.errors import DataError
 from components.contracts.spec import Column
 from components.sources import KINDS
+from components.sources.annotated import CocoSource, VocSource
+from components.sources.audio_folder import AudioFolderSource
+from components.sources.delta import DeltaSource
 from components.sources.digits import DigitsSource
 from components.sources.files import FilesSource
+from components.sources.generated import GeneratedSource
 from components.sources.image_folder import ImageFolderSource
+from components.sources.mongo import MongoSource
+from components.sources.pixels import CifarSource, MnistSource
+from components.sources.sklearn_set import SklearnSource
 from components.sources.sql import SqlSource
+from components.sources.text_folder import TextFolderSource
 
 
 def source_of(kind, place):
+    uri = str(place)
     return {
-        "files": lambda: FilesSource(uri=str(place)),
+        "audio-folder": lambda: AudioFolderSource(uri=uri, files_per_partition=2),
+        "cifar": lambda: CifarSource(uri=uri),
+        "coco": lambda: CocoSource(uri=uri, test="", files_per_partition=2),
+        "delta": lambda: DeltaSource(uri=uri),
         "digits": DigitsSource,
-        "image-folder": lambda: ImageFolderSource(uri=str(place), files_per_partition=2),
-        "sql": lambda: SqlSource(
-            url=f"sqlite:///{place}/data.db", table="t", watermark="changed", rows_per_partition=2
+        "files": lambda: FilesSource(uri=uri),
+        "generated": lambda: GeneratedSource(shape="blobs", rows=250, rows_per_partition=100),
+        "image-folder": lambda: ImageFolderSource(uri=uri, files_per_partition=2),
+        "mnist": lambda: MnistSource(uri=uri),
+        "mongodb": lambda: MongoSource(
+            url="mongodb://x", database="d", collection="c", fields={"n": "n"}, watermark="n", rows_per_partition=2
         ),
+        "pascal-voc": lambda: VocSource(uri=uri, files_per_partition=2),
+        "scikit-learn": lambda: SklearnSource(name="iris"),
+        "sql": lambda: SqlSource(url=f"sqlite:///{uri}/data.db", table="t", watermark="changed", rows_per_partition=2),
+        "text-folder": lambda: TextFolderSource(uri=uri, files_per_partition=2),
     }[kind]()
 
 
@@ -39,8 +60,13 @@ def change(kind, place):
             connection.execute("UPDATE t SET n = 'new', changed = 2 WHERE id = 0")
         connection.close()
         return
+    if kind == "delta":
+        write_deltalake(str(place), pa.table({"n": [4]}), mode="overwrite")
+        return
+    names = {"coco": "train2017/2.jpg", "pascal-voc": "JPEGImages/1.jpg"}
     first = next(path for path in sorted(place.rglob("*")) if path.is_file())
-    first.write_bytes(first.read_bytes() + b"\n")
+    path = place / names[kind] if kind in names else first
+    path.write_bytes(path.read_bytes() + b"\n")
 
 
 @contextmanager
@@ -51,7 +77,8 @@ def pieces_of(source, folder):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_source_reads_the_same_rows_each_time_and_wherever_it_lies(kind, places, tmp_path):
+def test_every_source_reads_the_same_rows_each_time_and_wherever_it_lies(kind, places, tmp_path, documents):
+    documents.d.c.insert_many([{"_id": number, "n": number} for number in range(5)])
     with pieces_of(source_of(kind, places[kind]), tmp_path) as (source, pieces):
         rows = [source.read(piece) for piece in pieces]
         assert sum(one.table.num_rows for one in rows) > 2
@@ -155,11 +182,11 @@ def test_published_parts_come_from_their_members(tmp_path):
 @pytest.mark.parametrize(
     ("uri", "files", "expected"),
     [
-        ("tabel", "*.csv", r"E_SOURCE_EMPTY source.uri: nothing is there; nearest: .*table"),
+        ("fiels", "*.csv", r"E_SOURCE_EMPTY source.uri: nothing is there; nearest: .*files"),
         (
-            "table",
+            "files",
             "*.cvs",
-            r"E_SOURCE_EMPTY source.files: no file in .*table matches; nearest: '[ab].csv' .got '\*.cvs'",
+            r"E_SOURCE_EMPTY source.files: no file in .*files matches; nearest: '[ab].csv' .got '\*.cvs'",
         ),
     ],
 )

@@ -1,0 +1,238 @@
+"""Files in a bucket and behind an address, by a real S3 server and a real HTTP server, also when these misbehave."""
+
+import functools
+import gzip
+import http.server
+import threading
+
+import fsspec
+import pytest
+
+from components import ingest
+from components.adapters import blobs
+from components.adapters.snapshot_rows import read_rows
+from components.contracts.errors import MillraceError
+from components.contracts.spec import OWN_COLUMNS
+from components.sources.files import FilesSource
+
+LINES = "".join(f"{number},{'xyz'[number % 3]}\n" for number in range(20_000))
+CSV = "n,c\n" + LINES
+ROWS = [{"n": str(number), "c": "xyz"[number % 3]} for number in range(20_000)]
+
+
+@pytest.fixture
+def bucket(s3):
+    """A bucket with two files, and its address."""
+    place = s3.bucket()
+    name = place.split("/")[2]
+    client = s3.client()
+    client.put_object(Bucket=name, Key="store/data/a.csv", Body=CSV.encode())
+    client.put_object(Bucket=name, Key="store/data/deep/b.csv.gz", Body=gzip.compress(CSV.encode()))
+    return client, name, f"{place}/data"
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    monkeypatch.setattr(blobs.time, "sleep", lambda _: None)
+    fsspec.config.conf.pop("s3", None)
+
+
+def read(uri, ctx, **fields):
+    raw = ingest.run(ingest.IngestConfig(source=FilesSource(uri=uri, **fields)), ctx=ctx)
+    rows = []
+    for part in raw.parts:
+        rows += read_rows(ctx.store, "ingest", part.key).drop(list(OWN_COLUMNS)).to_pylist()
+    return raw, rows
+
+
+@pytest.mark.parametrize(("below", "times"), [("", 2), ("/a.csv", 1), ("/*.csv", 1), ("/deep/*", 1)])
+def test_a_bucket_is_read_as_a_folder_is(bucket, ctx, below, times):
+    _, _, place = bucket
+    raw, rows = read(place + below, ctx, partition_mb=0.05)
+    assert rows == ROWS * times
+    assert len(raw.parts) > times
+
+
+def test_what_did_not_change_is_not_fetched_again(bucket, ctx, s3):
+    client, name, place = bucket
+    first, _ = read(place, ctx)
+    ctx.outcomes.clear()
+    with s3.ruled(None) as door:
+        read(place, ctx)
+        assert [one for one in door.log if one[0] == "GET" and one[1].endswith(("csv", "gz"))] == []
+    assert [one.reused for one in ctx.outcomes] == [True]
+    client.put_object(Bucket=name, Key="store/data/a.csv", Body=(CSV + "20000,x\n").encode())
+    second, rows = read(place, ctx)
+    assert len(rows) == 40_001
+    assert len({part.key for part in second.parts} - {part.key for part in first.parts}) == 1
+
+
+def test_a_bucket_and_a_folder_give_the_same_result(bucket, ctx, tmp_path):
+    (tmp_path / "data" / "deep").mkdir(parents=True)
+    (tmp_path / "data" / "a.csv").write_text(CSV)
+    (tmp_path / "data" / "deep" / "b.csv.gz").write_bytes(gzip.compress(CSV.encode()))
+    there, _ = read(bucket[2], ctx)
+    here, _ = read(str(tmp_path / "data"), ctx)
+    assert here.content == there.content
+
+
+@pytest.fixture
+def web(tmp_path):
+    folder = tmp_path / "web"
+    folder.mkdir()
+    (folder / "a.csv").write_text(CSV)
+    quiet = type("Quiet", (http.server.SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
+    handler = functools.partial(quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def test_an_address_is_read(web, ctx):
+    assert read(f"{web}/a.csv", ctx)[1] == ROWS
+
+
+@pytest.mark.bad_input
+def test_bad_input_addresses(web, bucket, ctx):
+    for uri, expected in (
+        (f"{web}/b.csv", "E_SOURCE_EMPTY source.uri: nothing is there"),
+        ("http://127.0.0.1:9/a.csv", "E_SERVER_UNREACHABLE source.uri: the server does not give it"),
+        (bucket[2] + "/nothing", "E_SOURCE_EMPTY source.uri: nothing is there"),
+        ("gs://bucket/a.csv", "E_EXTRA_MISSING source.uri: gs:// needs gcsfs"),
+        ("nosuch://x/y", "E_FORMAT source.uri: addresses of this kind are not known"),
+    ):
+        with pytest.raises(MillraceError) as caught:
+            read(uri, ctx)
+        assert caught.value.line().startswith(expected), caught.value.line()
+
+
+def gets(path):
+    return path.endswith(".csv")
+
+
+@pytest.mark.faults
+def test_fault_F13_a_download_is_cut(bucket, ctx, s3, tally):
+    """F13-get-cut: the connection ends before, in the middle of and after a file's bytes; never short data."""
+    _, _, place = bucket
+    with tally("F13-get-cut") as count:
+        for how in ("cut-before", "cut-after"):
+            for at in range(1, 6):
+                seen = 0
+
+                def rule(_number, method, path, at=at, how=how):
+                    nonlocal seen
+                    if method != "GET" or not gets(path):
+                        return "pass"
+                    seen += 1
+                    if seen != at:
+                        return "pass"
+                    count.hit += 1
+                    return how
+
+                ctx.rerun = {"ingest": count.injected}
+                (ctx.placement.home / "memo" / "file_digests.json").unlink(missing_ok=True)
+                with s3.ruled(rule):
+                    _, rows = read(f"{place}/a.csv", ctx)
+                count.injected += seen >= at
+                count.holds(lambda rows=rows: _same(rows))
+
+
+def _same(rows):
+    assert rows == ROWS
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(("what", "code"), [("503", "E_SERVER_UNREACHABLE"), ("403", "E_CREDENTIALS")])
+def test_fault_F14_F21_a_server_that_refuses(bucket, ctx, s3, tally, what, code):
+    """F14-503 and F21-403: for a while, and for ever; bounded tries, then one clear line without a credential."""
+    _, _, place = bucket
+    with tally(f"{'F14' if what == '503' else 'F21'}-{what}") as count:
+        for times in (1, 2, 10_000):
+            left = times
+
+            def rule(_number, method, path):
+                nonlocal left
+                if method == "GET" and gets(path) and left:
+                    left -= 1
+                    return what
+                return "pass"
+
+            count.injected += 1
+            ctx.rerun = {"ingest": count.injected}
+            (ctx.placement.home / "memo" / "file_digests.json").unlink(missing_ok=True)
+            with s3.ruled(rule):
+                try:
+                    _, rows = read(f"{place}/a.csv", ctx)
+                    count.holds(lambda rows=rows, times=times: _passed(rows, times, what))
+                except MillraceError as error:
+                    count.holds(lambda error=error, times=times: _told(error, times, what, code))
+            count.hit += left < times
+
+
+def _passed(rows, times, what):
+    assert rows == ROWS
+    assert times < 10_000
+    assert what == "503", "credentials that are refused are not tried again"
+
+
+def _told(error, times, what, code):
+    assert error.code == code, error.line()
+    assert times == 10_000 or what == "403"
+    assert "test" not in error.line().replace("test_", "")
+
+
+@pytest.mark.faults
+def test_fault_F16_an_object_is_replaced_while_it_is_read(bucket, ctx, s3, tally):
+    """F16-replaced: between the bytes and the look afterwards another version comes; it is never taken for the first."""
+    client, name, place = bucket
+    with tally("F16-replaced") as count:
+        for number in range(1, 6):
+            body = CSV.replace("x", "abcde"[number - 1])
+            done = False
+
+            def rule(_number, method, path, body=body):
+                nonlocal done
+                if method == "GET" and gets(path) and not done:
+                    done = True
+                    threading.Thread(
+                        target=client.put_object,
+                        kwargs={"Bucket": name, "Key": "store/data/a.csv", "Body": body.encode()},
+                    ).start()
+                return "pass"
+
+            count.injected += 1
+            ctx.rerun = {"ingest": number}
+            (ctx.placement.home / "memo" / "file_digests.json").unlink(missing_ok=True)
+            with s3.ruled(rule):
+                try:
+                    _, rows = read(f"{place}/a.csv", ctx)
+                    count.holds(lambda rows=rows: _one_version(rows))
+                except MillraceError as error:
+                    count.holds(lambda error=error: _changed(error))
+            count.hit += done
+
+
+def _one_version(rows):
+    assert len({row["c"] for row in rows}) == 3
+
+
+def _changed(error):
+    assert error.code == "E_SOURCE_CHANGED", error.line()
+
+
+@pytest.mark.faults
+def test_fault_F17_another_client_writes(bucket, ctx, tally):
+    """F17-stale-listing: what another client wrote is seen by the next read, each time."""
+    client, name, place = bucket
+    with tally("F17-stale-listing") as count:
+        for number in range(1, 11):
+            client.put_object(Bucket=name, Key=f"store/data/new-{number}.csv", Body=b"n,c\n1,x\n")
+            count.injected += 1
+            count.hit += 1
+            _, rows = read(place, ctx)
+            count.holds(lambda rows=rows, number=number: _grown(rows, number))
+
+
+def _grown(rows, number):
+    assert len(rows) == 40_000 + number
