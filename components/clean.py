@@ -1,19 +1,25 @@
 """ValidSnapshot → CleanSnapshot: the recipe's operations, then the cast to the declared types. Nothing is fitted."""
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
+from pydantic import model_validator
 
 from components.adapters.snapshot_rows import read_rows, write_view
 from components.adapters.store import Store
+from components.cleaning.drop_duplicates import DropDuplicates
 from components.cleaning.typed import typed
 from components.context import RunContext, summed
 from components.contracts.artifacts import CleanSnapshot, Ledger, Part, ValidSnapshot
 from components.contracts.config import StepConfig, identity
 from components.contracts.fingerprint import digest
-from components.contracts.spec import Column
+from components.contracts.spec import OWN_COLUMNS, Column
+from components.duplicates import find_later_rows
 
 
 class CleanConfig(StepConfig):
@@ -21,13 +27,25 @@ class CleanConfig(StepConfig):
 
     operations: tuple[Any, ...] = ()
 
+    @model_validator(mode="after")
+    def _duplicates_once(self) -> Self:
+        check_operations(self.operations)
+        return self
+
+
+def check_operations(operations: Sequence[Any]) -> None:
+    """Raise ValueError where rows are compared twice: the second time would find nothing that the first one left."""
+    if sum(isinstance(one, DropDuplicates) for one in operations) > 1:
+        raise ValueError("drop-duplicates may stand once")
+
 
 def run(config: CleanConfig, valid: ValidSnapshot, *, ctx: RunContext) -> CleanSnapshot:
     """Clean every partition."""
 
     def build(_: Path) -> CleanSnapshot:
         items = [
-            (part.place, digest([part.digest, identity(valid.columns)]), (part, valid.columns)) for part in valid.parts
+            (part.place, digest([part.digest, identity(valid.columns), again]), (part, valid.columns, again))
+            for part, again in zip(valid.parts, _standing_twice(config, valid, ctx), strict=True)
         ]
         size = valid.rows * 100
         parts, records = ctx.parts(
@@ -45,24 +63,52 @@ def run(config: CleanConfig, valid: ValidSnapshot, *, ctx: RunContext) -> CleanS
     return ctx.commit(CleanSnapshot, __name__, config, {"valid": valid.content}, build)
 
 
+def _standing_twice(config: CleanConfig, valid: ValidSnapshot, ctx: RunContext) -> list[list[int]]:
+    """Of each part, the rows that equal an earlier one when drop-duplicates has its turn."""
+    at = next((at for at, one in enumerate(config.operations) if isinstance(one, DropDuplicates)), None)
+    if at is None:
+        return [[] for _ in valid.parts]
+    chosen = partial(compared, config.operations[:at], config.operations[at].columns)
+    return [rows.tolist() for rows in find_later_rows(ctx, "validate", valid.parts, None, chosen)]
+
+
+def compared(
+    operations: Sequence[Any], columns: tuple[str, ...], table: pa.Table
+) -> tuple[pa.Table, NDArray[np.bool_]]:
+    """What of the rows is compared once `operations` are done, and which of them are left then."""
+    left = np.ones(table.num_rows, bool)
+    for operation in operations:
+        table = operation.values(table)
+        keeps = operation.keeps(table)
+        if keeps is not None:
+            left &= np.asarray(keeps.fill_null(False)).astype(bool)
+    names = [name for name in columns or table.column_names if name not in OWN_COLUMNS]
+    return table.select(names), left
+
+
 def clean_partition(
-    store: Store, config: CleanConfig, argument: tuple[Part, tuple[Column, ...]], folder: Path
+    store: Store, config: CleanConfig, argument: tuple[Part, tuple[Column, ...], list[int]], folder: Path
 ) -> dict[str, Any]:
     """Write what of one partition's rows cleaning changes; `dropped` counts the rows that go, by operation."""
-    part, columns = argument
+    part, columns, again = argument
+    twice = 0
     given = table = read_rows(store, "validate", part.key)
     rows, dropped = np.arange(table.num_rows), dict[str, int]()
     for operation in config.operations:
         table = operation.values(table)
         keeps = operation.keeps(table)
-        if keeps is not None:
-            kept = np.asarray(keeps.fill_null(False)).astype(bool)
+        kept = None if keeps is None else np.asarray(keeps.fill_null(False)).astype(bool)
+        if isinstance(operation, DropDuplicates):
+            kept = ~np.isin(rows, again)
+            twice = int((~kept).sum())
+        elif kept is not None:
             dropped[operation.kind] = dropped.get(operation.kind, 0) + int((~kept).sum())
+        if kept is not None:
             table, given, rows = table.filter(pa.array(kept)), given.filter(pa.array(kept)), rows[kept]
     table = typed(table, columns)
     changed = [name for name in table.column_names if not table[name].equals(given[name])]
     gone = np.setdiff1d(np.arange(part.rows), rows)
     seen = store.part("validate", part.key).standing()
     meta = write_view(folder, "validate", seen, gone, table.select(changed))
-    ledger = Ledger(rows_in=part.rows, rows_out=table.num_rows, dropped=dropped)
+    ledger = Ledger(rows_in=part.rows, rows_out=table.num_rows, deduplicated=twice, dropped=dropped)
     return {"rows": table.num_rows, "ledger": ledger.model_dump(), **meta}

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, model_validator
 
+from components.clean import check_operations
 from components.cleaning import KINDS as OPERATIONS
 from components.contracts.config import Frozen, custom_modules
 from components.contracts.errors import MillraceError
@@ -70,6 +71,7 @@ class PipelineConfig(Frozen):
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
         check_names((*self.features, self.target))
+        check_operations(self.cleaning)
         return self
 
     @property

@@ -5,6 +5,12 @@ A *value operation* rewrites cells and is shipped with the model, so a request i
 """
 
 KINDS = {
+    "clip": "clip:Clip",
+    "drop-duplicates": "drop_duplicates:DropDuplicates",
+    "fill": "fill:Fill",
+    "keep-rows": "keep_rows:KeepRows",
+    "map-values": "map_values:MapValues",
+    "normalise-text": "normalise_text:NormaliseText",
     "remove-suffix": "remove_suffix:RemoveSuffix",
     "require": "require:Require",
 }

@@ -1,6 +1,7 @@
 """A column read as a type: its values, and the cells that are not of it."""
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from components.contracts.errors import ConfigError
 from components.contracts.spec import Column
 
 ARROW = {
@@ -76,3 +78,21 @@ def cast(cells: pa.ChunkedArray, column: Column) -> Cells:
         return Cells(values=pc.cast(cells, ARROW[column.type]))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         return refused(cells, column)
+
+
+def constant(value: Any, kind: pa.DataType, place: str) -> pa.Scalar:
+    """What a recipe writes, as a value of a column's type; a date or time is ISO 8601 text.
+
+    Raises:
+        ConfigError: E_CONFIG, it is none.
+    """
+    try:
+        if isinstance(value, str) and pa.types.is_timestamp(kind):
+            when = datetime.fromisoformat(value)
+            return pa.scalar(when if when.tzinfo else when.replace(tzinfo=UTC), kind)
+        return pa.scalar(value).cast(kind)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
+        action = "write a value of that type"
+        raise ConfigError(
+            "E_CONFIG", f"no value of a {kind} column", place=place, value=value, action=action
+        ) from error

@@ -1,0 +1,124 @@
+"""What each cleaning operation does to cells and rows, alone, and to a whole snapshot with every row accounted for."""
+
+import pyarrow as pa
+import pytest
+from pydantic import ValidationError
+
+from components import clean, ingest, validate
+from components.adapters.snapshot_rows import read_rows
+from components.clean import CleanConfig
+from components.cleaning import KINDS
+from components.cleaning.clip import Clip
+from components.cleaning.drop_duplicates import DropDuplicates
+from components.cleaning.fill import Fill
+from components.cleaning.keep_rows import KeepRows
+from components.cleaning.map_values import MapValues
+from components.cleaning.normalise_text import NormaliseText
+from components.cleaning.remove_suffix import RemoveSuffix
+from components.cleaning.require import Require
+from components.contracts.errors import ConfigError
+from components.sources.files import FilesSource
+from components.validate import ValidateConfig
+from components.validate.checks import ColumnCheck
+
+TABLE = pa.table({"n": [1, None, 30], "t": ["  Ａ  b ", None, "x."], "d": pa.array([0, 1, 2], pa.date32())})
+CASES = {
+    "clip": (Clip(columns=("n", "no"), minimum=2, maximum=9.0), {"n": [2, None, 9]}, None),
+    "drop-duplicates": (DropDuplicates(), {}, None),
+    "fill": (Fill(columns=("n",), value=7), {"n": [1, 7, 30]}, None),
+    "keep-rows": (KeepRows(column="d", when="at-least", value="1970-01-02"), {}, [False, True, True]),
+    "map-values": (MapValues(columns=("t",), to={"x.": "y"}, others="missing"), {"t": [None, None, "y"]}, None),
+    "normalise-text": (NormaliseText(columns=("t",), form="NFKC", lower=True), {"t": ["a b", None, "x."]}, None),
+    "remove-suffix": (RemoveSuffix(columns=("t",), suffix="."), {"t": ["  Ａ  b ", None, "x"]}, None),
+    "require": (Require(columns=("n",)), {}, [True, False, True]),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_operation_changes_what_it_says_and_doing_it_twice_nothing_more(kind):
+    operation, cells, keeps = CASES[kind]
+    assert operation.kind == kind
+    once = operation.values(TABLE)
+    assert {**TABLE.to_pydict(), **cells} == once.to_pydict()
+    assert once.schema.types == TABLE.schema.types
+    assert operation.values(once).equals(once)
+    found = operation.keeps(once)
+    assert (found if found is None else found.to_pylist()) == keeps
+    empty = operation.values(TABLE.slice(0, 0))
+    assert empty.num_rows == 0
+    assert operation.values(pa.table({"other": [1]})).column_names == ["other"], (
+        "a column that is not there is passed over"
+    )
+
+
+@pytest.mark.parametrize(
+    ("when", "value", "kept"),
+    [("equal", 1, [1]), ("not-equal", 1, [30]), ("less", 30, [1]), ("at-most", 30, [1, 30]), ("greater", 1, [30])],
+)
+def test_rows_are_kept_by_comparison_and_a_missing_cell_does_not_compare(when, value, kept):
+    assert TABLE.filter(KeepRows(column="n", when=when, value=value).keeps(TABLE))["n"].to_pylist() == kept
+
+
+def test_rows_are_kept_by_a_list():
+    assert KeepRows(column="t", when="one-of", values_of=("x.",)).keeps(TABLE).to_pylist() == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [Fill(columns=("n",), value="x"), Clip(columns=("n",), minimum=0.5), KeepRows(column="d", when="less", value="x")],
+)
+def test_a_value_that_no_cell_can_have_is_one_line(operation):
+    with pytest.raises(ConfigError, match="E_CONFIG cleaning.* for .: no value of a .* column"):
+        operation.values(TABLE)
+        operation.keeps(TABLE)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: Clip(columns=("n",)),
+        lambda: Clip(columns=("n",), minimum=2, maximum=1),
+        lambda: KeepRows(column="n", when="one-of", value=1),
+        lambda: KeepRows(column="n", when="less"),
+        lambda: MapValues(columns=("t",), to={"a": "b", "b": "c"}),
+        lambda: CleanConfig(operations=(DropDuplicates(), DropDuplicates())),
+    ],
+)
+def test_an_operation_that_says_nothing_is_refused_when_the_recipe_is_read(wrong):
+    with pytest.raises(ValidationError):
+        wrong()
+
+
+def test_duplicates_are_dropped_over_all_partitions_after_what_stands_before(tmp_path, ctx):
+    for name, lines in (("a", "1,A\n2,b\n1, a\n,x\n"), ("b", "1,a\n3,c\n,x\n2,B\n9,z\n")):
+        (tmp_path / f"{name}.csv").write_text("n,t\n" + lines)
+    checks = ValidateConfig(columns={"n": ColumnCheck(type="int64")})
+    config = ingest.IngestConfig(source=FilesSource(uri=str(tmp_path), files="*.csv"), columns=checks.declared())
+    valid = validate.run(checks, ingest.run(config, ctx=ctx), ctx=ctx)
+
+    def cleaned(*operations):
+        found = clean.run(CleanConfig(operations=operations), valid, ctx=ctx)
+        rows = [read_rows(ctx.store, "clean", part.key, ["n", "t"]).to_pylist() for part in found.parts]
+        return found.ledger, [[(row["n"], row["t"]) for row in part] for part in rows]
+
+    lower = NormaliseText(columns=("t",), lower=True)
+    ledger, rows = cleaned(lower, Require(columns=("n",)), DropDuplicates())
+    assert rows == [[(1, "a"), (2, "b")], [(3, "c"), (9, "z")]]
+    assert (ledger.rows_in, ledger.rows_out, ledger.deduplicated, ledger.dropped) == (9, 4, 3, {"require": 2})
+    ledger, rows = cleaned(DropDuplicates(), lower)
+    assert ledger.deduplicated == 1, "before letters are made equal, only the missing row stands twice"
+    ledger, rows = cleaned(DropDuplicates(columns=("n",)))
+    assert [[n for n, _ in part] for part in rows] == [[1, 2, None], [3, 9]]
+
+
+def test_values_that_have_to_differ_are_set_aside_over_all_partitions(tmp_path, ctx):
+    for name, lines in (("a", '1\n2\n""\n'), ("b", '2\n3\n""\n1\n')):
+        (tmp_path / f"{name}.csv").write_text("n,t\n".replace(",t", "") + lines)
+    checks = ValidateConfig(columns={"n": ColumnCheck(type="int64", unique=True)}, max_bad_fraction=0.5)
+    config = ingest.IngestConfig(source=FilesSource(uri=str(tmp_path), files="*.csv"), columns=checks.declared())
+    valid = validate.run(checks, ingest.run(config, ctx=ctx), ctx=ctx)
+    rows = [read_rows(ctx.store, "validate", part.key, ["n"])["n"].to_pylist() for part in valid.parts]
+    assert rows == [[1, 2, None], [3, None]]
+    assert valid.ledger.quarantined == 2
+    bad = (ctx.store.files.root / "validate").rglob("quarantine.jsonl")
+    assert sum(path.read_text().count("E_DUPLICATE") for path in bad) == 2
