@@ -17,6 +17,7 @@ from components.cleaning.typed import typed
 from components.context import RunContext, summed
 from components.contracts.artifacts import CleanSnapshot, Ledger, Part, ValidSnapshot
 from components.contracts.config import StepConfig, identity
+from components.contracts.errors import ConfigError, DataError
 from components.contracts.fingerprint import digest
 from components.contracts.spec import OWN_COLUMNS, Column
 from components.duplicates import find_later_rows
@@ -40,7 +41,13 @@ def check_operations(operations: Sequence[Any]) -> None:
 
 
 def run(config: CleanConfig, valid: ValidSnapshot, *, ctx: RunContext) -> CleanSnapshot:
-    """Clean every partition."""
+    """Clean every partition.
+
+    Raises:
+        DataError: E_COLUMN_MISSING, an operation names a column that is not there.
+        ConfigError: E_CONFIG, an operation of text names a column of another type.
+    """
+    _check_columns(config, valid)
 
     def build(_: Path) -> CleanSnapshot:
         items = [
@@ -61,6 +68,27 @@ def run(config: CleanConfig, valid: ValidSnapshot, *, ctx: RunContext) -> CleanS
         )
 
     return ctx.commit(CleanSnapshot, __name__, config, {"valid": valid.content}, build)
+
+
+def _check_columns(config: CleanConfig, valid: ValidSnapshot) -> None:
+    """At serving a column may be absent; here a name that is not there is a mistake."""
+    types = {column.name: column.type for column in valid.columns}
+    for number, operation in enumerate(config.operations):
+        place = f"cleaning.{number}"
+        for name in (*getattr(operation, "columns", ()), *filter(None, [getattr(operation, "column", "")])):
+            if name not in types:
+                raise DataError(
+                    "E_COLUMN_MISSING",
+                    "the rows have no such column",
+                    place=place,
+                    value=name,
+                    allowed=", ".join(types),
+                    action="correct the name",
+                )
+            if getattr(operation, "needs", types[name]) != types[name]:
+                what = f"{operation.kind} is for {operation.needs} columns, and {name} is {types[name]}"
+                action = "correct the name, or the type in checks.columns"
+                raise ConfigError("E_CONFIG", what, place=place, value=name, action=action)
 
 
 def _standing_twice(config: CleanConfig, valid: ValidSnapshot, ctx: RunContext) -> list[list[int]]:

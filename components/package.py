@@ -34,7 +34,11 @@ from components.objectives import KINDS as OBJECTIVES
 from components.packages import PrivateCode, forget, kind_modules, library_versions, private_code
 
 EXAMPLE_ROWS = 3
-SIGNATURE_TYPES = {"string": "string", "int64": "long", "float64": "double", "bool": "boolean", "image": "binary"}
+SIGNATURE_TYPES = {
+    "string": "string", "int64": "long", "float64": "double", "bool": "boolean", "date": "datetime",
+    "timestamp": "datetime", "binary": "binary", "image": "binary", "audio": "binary",
+}  # fmt: skip
+"""MLflow's names. Lists have none there that holds for every length: a feature that reads them comes with its own."""
 
 LOADER = '''"""Raw rows in, predictions out. Run by MLflow when the model is loaded."""
 

@@ -7,7 +7,7 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 
 from components.adapters.store import Store
 from components.context import Outcome
-from components.contracts.artifacts import Artifact, Interval, ModelVersion, ValidSnapshot
+from components.contracts.artifacts import Artifact, Interval, ModelVersion, RawSnapshot, ValidSnapshot
 from flows.runs import Run
 
 SHOWN = 5
@@ -27,22 +27,24 @@ def show_data(run: Run, snapshots: Sequence[Artifact]) -> None:
             dropped = ", ".join(f"{reason}: {rows:,}" for reason, rows in ledger.dropped.items()) or "0"
             counts = (ledger.rows_in, ledger.added, ledger.rows_out, ledger.quarantined, ledger.deduplicated)
             lines.append(f"| {one.step} | {' | '.join(f'{count:,}' for count in counts)} | {dropped} |")
-    valid = next(one for one in snapshots if isinstance(one, ValidSnapshot))
-    bad = list(_bad_rows(valid, run.ctx.store))
+    bad = list(bad_rows(snapshots, run.ctx.store))
     if bad:
         lines += ["", "| row | code | column | reason |", "|---|---|---|---|"]
         lines += [f"| {_cells(one['place'], one['code'], one['column'], one['reason'])} |" for one in bad]
     create_markdown_artifact("\n".join(lines), key=_key(run, "data"), description="Where every row went")
 
 
-def _bad_rows(valid: ValidSnapshot, store: Store) -> Iterator[Mapping[str, str]]:
-    left = min(SHOWN, valid.ledger.quarantined if valid.ledger else 0)
-    for part in valid.parts[:PARTS]:
-        if not left:
-            return
-        for line in store.part(valid.step, part.key).standing().meta["bad"][:left]:
-            left -= 1
-            yield line
+def bad_rows(snapshots: Sequence[Artifact], store: Store) -> Iterator[Mapping[str, str]]:
+    """The first rows that ingest and validate set aside, of the first partitions of each."""
+    left = SHOWN
+    for one in snapshots:
+        if not isinstance(one, (RawSnapshot, ValidSnapshot)) or not (one.ledger and one.ledger.quarantined):
+            continue
+        aside = one.aside if isinstance(one, RawSnapshot) else ()
+        for part in (*aside, *one.parts)[:PARTS]:
+            lines = store.part(one.step, part.key).standing().meta["bad"][:left] if left else []
+            left -= len(lines)
+            yield from lines
 
 
 def show_metrics(run: Run, metrics: Mapping[str, Interval], champion: Mapping[str, Interval]) -> None:

@@ -16,7 +16,7 @@ from components.cleaning.map_values import MapValues
 from components.cleaning.normalise_text import NormaliseText
 from components.cleaning.remove_suffix import RemoveSuffix
 from components.cleaning.require import Require
-from components.contracts.errors import ConfigError
+from components.contracts.errors import ConfigError, DataError
 from components.sources.files import FilesSource
 from components.validate import ValidateConfig
 from components.validate.checks import ColumnCheck
@@ -122,3 +122,41 @@ def test_values_that_have_to_differ_are_set_aside_over_all_partitions(tmp_path, 
     assert valid.ledger.quarantined == 2
     bad = (ctx.store.files.root / "validate").rglob("quarantine.jsonl")
     assert sum(path.read_text().count("E_DUPLICATE") for path in bad) == 2
+
+
+@pytest.mark.parametrize(
+    ("operation", "expected"),
+    [
+        (
+            Require(columns=("no",)),
+            "E_COLUMN_MISSING cleaning.0: the rows have no such column .got 'no'.; allowed: n, t",
+        ),
+        (
+            KeepRows(column="t", when="at-least", value=18),
+            "E_CONFIG cleaning.keep-rows.value for t: no value of a string",
+        ),
+        (NormaliseText(columns=("n",)), "E_CONFIG cleaning.0: normalise-text is for string columns, and n is int64"),
+        (Clip(columns=("t",), minimum=1), "E_CONFIG cleaning.clip.minimum for t: no value of a string column"),
+        (KeepRows(column="n", when="one-of", values_of=("1",)), "E_CONFIG cleaning.keep-rows.values_of for n"),
+    ],
+)
+def test_an_operation_on_a_column_that_it_does_not_fit_is_one_line(tmp_path, ctx, operation, expected):
+    (tmp_path / "a.csv").write_text("n,t\n1,x\n")
+    checks = ValidateConfig(columns={"n": ColumnCheck(type="int64")})
+    config = ingest.IngestConfig(source=FilesSource(uri=str(tmp_path), files="*.csv"), columns=checks.declared())
+    valid = validate.run(checks, ingest.run(config, ctx=ctx), ctx=ctx)
+    with pytest.raises((ConfigError, DataError), match=expected):
+        clean.run(CleanConfig(operations=(operation,)), valid, ctx=ctx)
+
+
+def test_bounds_of_large_whole_numbers_are_exact(tmp_path, ctx):
+    (tmp_path / "a.csv").write_text("n\n9007199254740993\n-1\n5\n")
+    checks = ValidateConfig(columns={"n": ColumnCheck(type="int64", minimum=-0.5, maximum=1e18)}, max_bad_fraction=0.5)
+    config = ingest.IngestConfig(source=FilesSource(uri=str(tmp_path), files="*.csv"), columns=checks.declared())
+    assert validate.run(checks, ingest.run(config, ctx=ctx), ctx=ctx).rows == 2
+
+
+@pytest.mark.parametrize("wrong", [{"pattern": "(?!x).*"}, {"type": "date", "format": "%d/%d/%Y"}, {"pattern": "("}])
+def test_a_pattern_or_format_that_cannot_be_used_is_refused_when_the_recipe_is_read(wrong):
+    with pytest.raises(ValidationError, match="not a (regular expression|format)"):
+        ColumnCheck(**({"type": "string"} | wrong))

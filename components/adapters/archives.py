@@ -98,13 +98,13 @@ def index(path: Path, scratch: Path) -> tuple[Path, list[Member]]:
                     offset=one.offset_data,
                 )
                 for one in _packed(path, archive)
-                if not one.issparse()
             ]
 
 
 def _zipped(path: Path, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
     """The regular members of a zip."""
     infos = archive.infolist()
+    _check_twice(path, [info.filename for info in infos])
     for info in infos:
         _check_name(path, info.filename, regular=not stat.S_ISLNK(info.external_attr >> 16))
     if sum(info.file_size for info in infos) > max(FREE_BYTES, LARGEST_RATIO * path.stat().st_size):
@@ -115,13 +115,29 @@ def _zipped(path: Path, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
 def _packed(path: Path, archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
     """The regular members of a tar."""
     total, most = 0, max(FREE_BYTES, LARGEST_RATIO * path.stat().st_size)
+    names = set[str]()
     for member in archive:
-        _check_name(path, member.name, regular=member.isreg() or member.isdir())
+        if member.isreg():
+            _check_twice(path, [*([member.name] if member.name in names else ()), member.name])
+            names.add(member.name)
+        _check_name(path, member.name, regular=(member.isreg() and not member.issparse()) or member.isdir())
         total += member.size
         if total > most:
             raise bomb(path)
         if member.isreg():
             yield member
+
+
+def _check_twice(path: Path, names: Sequence[str]) -> None:
+    if len(set(names)) == len(names):
+        return
+    raise DataError(
+        "E_FORMAT",
+        "the archive holds two files of one name",
+        place=str(path),
+        value=next(name for name in names if names.count(name) > 1),
+        action="pack the files again: one of the two would be lost",
+    )
 
 
 def _check_name(path: Path, name: str, *, regular: bool) -> None:

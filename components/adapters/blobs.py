@@ -23,6 +23,8 @@ from components.contracts.errors import DataError, EnvironmentFault, masked
 
 BLOCK = 8 * 2**20
 TRIES = 3
+MARKS = ("ETag", "etag", "LastModified", "Last-Modified", "last_modified", "modificationTime", "updated", "mtime")
+"""What servers call the thing that changes when a file does."""
 WILD = re.compile(r"[*?\[]")
 EXTRAS = {"gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs", "hdfs": "pyarrow's libhdfs"}
 REFUSED = (PermissionError,)
@@ -54,12 +56,13 @@ def split_glob(uri: str) -> tuple[str, str]:
         return uri, ""
     parts = uri.split("/")
     wild = next((at for at, part in enumerate(parts) if WILD.search(part)), len(parts))
-    return "/".join(parts[:wild]) or "/", "/".join(parts[wild:])
+    base = "/".join(parts[:wild])
+    return base or ("/" if uri.startswith("/") else "."), "/".join(parts[wild:])
 
 
 def matches(name: str, pattern: str) -> bool:
     """Whether a name below a folder fits a pattern; `*` crosses folders, and hidden files are left out."""
-    hidden = any(part[0] in "._" for part in name.split("/"))
+    hidden = any(part[:1] in {".", "_"} for part in name.split("/"))
     return not hidden and fnmatch.fnmatchcase(f"/{name}", f"*/{pattern.lstrip('/')}")
 
 
@@ -171,7 +174,7 @@ def _blob(system: Any, info: dict[str, Any], folder: str) -> Blob:
     base = system.unstrip_protocol(system._strip_protocol(folder)) if not folder.startswith("http") else folder  # noqa: SLF001
     name = url[len(base) :].strip("/") or url.rstrip("/").rpartition("/")[2]
     size = int(info.get("size") or -1)
-    mark = info.get("ETag") or info.get("etag") or info.get("LastModified") or info.get("mtime") or ""
+    mark = next((info[name] for name in MARKS if info.get(name)), "")
     return Blob(url=url, name=name, size=size, stamp=f"{size}-{mark}".replace('"', ""))
 
 

@@ -46,7 +46,7 @@ def engine(url: str, user: str, password: str) -> Any:
         elif dialect == "postgresql":
             options["connect_args"] = {"connect_timeout": CONNECT_SECONDS}
         return sqlalchemy.create_engine(parsed, poolclass=NullPool, hide_parameters=True, **options)
-    except (ArgumentError, NoSuchModuleError) as error:
+    except (ArgumentError, NoSuchModuleError, ValueError) as error:
         raise DataError(
             "E_SOURCE_CONNECT",
             "this is no database address",

@@ -44,11 +44,13 @@ class FileDigests:
     def _elsewhere(self, url: str) -> str:
         blob = listed(url, "source.uri")[0]
         known = self._known.get(url)
-        if known is not None and known[0] == blob.stamp:
+        marked = not blob.stamp.endswith("-")
+        if known is not None and known[0] == blob.stamp and marked:
             return str(known[1])
         digest = digest_of(blob, "source.uri")
-        self._known[url] = [blob.stamp, digest]
-        self._learned = True
+        if marked:
+            self._known[url] = [blob.stamp, digest]
+            self._learned = True
         return digest
 
     def save(self) -> None:

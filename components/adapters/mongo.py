@@ -32,6 +32,7 @@ def collection(url: str, user: str, password: str, *, database: str, name: str) 
 @contextmanager
 def faults(url: str) -> Iterator[None]:
     """What the server or its client raises, as one line."""
+    from bson.errors import BSONError
     from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure, PyMongoError
 
     try:
@@ -51,6 +52,11 @@ def faults(url: str) -> Iterator[None]:
         what = f"the database refuses the query ({error.details and error.details.get('errmsg')})"[:200]
         raise DataError(
             "E_SQL_OBJECT", what, place="source", value=masked(url), action="correct source.filter"
+        ) from None
+    except BSONError as error:
+        what = f"the filter holds what MongoDB has no type for ({error})"[:160]
+        raise DataError(
+            "E_CONFIG", what, place="source.filter", action="write numbers, texts, truths and lists"
         ) from None
     except PyMongoError as error:
         what = f"the database does not answer ({type(error).__name__})"

@@ -90,9 +90,11 @@ def constant(value: Any, kind: pa.DataType, place: str) -> pa.Scalar:
         if isinstance(value, str) and pa.types.is_timestamp(kind):
             when = datetime.fromisoformat(value)
             return pa.scalar(when if when.tzinfo else when.replace(tzinfo=UTC), kind)
+        if isinstance(value, str) != (pa.types.is_string(kind) or pa.types.is_temporal(kind)):
+            raise ValueError("text beside a number, or a number beside text")
         return pa.scalar(value).cast(kind)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
-        action = "write a value of that type"
+        action = "write a value of that type, or declare the column's type in checks.columns"
         raise ConfigError(
             "E_CONFIG", f"no value of a {kind} column", place=place, value=value, action=action
         ) from error

@@ -46,7 +46,10 @@ class KeepRows(StepConfig):
             return None
         cells = table[self.column]
         if self.when == "one-of":
-            return pc.is_in(cells, pa.array(self.values_of, pa.string()))
+            place = f"cleaning.keep-rows.values_of for {self.column}"
+            return pc.is_in(
+                cells, pa.array([constant(one, cells.type, place).as_py() for one in self.values_of], cells.type)
+            )
         return pc.fill_null(
             COMPARE[self.when](cells, constant(self.value, cells.type, f"cleaning.keep-rows.value for {self.column}")),
             False,

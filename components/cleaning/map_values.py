@@ -1,17 +1,19 @@
 """Texts replaced by others: spellings of one thing brought together, codes made readable, codes that mean: missing."""
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
 from components.contracts.config import StepConfig
+from components.contracts.spec import ColumnType
 
 
 class MapValues(StepConfig):
     """Replace whole cells of `columns` by what `to` says."""
 
+    needs: ClassVar[ColumnType] = "string"
     kind: Literal["map-values"] = "map-values"
     columns: tuple[str, ...] = Field(min_length=1, description="text columns")
     to: dict[str, str | None] = Field(min_length=1, description="a cell to what stands there then; null: missing")

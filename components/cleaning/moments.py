@@ -1,5 +1,6 @@
 """Dates and times: a day that is not in the calendar, and a clock time of which nobody says the zone, are faults."""
 
+import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from typing import Any
@@ -69,7 +70,7 @@ def _each(cells: pa.ChunkedArray, target: pa.DataType, read: Callable[[str], Any
         except LookupError as error:
             values.append(None)
             unplaced.setdefault(str(error.args[0]), []).append(position)
-        except (ValueError, OverflowError):
+        except (ValueError, OverflowError, re.error):
             values.append(None)
             wrong.append(position)
     codes = np.asarray(encoded.indices.fill_null(-1))

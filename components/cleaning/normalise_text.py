@@ -1,17 +1,19 @@
 """Text in one form: Unicode's, blanks, case."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
 from components.contracts.config import StepConfig
+from components.contracts.spec import ColumnType
 
 
 class NormaliseText(StepConfig):
     """Bring the texts of `columns` into one form."""
 
+    needs: ClassVar[ColumnType] = "string"
     kind: Literal["normalise-text"] = "normalise-text"
     columns: tuple[str, ...] = Field(min_length=1, description="text columns")
     form: Literal["none", "NFC", "NFKC"] = Field("NFC", description="of Unicode; NFKC also unites widths and ligatures")

@@ -1,17 +1,19 @@
 """Cut one ending off text cells."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
 from components.contracts.config import StepConfig
+from components.contracts.spec import ColumnType
 
 
 class RemoveSuffix(StepConfig):
     """Cut `suffix` off the cells that end in it."""
 
+    needs: ClassVar[ColumnType] = "string"
     kind: Literal["remove-suffix"] = "remove-suffix"
     columns: tuple[str, ...] = Field(min_length=1, description="text columns")
     suffix: str = Field(min_length=1, description="the ending to cut, once")

@@ -70,8 +70,10 @@ def _whole(cells: pa.ChunkedArray, _: Column) -> Cells:
     return kept(pc.cast(pc.replace_substring_regex(cells, r"^\+", ""), pa.int64()), [wrong, far])
 
 
-def _real(cells: pa.ChunkedArray, _: Column) -> Cells:
+def _real(cells: pa.ChunkedArray, column: Column) -> Cells:
     cells = pc.ascii_trim_whitespace(cells)
+    if column.nan == "missing":
+        cells = pc.if_else(pc.equal(pc.ascii_lower(cells), "nan"), pa.scalar(None, cells.type), cells)
     cells, wrong = where(cells, pc.match_substring_regex(cells, REAL), "E_TYPE", "not a number")
     values = pc.cast(pc.replace_substring_regex(cells, r"^\+", ""), pa.float64())
     far = fault_of(pc.invert(pc.is_finite(values)), "E_OUT_OF_RANGE", "a number that 64 bits cannot hold")

@@ -131,7 +131,7 @@ class CocoSource(StepConfig):
             entries = _from_json(tree.read(tree.folder_of(file) + file), file) if file else []
             for start in range(0, len(entries), self.files_per_partition):
                 chunk = entries[start : start + self.files_per_partition]
-                files = [_named(images, str(name), split) for name, _ in chunk]
+                files = [_named(images, str(name), tree.folder_of(file) + file) for name, _ in chunk]
                 found.append(_partition(tree, split, [name for name, _ in chunk], files, [one for _, one in chunk]))
         return found
 
@@ -148,6 +148,7 @@ def _partition(tree: Tree, split: str, names: list[str], files: list[str], annot
         place=f"{names[0]} and {len(names) - 1} more",
         version=digest([split, digests, annotations]),
         size_bytes=max(sum(tree.members[name].size for name in files), 1),
+        files=tree.files(files),
         stamps=tree.stamps(),
         split=split,
         argument=[str(tree.root), str(tree.plain), names, tree.wanted(files), annotations],
@@ -203,13 +204,25 @@ def _from_json(text: bytes, file: str) -> list[tuple[str, dict[str, Any]]]:
     return list(found.values())
 
 
-def _named(images: dict[str, list[str]], name: str, split: str) -> str:
+def _named(images: dict[str, list[str]], name: str, annotations: str) -> str:
+    """The image of that name: the only one, or of several the one that lies where its annotations point."""
     found = images.get(PurePosixPath(name).name, [])
-    near = [one for one in found if one.endswith(name)] or found
-    inside = [one for one in near if split in one] if len(near) > 1 else near
+    near = [one for one in found if one == name or one.endswith(f"/{name}")] or found
     if not near:
         raise _lost(name)
-    return (inside or near)[0]
+    if len(near) > 1:
+        file = PurePosixPath(annotations)
+        beside = [one for one in near if PurePosixPath(one).parent == file.parent]
+        near = beside or [one for one in near if PurePosixPath(one).parent.name in file.stem]
+    if len(near) != 1:
+        raise DataError(
+            "E_FORMAT",
+            "several images have this name, and nothing says which is meant",
+            place=annotations,
+            value=name,
+            action="put each part's images beside its annotations, or into a folder that these are named after",
+        )
+    return near[0]
 
 
 def _lost(name: str) -> DataError:

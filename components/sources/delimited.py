@@ -6,6 +6,7 @@ shifted or cut.
 
 from collections.abc import Sequence
 from csv import QUOTE_NONE
+from csv import Error as CsvError
 from csv import reader as csv_lines
 from dataclasses import dataclass
 
@@ -42,7 +43,12 @@ def first_cells(line: bytes, dialect: Dialect) -> list[str]:
     """The cells of a header or first row."""
     text = line.decode("utf-8-sig", "replace").strip("\r\n")
     plain = {} if dialect.quoting else {"quoting": QUOTE_NONE}
-    cells: list[str] = next(csv_lines([text], delimiter=dialect.delimiter, skipinitialspace=True, **plain), [])  # type: ignore[arg-type]
+    try:
+        cells: list[str] = next(csv_lines([text], delimiter=dialect.delimiter, skipinitialspace=True, **plain), [])  # type: ignore[arg-type]
+    except CsvError as error:
+        what = f"the header cannot be read ({error})"
+        action = "check source.delimiter; lines end in LF or CR LF, not in CR alone"
+        raise DataError("E_FORMAT", what, place="source", action=action) from error
     return [cell.strip() for cell in cells]
 
 
@@ -120,13 +126,14 @@ def _judged(text: Text, table: pa.Table, dialect: Dialect, odd: dict[int, tuple[
     """`table` with its rows' lines, without those whose quotes or bytes are out of order."""
     data, line = text.data, text.line
     found = records(data, dialect.quoted_by)
-    numbers = np.delete(np.arange(len(found.lines)), sorted(odd))
-    if len(numbers) != table.num_rows:
+    known = [one for one in sorted(odd) if one < len(found.lines)]
+    numbers = np.delete(np.arange(len(found.lines)), known)
+    if len(numbers) != table.num_rows or len(known) != len(odd):
         raise DataError(
             "E_FORMAT",
             f"{table.num_rows} rows were read where {len(numbers)} lines stand",
             place=text.place,
-            action="check source.delimiter and source.quoting",
+            action="check source.delimiter and source.quoting; lines end in LF or CR LF, not in CR alone",
         )
     keep = found.sound[numbers]
     reasons = {int(number): ("E_QUOTE", "a quote is out of place") for number in numbers[~keep]}

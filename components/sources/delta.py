@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from components.adapters.blobs import remote
 from components.contracts.config import StepConfig, placed
@@ -32,10 +32,14 @@ class DeltaSource(StepConfig):
     at: int = placed(-1, ge=-1, description="the table's version; -1: the newest one; the result names it by itself")
     select: tuple[str, ...] = Field((), description="read only these columns; none: all")
 
+    _seen: int | None = PrivateAttr(None)
+
     def version(self, digest_of: DigestOf) -> str:
         """The table's own number and version."""
         with self._faults():
             table = self._table(self.at)
+            # What is read afterwards is this version, whatever is committed meanwhile.
+            self._seen = table.version()
             return digest([str(table.metadata().id), table.version()])
 
     def columns(self) -> tuple[Column, ...]:
@@ -45,8 +49,8 @@ class DeltaSource(StepConfig):
     def partitions(self, digest_of: DigestOf, scratch: Path) -> list[Partition]:
         """Data files in the order of their names, about 64 MB together."""
         with self._faults():
-            table = self._table(self.at)
-            version, number = table.version(), str(table.metadata().id)
+            table = self._table(self.at if self._seen is None else self._seen)
+            version, number = table.version(), [str(table.metadata().id), table.schema().to_json()]
             actions = pa.table(table.get_add_actions(flatten=True))
         files = sorted(zip(actions["path"].to_pylist(), actions["size_bytes"].to_pylist(), strict=True))
         found: list[list[tuple[str, int]]] = [[]]

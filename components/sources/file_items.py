@@ -96,7 +96,22 @@ def opened(item: Item, encoding: str, scratch: Path) -> Path:
         path = extracted(path, item.member, scratch)
     if not path.stat().st_size:
         raise DataError("E_FILE_EMPTY", "the file has no bytes", place=item.name, action="restore it or leave it out")
-    return _transcoded(spooled(path, scratch), encoding, scratch, item.name)
+    plain = spooled(path, scratch)
+    if not item.member and _packed(plain):
+        raise DataError(
+            "E_FORMAT",
+            "an archive is read by itself, and on this machine",
+            place=item.name,
+            action="fetch it and name it alone in source.uri, or unpack it",
+        )
+    return _transcoded(plain, encoding, scratch, item.name)
+
+
+def _packed(path: Path) -> bool:
+    """Whether a file is a zip or a tar, by the marks of both."""
+    with path.open("rb") as file:
+        head = file.read(262)
+    return head.startswith(b"PK\x03\x04") or head[257:] == b"ustar"
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from blake3 import blake3
 from pydantic import Field, PrivateAttr, model_validator
 
 from components.adapters.blobs import Blob, changed, local, remote
+from components.adapters.store import digest_file
 from components.contracts.config import StepConfig, placed
 from components.contracts.errors import DataError
 from components.contracts.fingerprint import digest
@@ -76,6 +77,8 @@ class FilesSource(StepConfig):
     def _settings_fit(self) -> Self:
         if self.header == "absent" and not self.names:
             raise ValueError("header: absent needs names, since nothing else says what the columns are")
+        if not self.delimiter.isascii() or self.delimiter in {'"', "\r", "\n"}:
+            raise ValueError("delimiter: one ASCII character, and neither a quote nor a line's end")
         try:
             codecs.lookup(self.encoding)
         except LookupError as error:
@@ -110,7 +113,8 @@ class FilesSource(StepConfig):
                 if kind in TEXTS:
                     found += self._text(item, path, kind, expected)
                 else:
-                    found += self._groups(item, path, kind, digest_of(path if item.member else item.path))
+                    own = path == item.path
+                    found += self._groups(item, path, kind, digest_of(item.path) if own else digest_file(path))
             except DataError as error:
                 if not FILE_CODES.match(error.code):
                     raise

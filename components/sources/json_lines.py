@@ -94,7 +94,10 @@ def _strict(data: bytes, declared: Sequence[Column], place: str, line: int) -> R
         if not text.strip():
             continue
         try:
-            rows.append(_flat(_parsed(text)))
+            row = _flat(_parsed(text))
+            if b"\\u" in text:
+                _check_texts(row)
+            rows.append(row)
             numbers.append(number)
         except UnicodeDecodeError as error:
             raise encoding_error(text[error.start :], f"{place}:{number}", error.start) from error
@@ -120,6 +123,14 @@ def _parsed(text: bytes) -> dict[str, Any]:
     return found
 
 
+def _check_texts(row: dict[str, Any]) -> None:
+    for name, value in row.items():
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise _Unfit("E_NOT_JSON", f"{name} holds half a character") from error
+
+
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     names = [name for name, _ in pairs]
     if len(set(names)) != len(names):
@@ -136,10 +147,11 @@ def _flat(row: dict[str, Any], prefix: str = "", depth: int = 1) -> dict[str, An
         raise _Unfit("E_DEPTH", f"nested deeper than {DEEPEST}")
     cells: dict[str, Any] = {}
     for name, value in row.items():
-        if isinstance(value, dict):
-            cells |= _flat(value, f"{prefix}{name}.", depth + 1)
-        else:
-            cells[prefix + name] = value
+        nested = isinstance(value, dict)
+        inner = _flat(value, f"{prefix}{name}.", depth + 1) if nested else {prefix + name: value}
+        if cells.keys() & inner.keys():
+            raise _Unfit("E_DUP_KEY", f"{min(cells.keys() & inner.keys())!r} stands twice once objects are flattened")
+        cells |= inner
     return cells
 
 

@@ -96,6 +96,18 @@ class MongoSource(StepConfig):
             rows = [[_plain(_at(one, path)) for path in self.fields.values()] for one in sample]
             types = sampled(rows, list(self.fields))
             pieces = [self._partition(found, low, high, nonce, types=types) for low, high in ranges]
+            total = _again(lambda: found.count_documents(self._query({})))
+            counted = sum(one.argument["count"] for one in pieces)
+            if counted != total:
+                # A comparison in MongoDB passes over values of another type.
+                raise DataError(
+                    "E_TYPE",
+                    f"{total} documents, of which pages by _id reach {counted}: their _ids are of several types, or "
+                    "somebody writes",
+                    place="source.collection",
+                    value=self.collection,
+                    action="read each type by itself: source.filter: {_id: {$gte: …}}, or run again when nobody writes",
+                )
             return [one for one in pieces if one.argument["count"]] or pieces[:1]
 
     def _partition(self, found: Any, low: Any, high: Any, nonce: str, *, types: dict[str, str]) -> Partition:

@@ -36,7 +36,7 @@ class Partition:
 def broken_partition(place: str, version: str, error: DataError) -> Partition:
     """A file that cannot be cut into pieces: reading it raises `error`, so that one bad file is one bad partition."""
     parts = [error.code, error.what, error.place, error.value, error.allowed, error.action]
-    return Partition(place=place, version=f"{version}-{error.code}", size_bytes=1, argument={"broken": parts})
+    return Partition(place=place, version=f"{place} {version} {error.code}", size_bytes=1, argument={"broken": parts})
 
 
 def raise_broken(argument: Any) -> None:

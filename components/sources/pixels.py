@@ -4,10 +4,10 @@ Each image becomes a PNG, which loses nothing. Of CIFAR's Python version the pic
 all that they may name is numpy's array.
 """
 
-import gzip
 import io
 import pickle
 import re
+import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -17,6 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import Field
 
+from components.adapters.compressed import FREE_BYTES, LARGEST_RATIO
 from components.contracts.config import StepConfig, placed
 from components.contracts.errors import DataError
 from components.contracts.fingerprint import digest
@@ -57,6 +58,7 @@ class PixelSource(StepConfig):
                 place=PurePosixPath(names[0]).name,
                 version=digest([split, [[name, tree.members[name].digest] for name in names]]),
                 size_bytes=sum(tree.members[name].size for name in names),
+                files=tree.files(names),
                 stamps=tree.stamps(),
                 split=split,
                 argument=[str(tree.root), str(tree.plain), names, tree.wanted(names)],
@@ -81,7 +83,7 @@ class PixelSource(StepConfig):
             pixels, labels = self.decoded(names, read_files(Path(root), Path(plain), wanted))
             if len(pixels) != len(labels):
                 raise ValueError(f"{len(pixels)} images and {len(labels)} labels")
-        except (ValueError, KeyError, IndexError, EOFError, OSError, pickle.UnpicklingError) as error:
+        except (ValueError, KeyError, IndexError, EOFError, OSError, zlib.error, pickle.UnpicklingError) as error:
             what = f"the file is not what its name says ({error})"
             raise DataError("E_FORMAT", what[:200], place=partition.place, action="fetch it again") from error
         images = []
@@ -117,7 +119,10 @@ class MnistSource(PixelSource):
 def _idx(data: bytes) -> Pixels:
     """A file of the idx format (LeCun): two zeros, a type, the number of axes, each axis as four bytes, the values."""
     if data[:2] == b"\x1f\x8b":
-        data = gzip.decompress(data)
+        packed = zlib.decompressobj(wbits=31)
+        data = packed.decompress(data, max(FREE_BYTES, LARGEST_RATIO * len(data)))
+        if packed.unconsumed_tail:
+            raise ValueError(f"it unpacks to more than {LARGEST_RATIO} times its size")
     if data[:3] != b"\x00\x00\x08":
         raise ValueError("no idx file of bytes")
     shape = np.frombuffer(data, ">u4", data[3], 4).astype(int)

@@ -47,9 +47,9 @@ def column(
     if Decimal in kinds:
         plain = _decimals(plain, name, declared, place)
         kinds = {type(cell) for cell in plain} - {type(None)}
-    if kinds == {int, float}:
-        plain, kinds = [None if cell is None else float(cell) for cell in plain], {float}
     try:
+        if kinds == {int, float} and all(float(cell) == cell for cell in plain if isinstance(cell, int)):
+            plain, kinds = [None if cell is None else float(cell) for cell in plain], {float}
         if not kinds:
             return pa.nulls(len(plain), pa.type_for_alias(empty))
         if len(kinds) == 1:
@@ -57,7 +57,7 @@ def column(
             if kind is datetime:
                 return _instants(plain)
             return pa.array(plain, ARROW.get(kind))
-    except (OverflowError, pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+    except (OverflowError, UnicodeEncodeError, pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
         pass
     if declared is not None:
         return pa.array([cell if cell is None or isinstance(cell, str) else _text(cell) for cell in plain], pa.string())

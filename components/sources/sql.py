@@ -204,6 +204,12 @@ class SqlSource(StepConfig):
                 action="correct source.table or source.schema_name",
             )
         found = list(self._run(connection, f"SELECT * FROM {self._base()} WHERE 1 = 0", {}).keys())
+        double = next((one for one in found if found.count(one) > 1), None)
+        if double is not None:
+            action = "give one of them another name: SELECT a.id AS a_id, …"
+            raise DataError(
+                "E_DUP_COLUMN", "two columns have this name", place="source.query", value=double, action=action
+            )
         for place, name in (("key", self.key), ("watermark", self.watermark)):
             if name and name not in found:
                 raise DataError(

@@ -43,6 +43,12 @@ class Tree:
         found = [name.removesuffix(ending) for name in self.members if name == ending or name.endswith(f"/{ending}")]
         return min(found, key=len) if found else ""
 
+    def files(self, names: Iterable[str]) -> tuple[tuple[str, str], ...]:
+        """Of files in a folder, the paths with the digests that they have to have when they are read."""
+        if not self.root.is_dir():
+            return ()
+        return tuple((str(self.root / one.name), one.digest) for one in map(self.members.__getitem__, names))
+
     def stamps(self) -> tuple[tuple[str, int, int], ...]:
         """What an archive is recognised by while it is read."""
         if self.root.is_dir():
@@ -72,7 +78,7 @@ def open_tree(uri: str, digest_of: DigestOf, scratch: Path) -> Tree:
         plain, found = index(root, scratch)
     else:
         found, plain = [Member(name=root.name, size=root.stat().st_size, digest=digest_of(root))], root
-    shown = [one for one in found if not any(part[0] in "._" and part != "." for part in PurePosixPath(one.name).parts)]
+    shown = [one for one in found if not any(_hidden(part) for part in PurePosixPath(one.name).parts)]
     tops = {PurePosixPath(one.name).parts[0] for one in shown}
     single = len(tops) == 1 and all(len(PurePosixPath(one.name).parts) > 1 for one in shown)
     names = [one.name.partition("/")[2] if single else one.name for one in shown]
@@ -86,6 +92,10 @@ def read_files(root: Path, plain: Path, wanted: Sequence[tuple[str, int, int]]) 
     if is_archive(root):
         return list(read_at(plain, root, wanted))
     return [root.read_bytes()]
+
+
+def _hidden(part: str) -> bool:
+    return part == "__MACOSX" or (part[:1] == "." and part != ".")
 
 
 def _walked(root: Path) -> list[Path]:

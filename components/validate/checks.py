@@ -1,8 +1,9 @@
 """What one column's cells must be, and which rows fail."""
 
 import io
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any, Literal, Self
@@ -43,9 +44,9 @@ class ColumnCheck(StepConfig):
     @classmethod
     def _compiles(cls, pattern: str) -> str:
         try:
-            re.compile(pattern)
-        except re.error as error:
-            raise ValueError(f"not a regular expression: {error}") from error
+            pc.match_substring_regex(pa.array([""]), f"^(?:{pattern})$")
+        except pa.ArrowInvalid as error:
+            raise ValueError(f"not a regular expression of RE2: {error}") from error
         return pattern
 
     @field_validator("timezone")
@@ -63,6 +64,16 @@ class ColumnCheck(StepConfig):
     def _is_iso(cls, text: str) -> str:
         if text:
             datetime.fromisoformat(text)
+        return text
+
+    @field_validator("format")
+    @classmethod
+    def _is_a_format(cls, text: str) -> str:
+        try:
+            now = datetime(2024, 2, 29, 13, 14, 15, tzinfo=UTC)
+            datetime.strptime(now.strftime(text), text)  # noqa: DTZ007 - only tried
+        except (ValueError, re.error) as error:
+            raise ValueError(f"not a format of strptime: {error}") from error
         return text
 
     @model_validator(mode="after")
@@ -125,13 +136,20 @@ def _failing(mask: Any, code: str, column: Column, reason: str) -> Failure:
 
 def _outside(cells: pa.ChunkedArray, check: ColumnCheck) -> Iterator[tuple[Any, str]]:
     if check.minimum is not None:
-        yield pc.less(cells, pa.scalar(check.minimum, pa.float64())), f"below {check.minimum:g}"
+        yield pc.less(cells, _bound(math.ceil, check.minimum, cells)), f"below {check.minimum:g}"
     if check.maximum is not None:
-        yield pc.greater(cells, pa.scalar(check.maximum, pa.float64())), f"above {check.maximum:g}"
+        yield pc.greater(cells, _bound(math.floor, check.maximum, cells)), f"above {check.maximum:g}"
     if check.earliest:
         yield pc.less(cells, _moment(check.earliest, cells.type)), f"before {check.earliest}"
     if check.latest:
         yield pc.greater(cells, _moment(check.latest, cells.type)), f"after {check.latest}"
+
+
+def _bound(rounded: Callable[[float], int], value: float, cells: pa.ChunkedArray) -> pa.Scalar:
+    """The bound as the cells' type: whole numbers are compared as such, since large ones are no floats."""
+    if pa.types.is_integer(cells.type):
+        return pa.scalar(max(-(2**63), min(2**63 - 1, rounded(value))), pa.int64())
+    return pa.scalar(value, pa.float64())
 
 
 def _unlike(cells: pa.ChunkedArray, check: ColumnCheck) -> Iterator[tuple[Any, str]]:

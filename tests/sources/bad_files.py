@@ -5,6 +5,7 @@ import gzip
 import io
 import lzma
 import tarfile
+import warnings
 import zipfile
 from dataclasses import dataclass, field
 
@@ -32,7 +33,10 @@ def zipped(*members):
     sink = io.BytesIO()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, body in members:
-            archive.writestr(name, body)
+            with warnings.catch_warnings():
+                # Two members of one name are what some cases are about.
+                warnings.simplefilter("ignore", UserWarning)
+                archive.writestr(name, body)
     return sink.getvalue()
 
 
@@ -158,6 +162,10 @@ CASES = {
     "B16-nul-byte": Case(
         files={"a.csv": CSV + "7,a\0b\n"}, fixed={"a.csv": CSV + "7,ab\n"}, bad=(("a.csv:202", "E_BINARY_IN_TEXT"),), rows=200
     ),
+    "B13-lines-that-end-in-cr-alone": Case(
+        files={"a.csv": CSV + "3,4\r5,6\n"}, error=r"E_FORMAT a\.csv: .*not in CR alone"
+    ),
+    "B13-a-header-that-ends-in-cr-alone": Case(files={"a.csv": "n,c\r1,2\r"}, error="E_FORMAT source: the header cannot be read"),
     "B17-latin-1": Case(
         files={"a.csv": (CSV + "7,é\n").encode("latin-1")}, fixed={"a.csv": CSV + "7,é\n"},
         error=r"E_ENCODING a\.csv:202: byte \d+ .*allowed: UTF-8; if the text is cp1252, set source.encoding: cp1252",
@@ -204,6 +212,12 @@ CASES = {
         files={"a.jsonl": '{"n": 1}\n' * 200 + '{"n": 1, "n": 2}\n'}, fixed={"a.jsonl": '{"n": 1}\n' * 200 + '{"n": 2}\n'},
         bad=(("a.jsonl:201", "E_DUP_KEY"),), rows=200,
     ),
+    "B26-key-twice-once-flattened": Case(
+        files={"a.jsonl": '{"n": 1}\n' * 200 + '{"n": {"a": 1}, "n.a": 2}\n'}, bad=(("a.jsonl:201", "E_DUP_KEY"),), rows=200,
+    ),
+    "B27-half-a-character": Case(
+        files={"a.jsonl": '{"n": "x"}\n' * 200 + '{"n": "\\ud800"}\n'}, bad=(("a.jsonl:201", "E_NOT_JSON"),), rows=200,
+    ),
     "B27-not-a-json-number": Case(
         files={"a.jsonl": '{"n": 1}\n' * 200 + '{"n": NaN}\n{"n": -Infinity}\n'},
         fixed={"a.jsonl": '{"n": 1}\n' * 200 + '{"n": null}\n'}, checks={"max_bad_fraction": 0.01},
@@ -220,6 +234,10 @@ CASES = {
     "B28-large-whole-numbers-are-not-rounded": Case(
         files={"a.jsonl": '{"n": 1}\n' * 200 + '{"n": 9223372036854775808}\n'}, columns=INT,
         bad=(("a.jsonl:201", "E_OUT_OF_RANGE"),), rows=200,
+    ),
+    "B28-whole-numbers-beside-others-are-not-rounded": Case(
+        files={"a.jsonl": '{"n": 9007199254740993}\n' * 200 + '{"n": 1.5}\n'}, columns=INT,
+        bad=(("a.jsonl:201", "E_TYPE"),), rows=200,
     ),
     "B29-depth": Case(
         files={"a.jsonl": '{"n": 1}\n' * 200 + '{"n": ' + '{"n": ' * 10_000 + "1" + "}" * 10_001 + "\n"},
@@ -257,6 +275,10 @@ CASES = {
         files={"a.parquet": parquet({"t": pa.array([0], pa.timestamp("us"))})},
         error=r"E_TZ a\.parquet: the column holds clock times without a zone \(got 't'\); declare it: .*timezone: UTC",
     ),
+    "B34-text-that-begins-as-orc-does": Case(files={"a.csv": CSV.replace("n,c", "ORCID,c")}, rows=200),
+    "B34-an-archive-among-files": Case(
+        files={"a.csv": CSV, "b.csv": zipped(("b.csv", CSV))}, error=r"E_FORMAT b\.csv: an archive is read by itself"
+    ),
     "B34-csv-named-parquet": Case(
         files={"a.parquet": CSV}, fixed={"a.parquet": parquet({"n": [1]})},
         error=r"E_FORMAT_MISMATCH a\.parquet: the file is named as parquet, and its bytes are those of text",
@@ -275,5 +297,7 @@ ARCHIVES = {
     "B24-tar-absolute": (tarred(("/a.csv", b"n\n1\n"), mode="w"), "E_ARCHIVE_PATH .*leads out of it"),
     "B24-tar-link": (tarred(("good.csv", b"n\n1\n"), ("a.csv", LINK)), "E_ARCHIVE_PATH .*a link or a device"),
     "B24-tar-hard-link": (tarred(("a.csv", HARD_LINK)), "E_ARCHIVE_PATH .*a link or a device"),
+    "B24-zip-one-name-twice": (zipped(("a.csv", "n\n1\n"), ("a.csv", "n\n2\n")), "E_FORMAT .*two files of one name"),
+    "B24-tar-one-name-twice": (tarred(("a.csv", b"n\n1\n"), ("a.csv", b"n\n2\n")), "E_FORMAT .*two files of one name"),
     "B24-tar-device": (tarred(("a.csv", DEVICE), mode="w"), "E_ARCHIVE_PATH .*a link or a device"),
 }

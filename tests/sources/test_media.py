@@ -234,6 +234,20 @@ class Trap:
         return os.mkdir, ("sentinel",)
 
 
+def test_coco_never_pairs_boxes_with_another_picture_of_the_same_name(tmp_path):
+    data = {"images": [{"id": 1, "file_name": "1.jpg", "width": 4, "height": 4}], "categories": [], "annotations": []}
+    for part, value in (("train", 1), ("valid", 2)):
+        (tmp_path / "set" / part).mkdir(parents=True)
+        (tmp_path / "set" / part / "1.jpg").write_bytes(png(value))
+        (tmp_path / "set" / part / "_coco.json").write_text(json.dumps(data))
+    source = CocoSource(uri=str(tmp_path / "set"), train="train/_coco.json", test="valid/_coco.json")
+    rows, _ = read(source, tmp_path)
+    assert [(one["split"], one["image"]) for one in rows] == [("train", png(1)), ("test", png(2))]
+    (tmp_path / "set" / "coco.json").write_text(json.dumps(data))
+    with pytest.raises(DataError, match="E_FORMAT coco.json: several images have this name"):
+        read(CocoSource(uri=str(tmp_path / "set"), train="coco.json", test=""), tmp_path)
+
+
 def test_a_pickle_that_would_run_something_runs_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data").mkdir()

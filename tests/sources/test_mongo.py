@@ -74,6 +74,14 @@ def test_a_filter_compares_and_runs_no_code(client, ctx):
 
 
 @pytest.mark.bad_input
+def test_bad_input_B40_ids_of_several_types_are_not_passed_over(client, ctx):
+    client.d.c.insert_many([{"_id": one, "n": 1} for one in range(30)])
+    client.d.c.insert_many([{"_id": ObjectId(f"65a0000000000000000000{one:02}"), "n": 1} for one in range(10, 20)])
+    with pytest.raises(MillraceError, match="E_TYPE source.collection: 40 documents, of which pages by _id reach"):
+        read(source(fields={"n": "n"}, rows_per_partition=10), ctx)
+
+
+@pytest.mark.bad_input
 def test_bad_input_B40_documents(client, ctx):
     """Nested, lacking, of mixed types, exact decimals, ObjectIds, times; one that cannot be flattened is set aside."""
     when = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)

@@ -158,6 +158,15 @@ def test_bad_input_B37_a_table_or_column_that_is_not_there(database, ctx):
 
 
 @pytest.mark.bad_input
+def test_bad_input_B37_two_columns_of_one_name(server, secret, tmp_path, ctx):
+    """PostgreSQL gives both their name; the others number them."""
+    database = Database("postgresql", tmp_path, server)
+    database.run("CREATE TABLE orders (id integer PRIMARY KEY)", "INSERT INTO orders VALUES (1)")
+    with pytest.raises(MillraceError, match="E_DUP_COLUMN source.query: two columns have this name"):
+        read(database.source(query="SELECT a.id, b.id FROM orders a, orders b"), ctx)
+
+
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
@@ -166,6 +175,7 @@ def test_bad_input_B37_a_table_or_column_that_is_not_there(database, ctx):
         ({"user": "nobody_there"}, "E_CREDENTIALS source.url"),
         ({"url": "postgresql://127.0.0.1:9/postgres"}, "E_SOURCE_CONNECT source.url: the database does not answer"),
         ({"url": "{url}?sslmode=require"}, "E_SOURCE_CONNECT source.url: the database does not answer"),
+        ({"url": "postgresql://h:port/db"}, "E_SOURCE_CONNECT source.url: this is no database address"),
         ({"url": "nosuch://x/y"}, "E_SOURCE_CONNECT source.url: this is no database address"),
     ],
 )
