@@ -1,0 +1,188 @@
+"""Every format, plain and packed, in one file and in pieces: the cells are those that were written."""
+
+import bz2
+import csv
+import gzip
+import io
+import lzma
+import tarfile
+import zipfile
+
+import fastavro
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pyarrow import orc
+
+from components import ingest
+from components.adapters.compute import Compute
+from components.adapters.snapshot_rows import read_rows
+from components.adapters.store import digest_file
+from components.context import open_context
+from components.contracts.placement import Placement
+from components.contracts.spec import OWN_COLUMNS, ROW
+from components.sources.files import FilesSource
+from components.validate.checks import ColumnCheck
+
+ROWS = [{"n": number, "x": number / 4, "t": f"täxt, {number}" if number % 7 else None} for number in range(3000)]
+COLUMNS = {
+    "n": ColumnCheck(type="int64").column("n"),
+    "x": ColumnCheck(type="float64").column("x"),
+    "t": ColumnCheck(type="string").column("t"),
+}
+
+
+def delimited(rows, delimiter):
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(rows[0]), delimiter=delimiter, lineterminator="\r\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue().encode()
+
+
+def written(rows, kind):
+    table, sink = pa.Table.from_pylist(rows), io.BytesIO()
+    if kind in {"csv", "tsv"}:
+        return delimited(rows, "," if kind == "csv" else "\t")
+    if kind == "jsonl":
+        import json
+
+        return "".join(
+            json.dumps({key: value for key, value in row.items() if value is not None}) + "\n" for row in rows
+        ).encode()
+    if kind == "parquet":
+        pq.write_table(table, sink, row_group_size=500)
+    elif kind == "arrow":
+        with pa.ipc.new_file(sink, table.schema) as writer:
+            writer.write_table(table, max_chunksize=500)
+    elif kind == "orc":
+        orc.write_table(table, sink, stripe_size=1024, batch_size=256)
+    else:
+        fields = [
+            {"name": name, "type": ["null", kind]} for name, kind in (("n", "long"), ("x", "double"), ("t", "string"))
+        ]
+        schema = {"type": "record", "name": "r", "fields": fields}
+        fastavro.writer(sink, fastavro.parse_schema(schema), rows, sync_interval=4000)
+    return sink.getvalue()
+
+
+def read(source, ctx, columns=()):
+    raw = ingest.run(ingest.IngestConfig(source=source, columns=tuple(columns)), ctx=ctx)
+    return raw, [read_rows(ctx.store, "ingest", part.key) for part in raw.parts]
+
+
+KINDS = ["csv", "tsv", "jsonl", "parquet", "arrow", "orc", "avro"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_format_gives_the_cells_that_were_written_in_pieces_too(tmp_path, ctx, kind):
+    (tmp_path / f"a.{kind}").write_bytes(written(ROWS, kind))
+    raw, tables = read(FilesSource(uri=str(tmp_path), partition_mb=0.02), ctx, COLUMNS.values())
+    assert len(raw.parts) > 2
+    rows = [row for table in tables for row in table.select(["n", "x", "t"]).to_pylist()]
+    assert rows == ROWS
+    numbers = [number for table in tables for number in table[ROW].to_pylist()]
+    first = 2 if kind in {"csv", "tsv"} else 1
+    assert numbers == list(range(first, first + len(ROWS)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_row_has_the_same_key_whatever_format_it_comes_in(tmp_path, ctx, kind):
+    from components.contracts.spec import KEY
+
+    (tmp_path / f"a.{kind}").write_bytes(written(ROWS[:50], kind))
+    _, (table,) = read(FilesSource(uri=str(tmp_path)), ctx, COLUMNS.values())
+    (tmp_path / "b").mkdir()
+    pq.write_table(pa.Table.from_pylist(ROWS[:50]), tmp_path / "b" / "a.parquet")
+    _, (other,) = read(FilesSource(uri=str(tmp_path / "b")), ctx, COLUMNS.values())
+    assert table[KEY].to_pylist() == other[KEY].to_pylist()
+
+
+def zipped(body):
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("deep/a.csv", body)
+    return sink.getvalue()
+
+
+def tarred(body, mode):
+    sink = io.BytesIO()
+    with tarfile.open(fileobj=sink, mode=mode) as archive:
+        info = tarfile.TarInfo("deep/a.csv")
+        info.size = len(body)
+        archive.addfile(info, io.BytesIO(body))
+    return sink.getvalue()
+
+
+PACKED = {
+    "a.csv.gz": gzip.compress,
+    "a.csv.bz2": bz2.compress,
+    "a.csv.xz": lzma.compress,
+    "a.csv.zst": lambda body: pa.compress(body, "zstd", asbytes=True),
+    "a.zip": zipped,
+    "a.tar": lambda body: tarred(body, "w"),
+    "a.tar.gz": lambda body: tarred(body, "w:gz"),
+    "a.tar.xz": lambda body: tarred(body, "w:xz"),
+}
+
+
+@pytest.mark.parametrize("name", PACKED)
+def test_every_packing_gives_the_same_rows(tmp_path, ctx, name):
+    (tmp_path / name).write_bytes(PACKED[name](written(ROWS, "csv")))
+    _, tables = read(FilesSource(uri=str(tmp_path / name), partition_mb=0.02), ctx, COLUMNS.values())
+    assert [row for table in tables for row in table.select(["n", "x", "t"]).to_pylist()] == ROWS
+
+
+def test_the_folders_of_a_partitioned_tree_are_columns(tmp_path, ctx):
+    for year in (2023, 2024):
+        (tmp_path / f"year={year}" / "month=1").mkdir(parents=True)
+        (tmp_path / f"year={year}" / "month=1" / "a.csv").write_text(f"n\n{year}\n")
+    columns = (ColumnCheck(type="int64").column("year"),)
+    _, tables = read(FilesSource(uri=str(tmp_path)), ctx, columns)
+    rows = [row for table in tables for row in table.drop(list(OWN_COLUMNS)).to_pylist()]
+    assert rows == [{"n": str(year), "year": year, "month": "1"} for year in (2023, 2024)]
+
+
+def test_a_grown_file_is_read_again_only_where_it_grew(tmp_path, ctx):
+    path = tmp_path / "a.csv"
+    path.write_bytes(written(ROWS, "csv"))
+    source = FilesSource(uri=str(path), partition_mb=0.01)
+    first, _ = read(source, ctx)
+    path.write_bytes(written(ROWS, "csv") + b"3000,1,new\r\n")
+    second, _ = read(source, ctx)
+    assert len({part.key for part in second.parts} - {part.key for part in first.parts}) == 1
+    assert second.rows == 3001
+
+
+CELLS = st.text(st.sampled_from('a",\n\r é0'), max_size=6)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+@given(st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=30), st.integers(1, 60))
+def test_quoted_text_in_any_pieces_is_what_pythons_reader_reads(tmp_path_factory, rows, piece):
+    """The oracle is csv.reader; a piece ends between records wherever the quotes stand."""
+    out = io.StringIO()
+    csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows([("p", "q"), *rows])
+    path = tmp_path_factory.mktemp("quoted") / "a.csv"
+    path.write_bytes(out.getvalue().encode())
+    wanted = list(csv.reader(io.StringIO(out.getvalue(), newline="")))[1:]
+    source = FilesSource(uri=str(path), partition_mb=piece / 2**20)
+    found = []
+    for one in source.partitions(digest_file, path.parent):
+        part = source.read(one)
+        assert part.bad == []
+        found += [[row["p"] or "", row["q"] or ""] for row in part.table.to_pylist()]
+    assert found == wanted
+
+
+def test_pieces_do_not_change_what_a_snapshot_says_of_its_rows(tmp_path):
+    (tmp_path / "a.csv").write_bytes(written(ROWS, "csv"))
+    said = []
+    for size in (0.01, 1):
+        ctx = open_context(Placement(home=tmp_path / f"home-{size}"), "test")
+        ctx.compute = Compute(workers=1, synchronous=True)
+        _, tables = read(FilesSource(uri=str(tmp_path / "a.csv"), partition_mb=size), ctx, COLUMNS.values())
+        said.append(pa.concat_tables(tables).to_pylist())
+    assert said[0] == said[1]
