@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.postgres import PASSWORD, Postgres
+
 XML = """<annotation><size><width>64</width><height>48</height></size>{}</annotation>"""
 OBJECT = "<object><name>{}</name><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object>"
 
@@ -141,3 +143,15 @@ class Places(dict):
 def places(tmp_path):
     (tmp_path / "places").mkdir()
     return Places(tmp_path / "places")
+
+
+@pytest.fixture(scope="module")
+def server():
+    made = Postgres()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def secret(monkeypatch):
+    monkeypatch.setenv("MILLRACE_SECRET_PG", PASSWORD)

@@ -20,7 +20,8 @@ from components.sources import pieces
 from components.sources.files import FilesSource
 from components.validate import ValidateConfig
 from components.validate.checks import ColumnCheck
-from tests.sources.bad_files import ARCHIVES, CASES, CSV, GOOD, INT, Case
+from tests.sources.bad_archives import ARCHIVES
+from tests.sources.bad_files import CASES, CSV, GOOD, INT, Case
 
 
 def write(folder, files):

@@ -1,100 +1,21 @@
 """Databases: what is read is what is there, from one snapshot, in parts; mistakes and secrets."""
 
-import sqlite3
 import subprocess
 import sys
-import threading
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from components import ingest, validate
-from components.adapters.snapshot_rows import read_rows
 from components.contracts.errors import MillraceError
-from components.contracts.spec import OWN_COLUMNS
 from components.sources.sql import SqlSource
 from components.validate import ValidateConfig
 from components.validate.checks import ColumnCheck
-from tests.postgres import PASSWORD, Postgres
-
-DIALECTS = ["sqlite", "duckdb", "postgresql"]
-
-
-@pytest.fixture(scope="module")
-def server():
-    made = Postgres()
-    yield made
-    made.stop()
-
-
-@pytest.fixture
-def secret(monkeypatch):
-    monkeypatch.setenv("MILLRACE_SECRET_PG", PASSWORD)
-
-
-class Database:
-    """One empty database of a dialect: `run` statements, then ask for a `source`."""
-
-    def __init__(self, dialect, folder, server):
-        self.dialect, self.server = dialect, server
-        self.path = folder / f"data.{dialect}"
-        if dialect == "postgresql":
-            self.run("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
-
-    def run(self, *statements):
-        if self.dialect == "postgresql":
-            with self.server.connect() as connection:
-                return [connection.execute(one) for one in statements][-1]
-        if self.dialect == "sqlite":
-            with sqlite3.connect(self.path) as connection:
-                rows = [connection.execute(one) for one in statements][-1].fetchall()
-            connection.close()
-            return rows
-        import duckdb
-
-        with duckdb.connect(str(self.path)) as connection:
-            return [connection.execute(one) for one in statements][-1].fetchall()
-
-    def many(self, table, rows):
-        """Insert `rows`, tuples of whole numbers and text."""
-        for start in range(0, len(rows), 500):
-            values = ", ".join("(" + ", ".join(map(literal, row)) + ")" for row in rows[start : start + 500])
-            self.run(f"INSERT INTO {table} VALUES {values}")
-
-    def source(self, **fields):
-        if self.dialect == "postgresql":
-            fields = {"user": "reader", "password": "secret://pg"} | fields
-            return SqlSource(url=self.server.url, **fields)
-        return SqlSource(url=f"{self.dialect}:///{self.path}", **fields)
-
-
-def literal(value):
-    if value is None:
-        return "NULL"
-    return str(value) if isinstance(value, (int, float)) else "'" + value.replace("'", "''") + "'"
+from tests.postgres import PASSWORD
+from tests.sources.databases import DIALECTS, Database, ordered, read
 
 
 @pytest.fixture(params=DIALECTS)
 def database(request, tmp_path, server, secret):
     return Database(request.param, tmp_path, server)
-
-
-def read(source, ctx, checks=None):
-    checks = checks or ValidateConfig()
-    raw = ingest.run(ingest.IngestConfig(source=source, columns=checks.declared()), ctx=ctx)
-    valid = validate.run(checks, raw, ctx=ctx)
-    rows = []
-    for part in valid.parts:
-        rows += [
-            tuple(row.values())
-            for row in read_rows(ctx.store, "validate", part.key).drop(list(OWN_COLUMNS)).to_pylist()
-        ]
-    return raw, rows
-
-
-def ordered(rows):
-    return sorted(rows, key=repr)
 
 
 def test_a_table_is_read_in_parts_and_whole(database, ctx):
@@ -290,116 +211,6 @@ def test_bad_input_B39_types(server, secret, tmp_path, ctx, kind, value, declare
     found = rows[0][1]
     assert (found if isinstance(found, (list, bytes, bool, float)) else str(found)) == expected
     assert rows[1] == (2, None)
-
-
-@pytest.mark.faults
-def test_fault_F18_the_server_dies_in_the_middle_of_a_read(server, secret, tmp_path, ctx, tally, monkeypatch):
-    """F18-postgres-killed: one line, nothing half-committed; the next run reads exactly what is there."""
-    database = Database("postgresql", tmp_path, server)
-    database.run(
-        "CREATE TABLE t (id integer PRIMARY KEY, n integer)",
-        "INSERT INTO t SELECT g, g * 2 FROM generate_series(1, 5000) g",
-    )
-    source = database.source(table="t", rows_per_partition=500)
-    whole = SqlSource._rows
-
-    def killing(left):
-        def rows(self, connection, argument, place):
-            nonlocal left
-            left -= 1
-            if left == 0:
-                server.kill()
-            return whole(self, connection, argument, place)
-
-        return rows
-
-    with tally("F18-postgres-killed") as count:
-        for kill_at in range(1, 11):
-            count.injected += 1
-            with monkeypatch.context() as patch:
-                patch.setattr(SqlSource, "_rows", killing(kill_at))
-                try:
-                    read(source, ctx)
-                except MillraceError as error:
-                    count.hit += 1
-                    count.holds(
-                        lambda error=error: _is(error.code in {"E_SOURCE_CONNECT", "E_CREDENTIALS"}, error.line())
-                    )
-            server.start()
-            _, rows = read(source, ctx)
-            count.holds(lambda rows=rows: _is(rows == [(g, g * 2) for g in range(1, 5001)], "rows"))
-
-
-def _is(holds, what):
-    assert holds, what
-
-
-@pytest.mark.faults
-def test_fault_F19_writes_during_a_partitioned_read(server, secret, tmp_path, ctx, tally):
-    """F19-concurrent-writes: transfers keep the sum at zero; every read sees one moment of them."""
-    database = Database("postgresql", tmp_path, server)
-    database.run(
-        "CREATE TABLE t (id integer PRIMARY KEY, n integer)",
-        "INSERT INTO t SELECT g, 0 FROM generate_series(1, 2000) g",
-    )
-    stop = threading.Event()
-    moves = []
-
-    def transfers():
-        import random
-
-        draw = random.Random(0)
-        with server.connect() as connection:
-            while not stop.is_set():
-                one, other = draw.sample(range(1, 2001), 2)
-                with connection.transaction():
-                    connection.execute("UPDATE t SET n = n - 1 WHERE id = %s", (one,))
-                    connection.execute("UPDATE t SET n = n + 1 WHERE id = %s", (other,))
-                moves.append(one)
-
-    writer = threading.Thread(target=transfers)
-    writer.start()
-    try:
-        with tally("F19-concurrent-writes") as count:
-            for _ in range(10):
-                before = len(moves)
-                _, rows = read(database.source(table="t", rows_per_partition=100), ctx)
-                count.injected += 1
-                count.hit += len(moves) > before
-                count.holds(lambda rows=rows: _is(sum(n for _, n in rows) == 0 and len(rows) == 2000, "one snapshot"))
-    finally:
-        stop.set()
-        writer.join()
-
-
-@pytest.mark.faults
-@pytest.mark.parametrize("dialect", DIALECTS)
-@pytest.mark.parametrize("kind", ["INTEGER", "VARCHAR(20)"])
-def test_fault_F20_odd_keys(dialect, kind, server, secret, tmp_path_factory, tally):
-    """F20-odd-keys: missing, repeated, negative and text keys; every row comes once."""
-    from components.adapters.compute import Compute
-    from components.context import open_context
-    from components.contracts.placement import Placement
-
-    keys = st.integers(-5, 5) if kind == "INTEGER" else st.text("aB é'%:", max_size=3)
-    with tally(f"F20-odd-keys-{dialect}-{kind[:3]}") as count:
-
-        @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), database=None)
-        @given(st.lists(st.one_of(st.none(), keys), min_size=1, max_size=40), st.integers(1, 7))
-        def holds(found, size):
-            folder = tmp_path_factory.mktemp("odd")
-            database = Database(dialect, folder, server)
-            database.run(f"CREATE TABLE t (k {kind}, n INTEGER)")
-            rows = [(key, number) for number, key in enumerate(found)]
-            database.many("t", rows)
-            ctx = open_context(Placement(home=folder / "home"), "test")
-            ctx.compute = Compute(workers=1, synchronous=True)
-            count.injected += 1
-            count.hit += 1
-            source = database.source(table="t", key="k", rows_per_partition=size)
-            count.holds(lambda: _is(ordered(read(source, ctx)[1]) == ordered(rows), "every row once"))
-
-        holds()
 
 
 def test_no_secret_is_ever_written_down(server, secret, tmp_path, ctx, monkeypatch):
