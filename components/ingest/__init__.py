@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 from pydantic import Field
 
+from components.adapters.blobs import changed
 from components.adapters.file_digests import FileDigests
 from components.adapters.local_files import LocalFiles
 from components.adapters.snapshot_rows import write_rows
@@ -100,11 +101,11 @@ def read_partition(_: Store, config: IngestConfig, piece: Partition, folder: Pat
         return _set_aside(piece, error, folder)
     for path, known in piece.files:
         if digest_file(Path(path)) != known:
-            raise _changed(path)
+            raise changed(path, "source")
     for path, size, stamp in piece.stamps:
         stat = Path(path).stat()
         if (stat.st_size, stat.st_mtime_ns) != (size, stamp):
-            raise _changed(path)
+            raise changed(path, "source")
     named = {one.name: one for one in (*source.columns(), *config.columns)}
     rows, columns = conformed(found, tuple(named.values()), piece.place)
     count = rows.table.num_rows
@@ -203,16 +204,6 @@ def _described(found: tuple[Column, ...], known: tuple[Column, ...]) -> tuple[Co
     """The columns that were read, with what else the source says of them."""
     given = {one.name: one for one in known}
     return tuple(given.get(one.name, one).model_copy(update={"type": one.type}) for one in found) or known
-
-
-def _changed(path: str) -> DataError:
-    return DataError(
-        "E_SOURCE_CHANGED",
-        "the file changed while it was read",
-        place="source",
-        value=path,
-        action="run the same command again when nothing writes to it",
-    )
 
 
 @contextmanager
