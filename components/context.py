@@ -177,10 +177,16 @@ class RunContext:
         items: Sequence[tuple[str, str, Any]],
         size_bytes: int,
         native: bool = False,
+        base: str = "",
     ) -> tuple[list[Part], list[Record]]:
-        """Each partition's committed output; `items` are (place, content digest, argument of `work`)."""
-        code = code_of(module, config)
-        base = fingerprint(step, config, {}, code, formats=FORMATS, rerun=self.rerun.get(step, 0)).key
+        """Each partition's committed output; `items` are (place, content digest, argument of `work`).
+
+        A `base` takes the place of the step's config and code in the keys: for what must never be made again because
+        the code changed.
+        """
+        if not base:
+            code = code_of(module, config)
+            base = fingerprint(step, config, {}, code, formats=FORMATS, rerun=self.rerun.get(step, 0)).key
         jobs = [(digest([base, content]), config, argument) for _, content, argument in items]
         run = partial(_run_part, self.placement, step, work)
 

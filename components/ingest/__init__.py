@@ -26,6 +26,7 @@ from components.contracts.config import StepConfig
 from components.contracts.errors import DataError
 from components.contracts.spec import FILE, KEY, ROW, SPLIT, Column
 from components.ingest.conform import conformed
+from components.ingest.streams import acknowledge, landed, landed_rows, resumed
 from components.sources.partition import Partition, Source
 from components.statistics.keys import row_keys
 
@@ -47,14 +48,14 @@ def run(config: IngestConfig, *, ctx: RunContext) -> RawSnapshot:
             is wrong with a file (E_FILE_EMPTY, E_FORMAT, …), unless such files are set aside.
         EnvironmentFault: E_PERMISSION, E_CREDENTIALS, E_SERVER_UNREACHABLE.
     """
-    source: Source = config.source
+    source: Source = resumed(config.source, ctx)
     digests = FileDigests(ctx.placement.home / "memo" / "file_digests.json")
     version = source.version(digests)
     digests.save()
 
     def build(_: Path) -> RawSnapshot:
         with _scratch(ctx.placement.home) as scratch, _opened(source) as one:
-            partitions = one.partitions(digests, scratch)
+            partitions = landed(one, one.partitions(digests, scratch), ctx)
             digests.save()
             items = [(piece.place, piece.version, piece) for piece in partitions]
             size = sum(piece.size_bytes for piece in partitions)
@@ -78,7 +79,9 @@ def run(config: IngestConfig, *, ctx: RunContext) -> RawSnapshot:
             ledger=ledger,
         )
 
-    return ctx.commit(RawSnapshot, __name__, config, {"source": version}, build)
+    made = ctx.commit(RawSnapshot, __name__, config, {"source": version}, build)
+    acknowledge(source)
+    return made
 
 
 @contextmanager
@@ -88,13 +91,13 @@ def _opened(source: Any) -> Iterator[Source]:
         yield opened
 
 
-def read_partition(_: Store, config: IngestConfig, piece: Partition, folder: Path) -> dict[str, Any]:
+def read_partition(store: Store, config: IngestConfig, piece: Partition, folder: Path) -> dict[str, Any]:
     """Write one partition's rows; unreadable ones go to `quarantine.jsonl`."""
     source = config.source
     if config.columns and hasattr(source, "declaring"):
         source = source.declaring(config.columns)
     try:
-        found = source.read(piece)
+        found = landed_rows(source, piece, store) or source.read(piece)
     except DataError as error:
         if not config.set_aside_files or error.code not in SET_ASIDE:
             raise

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from tests.postgres import PASSWORD, Postgres
+from tests.streams import Broker, RedisServer
 
 XML = """<annotation><size><width>64</width><height>48</height></size>{}</annotation>"""
 OBJECT = "<object><name>{}</name><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object>"
@@ -150,6 +151,26 @@ def server():
     made = Postgres()
     yield made
     made.stop()
+
+
+@pytest.fixture(scope="package")
+def broker():
+    return Broker()
+
+
+@pytest.fixture(scope="package")
+def redis_server():
+    made = RedisServer()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def redis(redis_server):
+    """A client of an empty Redis server."""
+    with redis_server.connect() as client:
+        client.flushall()
+        yield client
 
 
 @pytest.fixture

@@ -24,8 +24,11 @@ from components.sources.digits import DigitsSource
 from components.sources.files import FilesSource
 from components.sources.generated import GeneratedSource
 from components.sources.image_folder import ImageFolderSource
+from components.sources.kafka import KafkaSource
 from components.sources.mongo import MongoSource
 from components.sources.pixels import CifarSource, MnistSource
+from components.sources.redis_keys import RedisSource
+from components.sources.redis_stream import RedisStreamSource
 from components.sources.sklearn_set import SklearnSource
 from components.sources.sql import SqlSource
 from components.sources.text_folder import TextFolderSource
@@ -42,11 +45,14 @@ def source_of(kind, place):
         "files": lambda: FilesSource(uri=uri),
         "generated": lambda: GeneratedSource(shape="blobs", rows=250, rows_per_partition=100),
         "image-folder": lambda: ImageFolderSource(uri=uri, files_per_partition=2),
+        "kafka": lambda: KafkaSource(servers=uri, topic="checked", window_rows=2),
         "mnist": lambda: MnistSource(uri=uri),
         "mongodb": lambda: MongoSource(
             url="mongodb://x", database="d", collection="c", fields={"n": "n"}, watermark="n", rows_per_partition=2
         ),
         "pascal-voc": lambda: VocSource(uri=uri, files_per_partition=2),
+        "redis": lambda: RedisSource(url=uri, pattern="checked:*", keys_per_partition=3),
+        "redis-stream": lambda: RedisStreamSource(url=uri, stream="checked", window_rows=2),
         "scikit-learn": lambda: SklearnSource(name="iris"),
         "sql": lambda: SqlSource(url=f"sqlite:///{uri}/data.db", table="t", watermark="changed", rows_per_partition=2),
         "text-folder": lambda: TextFolderSource(uri=uri, files_per_partition=2),
@@ -69,6 +75,17 @@ def change(kind, place):
     path.write_bytes(path.read_bytes() + b"\n")
 
 
+def served(kind, broker, redis, redis_server):
+    """Where the rows of a kind are that a server has."""
+    if kind == "kafka":
+        broker.send("checked", [b'{"n": %d}' % number for number in range(5)])
+        return {kind: broker.servers}
+    for number in range(5):
+        redis.hset(f"checked:{number}", mapping={"n": number})
+        redis.xadd("checked", {"n": number})
+    return {kind: redis_server.url} if kind in {"redis", "redis-stream"} else {}
+
+
 @contextmanager
 def pieces_of(source, folder):
     """The source and its pieces, ready to be read."""
@@ -77,8 +94,11 @@ def pieces_of(source, folder):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_source_reads_the_same_rows_each_time_and_wherever_it_lies(kind, places, tmp_path, documents):
+def test_every_source_reads_the_same_rows_each_time_and_wherever_it_lies(
+    kind, places, tmp_path, documents, broker, redis, redis_server
+):
     documents.d.c.insert_many([{"_id": number, "n": number} for number in range(5)])
+    places |= served(kind, broker, redis, redis_server)
     with pieces_of(source_of(kind, places[kind]), tmp_path) as (source, pieces):
         rows = [source.read(piece) for piece in pieces]
         assert sum(one.table.num_rows for one in rows) > 2
@@ -90,7 +110,7 @@ def test_every_source_reads_the_same_rows_each_time_and_wherever_it_lies(kind, p
             assert not declared or [column.name for column in declared] == one.table.column_names
         versions = [piece.version for piece in pieces]
         assert len(set(versions)) == len(versions)
-    if places[kind] is None:
+    if places[kind] is None or isinstance(places[kind], str):
         return
     moved = tmp_path / "elsewhere"
     shutil.copytree(places[kind], moved)

@@ -1,0 +1,76 @@
+"""A Kafka broker (librdkafka's own mock cluster: real wire, no disk) and a real Redis server for tests."""
+
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+PASSWORD = "c4nary-Pa55word"
+
+
+class Broker:
+    """A mock cluster in this process; topics are made as they are written to, with four partitions each."""
+
+    def __init__(self):
+        from confluent_kafka import Producer
+
+        self._producer = Producer({"bootstrap.servers": "", "test.mock.num.brokers": 1, "log_level": 0})
+        (broker,) = self._producer.list_topics(timeout=10).brokers.values()
+        self.servers = f"{broker.host}:{broker.port}"
+
+    def send(self, topic, values, *, partitions=1, times=None, keys=None):
+        for number, value in enumerate(values):
+            stamp = {"timestamp": times[number]} if times else {}
+            key = keys[number] if keys else None
+            self._producer.produce(topic, value=value, key=key, partition=number % partitions, **stamp)
+            self._producer.poll(0)
+        self._producer.flush(10)
+
+    def committed(self, topic, group, partitions=1):
+        from confluent_kafka import Consumer, TopicPartition
+
+        asking = Consumer({"bootstrap.servers": self.servers, "group.id": group, "log_level": 0})
+        found = asking.committed([TopicPartition(topic, one) for one in range(partitions)], timeout=10)
+        asking.close()
+        return [one.offset for one in found]
+
+
+class RedisServer:
+    """One server in a folder of its own, in memory only; user `reader` may read and has the password PASSWORD."""
+
+    def __init__(self):
+        self.folder = Path(tempfile.mkdtemp(prefix="millrace-redis-"))
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.start()
+
+    def start(self):
+        command = [shutil.which("redis-server"), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", self.folder]
+        rights = ["--save", "", "--user", "reader", "on", f">{PASSWORD}", "~*", "+@read", "+@connection", "+info"]
+        log = (self.folder / "log").open("ab")
+        self.process = subprocess.Popen([*map(str, command), *rights], stdout=log, stderr=log)
+        log.close()
+        end = time.monotonic() + 30
+        while time.monotonic() < end:
+            try:
+                with self.connect() as client:
+                    return client.ping()
+            except Exception as error:
+                if type(error).__name__ not in {"ConnectionError", "BusyLoadingError"}:
+                    raise
+                time.sleep(0.05)
+        raise TimeoutError((self.folder / "log").read_text())
+
+    def connect(self):
+        import redis
+
+        return redis.Redis(port=self.port)
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
