@@ -141,6 +141,10 @@ class RunContext:
         record = self.store.artifact(kind.step, fingerprint).standing()
         return _artifact(kind, Fingerprint.model_validate(record.meta["fingerprint"]), record)
 
+    def load_key(self, kind: type[Kind], key: Mapping[str, Any]) -> Kind:
+        """The committed result of a fingerprint as `last/…` pointers hold it."""
+        return self.load(kind, Fingerprint.model_validate(key).key)
+
     def reruns(self, asked: Sequence[str]) -> dict[str, int]:
         """How often each step of this recipe was asked to run anew, counting `asked` in."""
         counts = Pointer(self.store, f"rerun/{self.name}")
@@ -167,6 +171,11 @@ class RunContext:
         self.outcomes.append(outcome)
         self.progress.finished(outcome)
 
+    def base(self, step: str, module: str, config: Any) -> str:
+        """What the keys of a step's parts are made from beside their input: its config and its code."""
+        code = code_of(module, config)
+        return fingerprint(step, config, {}, code, formats=FORMATS, rerun=self.rerun.get(step, 0)).key
+
     def parts(
         self,
         step: str,
@@ -184,9 +193,7 @@ class RunContext:
         A `base` takes the place of the step's config and code in the keys: for what must never be made again because
         the code changed.
         """
-        if not base:
-            code = code_of(module, config)
-            base = fingerprint(step, config, {}, code, formats=FORMATS, rerun=self.rerun.get(step, 0)).key
+        base = base or self.base(step, module, config)
         jobs = [(digest([base, content]), config, argument) for _, content, argument in items]
         run = partial(_run_part, self.placement, step, work)
 
@@ -195,7 +202,7 @@ class RunContext:
 
         records = self.compute.map(run, jobs, size_bytes, told, native=native)
         parts = [
-            Part(key=key, digest=record.digest, rows=record.meta["rows"], place=place)
+            Part(key=key, digest=record.content, rows=record.meta["rows"], place=place)
             for (key, _, _), record, (place, _, _) in zip(jobs, records, items, strict=True)
         ]
         return parts, records

@@ -15,9 +15,12 @@ PARTS = 20
 """Quarantined rows that the page shows, and in how many partitions it looks for them."""
 
 
-def show_data(run: Run, snapshots: Sequence[Artifact]) -> None:
-    """Where every row went, step by step, and rows that were set aside, of the first partitions."""
+def show_data(run: Run, snapshots: Sequence[Artifact], report: str) -> None:
+    """Where every row went, step by step, rows that were set aside, and columns that moved."""
+    # A browser does not open file:// from a page that came over http.
     lines = [
+        f"[Data report]({report})" if report.startswith("http") else f"Data report: `{report}`",
+        "",
         "| step | rows in | added | rows out | quarantined | duplicates | dropped |",
         "|---|---:|---:|---:|---:|---:|---|",
     ]
@@ -31,6 +34,11 @@ def show_data(run: Run, snapshots: Sequence[Artifact]) -> None:
     if bad:
         lines += ["", "| row | code | column | reason |", "|---|---|---|---|"]
         lines += [f"| {_cells(one['place'], one['code'], one['column'], one['reason'])} |" for one in bad]
+    moved = {name: value for one in snapshots if isinstance(one, ValidSnapshot) for name, value in one.drift.items()}
+    if moved:
+        first = sorted(moved.items(), key=lambda one: -one[1])[:SHOWN]
+        lines += ["", "| column | moved from the snapshot before (population stability index) |", "|---|---:|"]
+        lines += [f"| {_cells(name)} | {value:.3f} |" for name, value in first]
     create_markdown_artifact("\n".join(lines), key=_key(run, "data"), description="Where every row went")
 
 

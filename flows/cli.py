@@ -96,6 +96,18 @@ def step(
 
 
 @app.command()
+def infer(
+    source: Annotated[str, typer.Argument(help="a data file or folder, or a recipe whose source is meant")],
+    overrides: Overrides = [],  # noqa: B006
+) -> None:
+    """Look at a source and print the checks that it passes, to be read, corrected and put into a recipe."""
+    from flows import settings
+    from flows.infer import checks_of
+
+    print(checks_of(settings.read(), source, overrides), end="")  # noqa: T201
+
+
+@app.command()
 def doctor(*, as_json: Listed = False) -> None:
     """Check this machine and its settings, and say what to do."""
     from flows import pages, settings

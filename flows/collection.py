@@ -77,6 +77,9 @@ def roots(store: Store, tracker: Tracker, keep_days: float) -> Kept:
     for recipe in store.files.names("pointers/last"):
         for step in store.files.names(f"pointers/last/{recipe}"):
             kept.names |= {Fingerprint.model_validate(value).key for value in _value(store, f"last/{recipe}/{step}")}
+    for name in store.files.names("pointers/landed"):
+        # A stream may have forgotten its messages: what was kept of them stays.
+        kept.names |= {str(key) for value in _value(store, f"landed/{name}") for key in value["parts"]}
     packages = set(_packages(store, tracker))
     kept.models = len(packages)
     for name in store.files.names("pointers/champion"):

@@ -95,8 +95,8 @@ def published(
         for epoch, metrics in enumerate(checkpoint.history, 1):
             tracker.metrics(metrics, epoch)
     tracker.dataset(run.config.name, dataset.content, {"source": run.config.source.model_dump()["kind"]}, dataset.rows)
-    page = _report(run, report.fingerprint)
-    tracker.file(page)
+    tracker.file(_stored(run, "evaluate", report.fingerprint, "report.html"))
+    tracker.file(_stored(run, "validate", data[1].fingerprint, "data.html"))
     lineage = {f"millrace.{one.step}": one.fingerprint for one in run.ctx.outcomes if one.fingerprint}
     state = _state(run, verdict)
     tracker.tag({**lineage, "millrace.state": state, "millrace.verdict": verdict.verdict})
@@ -110,7 +110,7 @@ def published(
         "model": version.model_dump(include={"name", "version", "aliases"}) if version else {},
     }
     remember(run, report)
-    artifacts.show_data(run, data)
+    artifacts.show_data(run, data, tracker.artifact_link("data.html"))
     artifacts.show_metrics(run, report.metrics, report.champion)
     artifacts.show_links(run, link, version)
     artifacts.show_steps(f"{run.config.name}-steps", run.ctx.outcomes)
@@ -126,9 +126,9 @@ def _rename(run: Run, name: str) -> None:
         client.update_flow_run(UUID(run.noted["prefect_run"]), name=name)
 
 
-def _report(run: Run, fingerprint: str) -> Path:
-    record = run.ctx.store.artifact("evaluate", fingerprint).standing()
-    return run.ctx.store.open(record, "report.html")
+def _stored(run: Run, step: str, fingerprint: str, name: str) -> Path:
+    record = run.ctx.store.artifact(step, fingerprint).standing()
+    return run.ctx.store.open(record, name)
 
 
 def _state(run: Run, verdict: Verdict) -> str:

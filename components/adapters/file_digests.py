@@ -7,7 +7,9 @@ file system's clock.
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from components.adapters.blobs import digest_of, listed
 from components.adapters.store import digest_file
@@ -25,21 +27,31 @@ class FileDigests:
         except (FileNotFoundError, ValueError):
             self._known = {}
         self._learned = False
+        self._found: dict[str, Any] = {}
 
     def __call__(self, path: Path | str) -> str:
         """The digest of the file at `path`, which is text where it is an address of another machine."""
         if isinstance(path, str):
             return self._elsewhere(path)
-        stat = path.stat()
-        seen = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
-        known = self._known.get(str(path))
-        if known is not None and known[:3] == seen:
+        return self.seen(str(path), path.stat())
+
+    def seen(self, path: str, stat: os.stat_result) -> str:
+        """The digest of the file at `path`, of which `stat` was just asked."""
+        now = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+        known = self._known.get(path)
+        if known is not None and known[:3] == now:
             return str(known[3])
-        digest = digest_file(path)
+        digest = digest_file(Path(path))
         if time.time() - stat.st_mtime > SETTLED_SECONDS:
-            self._known[str(path)] = [*seen, digest]
+            self._known[path] = [*now, digest]
             self._learned = True
         return digest
+
+    def once(self, what: str, look: Callable[[], Any]) -> Any:
+        """What `look` finds, looked for once by this object: a run sees one state of a folder, not two."""
+        if what not in self._found:
+            self._found[what] = look()
+        return self._found[what]
 
     def _elsewhere(self, url: str) -> str:
         blob = listed(url, "source.uri")[0]

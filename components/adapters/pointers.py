@@ -7,7 +7,7 @@ the same epoch for three renewals on its own monotonic clock.
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,10 @@ class Pointer:
     def history(self) -> list[Epoch]:
         """Every epoch, oldest first."""
         return [self._read(number) for number in self._numbers()]
+
+    def newest_first(self) -> Iterator[Epoch]:
+        """Every epoch, newest first, each read when it is asked for."""
+        return (self._read(number) for number in reversed(self._numbers()))
 
     def read(self) -> Epoch | None:
         """The highest epoch, or None."""

@@ -1,7 +1,8 @@
-"""The rows of a snapshot's part: a Parquet file, or another step's part without some rows and with columns replaced.
+"""The rows of a snapshot's part: a Parquet file, or another part with rows left out, put in, or columns replaced.
 
 A step that looks at rows and changes few of them writes no copy: its part names the part that it saw (`of`), the rows
-that are gone, and the columns that differ. The part's digest covers the digest of what it saw.
+that are gone, and the columns that differ. The part's digest covers the digest of what it saw. Ingest does the same
+with the part that a group of files had before some of them changed: its part says which rows came new.
 """
 
 import json
@@ -18,14 +19,15 @@ from components.adapters.store import Record, Store
 FORMAT = 1
 SAMPLE_BYTES = 2**16
 ROWS, VIEW, GONE = "rows.parquet", "view.json", "gone.npy"
+ADDED, SAMPLE = "added.parquet", "sample.parquet"
 
 
-def write_rows(table: pa.Table, folder: Path) -> None:
+def write_rows(table: pa.Table, folder: Path, name: str = ROWS) -> None:
     """Write a part's own rows."""
     texts = [one.name for one in table.schema if pa.types.is_string(one.type) or pa.types.is_dictionary(one.type)]
     codecs = {name: "lz4" if name in texts or _shrinks(table[name]) else "none" for name in table.column_names}
     pq.write_table(
-        table, folder / ROWS, compression=codecs, use_dictionary=texts, write_page_checksum=True, write_statistics=False
+        table, folder / name, compression=codecs, use_dictionary=texts, write_page_checksum=True, write_statistics=False
     )
 
 
@@ -43,12 +45,30 @@ def write_view(
 
     `replaced` has a row for each row that is left. Returns what the part's record has to say.
     """
-    (folder / VIEW).write_text(json.dumps({"of": seen.digest}))
+    (folder / VIEW).write_text(json.dumps({"of": seen.content}))
     if len(gone):
         np.save(folder / GONE, np.asarray(gone, np.int64))
     if replaced is not None and replaced.num_columns:
         write_rows(replaced, folder)
-    return {"of": {"step": step, "key": seen.entry.rpartition("/")[2]}}
+    return {"of": _named(step, seen)}
+
+
+def _named(step: str, seen: Record) -> dict[str, str]:
+    return {"step": step, "key": seen.entry.rpartition("/")[2]}
+
+
+def write_patch(
+    folder: Path, step: str, before: Record, gone: NDArray[np.int64], *, added: pa.Table, places: NDArray[np.int64]
+) -> dict[str, Any]:
+    """Write a part that is `before` without the rows `gone` and with those of `added`, which then are rows `places`.
+
+    Returns what the part's record has to say.
+    """
+    write_rows(added, folder, ADDED)
+    # They are few, and a file less is made durable faster.
+    said = {"of": before.content, GONE: gone.tolist(), "places": places.tolist()}
+    (folder / VIEW).write_text(json.dumps(said))
+    return {"of": _named(step, before)}
 
 
 def read_rows(store: Store, step: str, key: str, columns: list[str] | None = None) -> pa.Table:
@@ -66,14 +86,38 @@ def read_rows(store: Store, step: str, key: str, columns: list[str] | None = Non
         store, of["step"], of["key"], None if columns is None else [one for one in columns if one not in mine]
     )
     if GONE in names:
-        kept = np.ones(table.num_rows, bool)
-        kept[np.load(store.open(record, GONE))] = False
-        table = table.filter(pa.array(kept))
+        table = without(table, np.load(store.open(record, GONE)))
+    if ADDED in names:
+        said = json.loads(store.open(record, VIEW).read_bytes())
+        added = _read(store.open(record, ADDED), columns)
+        table = merged(without(table, np.array(said[GONE], np.int64)), added, np.array(said["places"], np.int64))
     for name in own.column_names if own is not None else ():
         cells = own[name]  # type: ignore[index]
         at = table.column_names.index(name) if name in table.column_names else None
         table = table.append_column(name, cells) if at is None else table.set_column(at, name, cells)
     return table if columns is None else table.select(columns)
+
+
+def read_sample(store: Store, record: Record) -> pa.Table:
+    """The sample that lies beside a part or an artifact."""
+    return _read(store.open(record, SAMPLE), None)
+
+
+def without(table: pa.Table, gone: NDArray[np.int64]) -> pa.Table:
+    """The rows that are not `gone`."""
+    kept = np.ones(table.num_rows, bool)
+    kept[gone] = False
+    return table.filter(pa.array(kept))
+
+
+def merged(table: pa.Table, added: pa.Table, places: NDArray[np.int64]) -> pa.Table:
+    """Both tables' rows, each in its order, those of `added` at `places`."""
+    is_new = np.zeros(table.num_rows + added.num_rows, bool)
+    is_new[places] = True
+    order = np.empty(len(is_new), np.int64)
+    order[~is_new] = np.arange(table.num_rows)
+    order[is_new] = np.arange(table.num_rows, len(is_new))
+    return pa.concat_tables([table.unify_dictionaries(), added.select(table.column_names)]).take(pa.array(order))
 
 
 def _read(path: Path, columns: list[str] | None) -> pa.Table:

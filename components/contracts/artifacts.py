@@ -86,9 +86,16 @@ class RawSnapshot(Snapshot):
 
 
 class ValidSnapshot(Snapshot):
-    """Rows that can be used; `columns` now carry the declared types."""
+    """Rows that can be used; `columns` now carry the declared types.
+
+    `newest` is the newest time (ISO 8601), `classes` the rows of each class, where the checks ask for them; `drift` is
+    how far each column moved from the snapshot before, and no part of the content. `data.html` shows all this.
+    """
 
     step = "validate"
+    newest: str = ""
+    classes: dict[str, int] = Field({})
+    drift: dict[str, float] = Field({})
 
 
 class CleanSnapshot(Snapshot):

@@ -26,8 +26,10 @@ from components.contracts.config import StepConfig
 from components.contracts.errors import DataError
 from components.contracts.spec import FILE, KEY, ROW, SPLIT, Column
 from components.ingest.conform import conformed
+from components.ingest.groups import Before, patched, remember, remembered, write_members
+from components.ingest.samples import write_sample
 from components.ingest.streams import acknowledge, landed, landed_rows, resumed
-from components.sources.partition import Partition, Source
+from components.sources.partition import Partition, Rows, Source
 from components.statistics.keys import row_keys
 
 
@@ -57,11 +59,21 @@ def run(config: IngestConfig, *, ctx: RunContext) -> RawSnapshot:
         with _scratch(ctx.placement.home) as scratch, _opened(source) as one:
             partitions = landed(one, one.partitions(digests, scratch), ctx)
             digests.save()
-            items = [(piece.place, piece.version, piece) for piece in partitions]
+            base = ctx.base("ingest", __name__, config)
+            groups = remembered(ctx.store, base)
+            items = [(piece.place, piece.version, (piece, groups.get(piece.group))) for piece in partitions]
             size = sum(piece.size_bytes for piece in partitions)
             parts, records = ctx.parts(
-                "ingest", module=__name__, config=config, work=read_partition, items=items, size_bytes=size, native=True
+                "ingest",
+                module=__name__,
+                config=config,
+                work=read_partition,
+                items=items,
+                size_bytes=size,
+                native=True,
+                base=base,
             )
+            remember(ctx.store, base, partitions, parts)
         columns = _described(_agreed(parts, records), source.columns())
         ledger = summed(records, entered=0)
         if not ledger.added and not config.allow_empty:
@@ -91,11 +103,26 @@ def _opened(source: Any) -> Iterator[Source]:
         yield opened
 
 
-def read_partition(store: Store, config: IngestConfig, piece: Partition, folder: Path) -> dict[str, Any]:
-    """Write one partition's rows; unreadable ones go to `quarantine.jsonl`."""
+def read_partition(
+    store: Store, config: IngestConfig, item: tuple[Partition, str | None], folder: Path
+) -> dict[str, Any]:
+    """Write one partition's rows; unreadable ones go to `quarantine.jsonl`.
+
+    Of a group that a part (named by its key) had before some of its files changed, only these are read.
+    """
+    piece, before = item
     source = config.source
     if config.columns and hasattr(source, "declaring"):
         source = source.declaring(config.columns)
+    standing = Before.find(store, before, piece) if before else None
+    if standing:
+        few = source.some(piece, standing.new)
+        rows, columns = conformed(source.read(few), _named(source, config), piece.place)
+        added = _with_own(rows, piece)
+        made = patched(store, standing, piece, added=added, columns=columns, folder=folder)
+        if made:
+            _write_quarantine([], folder)
+            return made
     try:
         found = landed_rows(source, piece, store) or source.read(piece)
     except DataError as error:
@@ -109,18 +136,12 @@ def read_partition(store: Store, config: IngestConfig, piece: Partition, folder:
         stat = Path(path).stat()
         if (stat.st_size, stat.st_mtime_ns) != (size, stamp):
             raise changed(path, "source")
-    named = {one.name: one for one in (*source.columns(), *config.columns)}
-    rows, columns = conformed(found, tuple(named.values()), piece.place)
-    count = rows.table.num_rows
-    files = rows.files if rows.files is not None else _constant(piece.place, count)
-    table = (
-        rows.table
-        .append_column(KEY, pa.array(row_keys(rows.table)))
-        .append_column(SPLIT, _constant(piece.split, count))
-        .append_column(FILE, files if pa.types.is_dictionary(files.type) else files.dictionary_encode())
-        .append_column(ROW, rows.numbers)
-    )
+    rows, columns = conformed(found, _named(source, config), piece.place)
+    table = _with_own(rows, piece)
+    count = table.num_rows
     write_rows(table, folder)
+    content = write_members(piece, table, folder) if count == len(piece.members) else {}
+    content |= write_sample(table, folder)
     lines = [
         {
             "place": f"{bad.file or piece.place}:{bad.row}",
@@ -138,7 +159,25 @@ def read_partition(store: Store, config: IngestConfig, piece: Partition, folder:
         "ledger": ledger.model_dump(),
         "columns": [one.model_dump(include={"name", "type"}) for one in columns],
         "bad": lines[:SHOWN],
+        **content,
     }
+
+
+def _named(source: Any, config: IngestConfig) -> tuple[Column, ...]:
+    return tuple({one.name: one for one in (*source.columns(), *config.columns)}.values())
+
+
+def _with_own(rows: Rows, piece: Partition) -> pa.Table:
+    """The rows with the columns that every snapshot has."""
+    count = rows.table.num_rows
+    files = rows.files if rows.files is not None else _constant(piece.place, count)
+    return (
+        rows.table
+        .append_column(KEY, pa.array(row_keys(rows.table)))
+        .append_column(SPLIT, _constant(piece.split, count))
+        .append_column(FILE, files if pa.types.is_dictionary(files.type) else files.dictionary_encode())
+        .append_column(ROW, rows.numbers)
+    )
 
 
 SHOWN = 3

@@ -16,7 +16,7 @@ from components.context import RunContext
 from components.contracts.fingerprint import digest
 from components.sources.partition import Partition, Rows
 
-STEP = "land"
+STEP, LANDED = "land", "landed"
 FORMAT = 1
 """Raise it when the table of raw messages changes: every stream is then read anew, as far as it still can be."""
 
@@ -46,6 +46,8 @@ def landed(source: Any, partitions: list[Partition], ctx: RunContext) -> list[Pa
     parts, _ = ctx.parts(
         STEP, module=__name__, config=source, work=_land, items=items, size_bytes=size, base=f"{STEP} {FORMAT}"
     )
+    # Nothing else may ever name them: garbage collection reads this.
+    Pointer(ctx.store, f"{LANDED}/{digest(source.identity())}").set({"parts": [part.key for part in parts]})
     return [
         replace(piece, argument={**piece.argument, STEP: part.key})
         for piece, part in zip(partitions, parts, strict=True)

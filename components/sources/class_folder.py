@@ -6,21 +6,26 @@ what a file's name says can become columns.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from itertools import groupby
+from math import ceil, log2
 from pathlib import Path, PurePosixPath
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
+from zlib import crc32
 
 import pyarrow as pa
 from pydantic import Field, field_validator
 
-from components.adapters.archives import Member, index, is_archive, read_at, walk
+from components.adapters.archives import Member, index, is_archive, read_at
+from components.adapters.blobs import changed
+from components.adapters.store import digest_bytes
 from components.contracts.config import StepConfig, placed
 from components.contracts.errors import DataError
 from components.contracts.fingerprint import digest
 from components.contracts.spec import Column
-from components.sources.partition import NO_SPLIT, BadRow, DigestOf, Partition, Rows
+from components.sources.listing import listed
+from components.sources.partition import NO_SPLIT, BadRow, DigestOf, Partition, Rows, digest_seen, once
 from components.sources.paths import denied, locate, nothing_matches, readable_file
 
 PLACE = "source.uri"
@@ -28,20 +33,15 @@ MAC = "__MACOSX"
 """The folder of archives made on a Mac that holds no files of the user's."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Sample:
-    """One file: its name in the tree, the part that it was given, its digest, and where an archive has it."""
+class Sample(NamedTuple):
+    """One file: the part that it was given, its folder, its name in the tree, its digest, where an archive has it."""
 
-    name: str
     split: str
+    label: str
+    name: str
     digest: str
     size: int
     offset: int = -1
-
-    @property
-    def label(self) -> str:
-        """The folder that it lies in."""
-        return PurePosixPath(self.name).parent.name
 
 
 class ClassFolder(StepConfig):
@@ -57,14 +57,17 @@ class ClassFolder(StepConfig):
     )
     train: str = Field("", description="folder of the rows that are given for training; with `test`")
     test: str = Field("", description="folder of the rows that are given for the test")
-    files_per_partition: int = Field(1000, ge=1, description="files that one task reads; bounds its memory")
+    files_per_partition: int = Field(8192, ge=1, description="most files that one task reads, about")
+    bytes_per_partition: int = Field(
+        2**27, ge=1, description="most bytes that one task reads, about; bounds its memory"
+    )
 
     def version(self, digest_of: DigestOf) -> str:
         """The digest of every name and every file, or of the archive."""
         root = locate(self.uri, PLACE)
         if not root.is_dir():
             return digest_of(self._archive(root))
-        return digest([[one.name, one.split, one.digest] for one in self._in_folder(root, digest_of)])
+        return digest([[one.group, one.version] for one in self._in_folder(root, digest_of)])
 
     @field_validator("name_pattern")
     @classmethod
@@ -87,10 +90,10 @@ class ClassFolder(StepConfig):
         )
 
     def partitions(self, digest_of: DigestOf, scratch: Path) -> list[Partition]:
-        """Runs of files that share a class, so that a new file touches one piece only."""
+        """Groups of files that share a class, by the digest of their names: a new file touches one group only."""
         root = locate(self.uri, PLACE)
         if root.is_dir():
-            return self._pieces(self._in_folder(root, digest_of), root, root)
+            return self._in_folder(root, digest_of)
         plain, members = index(self._archive(root), scratch)
         named = [(one, PurePosixPath(one.name).parts) for one in members]
         named = [(one, parts) for one, parts in named if not any(part[0] == "." or part == MAC for part in parts)]
@@ -102,7 +105,7 @@ class ClassFolder(StepConfig):
 
     def _among(self, named: Sequence[tuple[Member, tuple[str, ...]]]) -> list[Sample]:
         return [
-            Sample(name=one.name, split=split, digest=one.digest, size=one.size, offset=one.offset)
+            Sample(split, _label(one.name), one.name, one.digest, one.size, one.offset)
             for one, parts in named
             for split, wanted in self._wanted()
             if _matches(parts, wanted)
@@ -110,38 +113,61 @@ class ClassFolder(StepConfig):
 
     def _pieces(self, samples: Sequence[Sample], root: Path, plain: Path) -> list[Partition]:
         pieces = []
-        ordered = sorted(samples, key=lambda one: (one.split, one.label, one.name))
-        for (split, label), group in groupby(ordered, key=lambda one: (one.split, one.label)):
-            members = list(group)
-            for start in range(0, len(members), self.files_per_partition):
-                chunk = members[start : start + self.files_per_partition]
-                stat = root.stat()
-                inside = not root.is_dir()
+        inside = not root.is_dir()
+        stat = root.stat()
+        stamps = ((str(root), stat.st_size, stat.st_mtime_ns),) if inside else ()
+        for (split, label), found in groupby(sorted(samples), key=lambda one: (one.split, one.label)):
+            whole = list(found)
+            size = sum(one.size for one in whole)
+            # A power of two: while a class grows, its groups stay, and then are halved.
+            fewest = max(len(whole) / self.files_per_partition, size / self.bytes_per_partition)
+            groups = 1 << max(0, ceil(log2(fewest)))
+            shared: list[list[Sample]] = [[] for _ in range(groups)]
+            for one in whole:
+                shared[crc32(one.name.encode()) % groups].append(one)
+            for number, chunk in enumerate(shared):
+                if not chunk:
+                    continue
+                members = tuple([(one.name, one.digest) for one in chunk])
                 pieces.append(
                     Partition(
                         place=f"{label}/{PurePosixPath(chunk[0].name).name} and {len(chunk) - 1} more",
-                        version=digest([[one.name, one.digest] for one in chunk]),
-                        files=() if inside else tuple((str(root / one.name), one.digest) for one in chunk),
-                        stamps=((str(root), stat.st_size, stat.st_mtime_ns),) if inside else (),
+                        version=digest(members),
+                        stamps=stamps,
                         size_bytes=sum(one.size for one in chunk),
                         split=split,
-                        argument=[str(root), str(plain), [(one.name, one.offset, one.size) for one in chunk]],
+                        group=f"{split}/{label} {number} of {groups}",
+                        members=members,
+                        argument=[str(root), str(plain), [(one.offset, one.size) for one in chunk] if inside else []],
                     )
                 )
         return pieces
+
+    def some(self, partition: Partition, chosen: Sequence[int]) -> Partition:
+        """The same partition with only these of its members."""
+        root, plain, spots = partition.argument
+        members = tuple(partition.members[at] for at in chosen)
+        return replace(partition, members=members, argument=[root, plain, [spots[at] for at in chosen if spots]])
 
     def cells(self, files: list[bytes]) -> tuple[pa.Array, dict[int, tuple[str, str]]]:
         """The files' bytes as cells, and of those that are none a code and a reason."""
         return pa.array(files, pa.binary()), {}
 
     def read(self, partition: Partition) -> Rows:
-        """The bytes of each file, not decoded; a file whose name does not fit is set aside."""
-        root, plain, chunk = Path(partition.argument[0]), Path(partition.argument[1]), partition.argument[2]
-        names = [name for name, _, _ in chunk]
-        if root.is_dir():
-            files = [readable_file(root / name, PLACE).read_bytes() for name in names]
+        """The bytes of each file, not decoded; a file whose name does not fit is set aside.
+
+        Raises:
+            DataError: E_SOURCE_CHANGED, a file is not what it was when it was listed.
+        """
+        root, plain, spots = Path(partition.argument[0]), Path(partition.argument[1]), partition.argument[2]
+        names = [name for name, _ in partition.members]
+        if not spots:
+            files = [_file(f"{root}/{name}") for name in names]
+            for body, (name, known) in zip(files, partition.members, strict=True):
+                if digest_bytes(body) != known:
+                    raise changed(str(root / name), "source")
         else:
-            files = list(read_at(plain, root, chunk))
+            files = list(read_at(plain, root, [(name, *spot) for name, spot in zip(names, spots, strict=True)]))
         said = [
             re.fullmatch(self.name_pattern, PurePosixPath(name).stem) if self.name_pattern else None for name in names
         ]
@@ -151,7 +177,7 @@ class ClassFolder(StepConfig):
                 wrong[at] = ("E_VALUE", f"the name does not match source.name_pattern {self.name_pattern}")
         columns = {
             self.content.name: cells,
-            "label": pa.array([PurePosixPath(name).parent.name for name in names], pa.string()),
+            "label": pa.array([_label(name) for name in names], pa.string()),
         }
         for group in re.compile(self.name_pattern).groupindex:
             columns[group] = pa.array([one[group] if one else None for one in said], pa.string())
@@ -173,19 +199,25 @@ class ClassFolder(StepConfig):
         given = [(split, folder) for split, folder in (("train", self.train), ("test", self.test)) if folder]
         return [(split, (*folder.split("/"), *levels)) for split, folder in given] or [(NO_SPLIT, levels)]
 
-    def _in_folder(self, root: Path, digest_of: DigestOf) -> list[Sample]:
-        try:
-            found = [(path, path.relative_to(root)) for path in walk(root)]
-        except PermissionError as error:
-            raise denied(Path(error.filename), PLACE) from error
+    def _in_folder(self, root: Path, digest_of: DigestOf) -> list[Partition]:
+        """The files of a folder as they are now; in a run they are looked at once."""
+
+        def look() -> list[Partition]:
+            return self._pieces(self._listed(root, digest_of), root, root)
+
+        found: list[Partition] = once(digest_of, f"{root} {self.model_dump_json(exclude={'uri'})}", look)
+        return found
+
+    def _listed(self, root: Path, digest_of: DigestOf) -> list[Sample]:
         samples = []
-        for path, name in found:
-            for split, pattern in self._wanted():
-                if _matches(name.parts, pattern):
-                    readable_file(path, PLACE)
-                    size = path.stat().st_size
-                    samples.append(Sample(name=name.as_posix(), split=split, digest=digest_of(path), size=size))
-        return self._some(samples, root)
+        for split, levels in self._wanted():
+            for name, path, stat in listed(root, levels, PLACE):
+                try:
+                    found = digest_seen(digest_of, path, stat)
+                except PermissionError as error:
+                    raise denied(Path(path), PLACE) from error
+                samples.append(Sample(split, _label(name), name, found, stat.st_size))
+        return self._some(sorted(samples), root)
 
     def _some(self, samples: list[Sample], root: Path) -> list[Sample]:
         for split, pattern in self._wanted():
@@ -203,3 +235,16 @@ class ClassFolder(StepConfig):
 def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
     """Whether a path fits a glob level by level."""
     return len(parts) == len(pattern) and all(map(fnmatchcase, parts, pattern))
+
+
+def _label(name: str) -> str:
+    """The folder that a file lies in."""
+    return name.rpartition("/")[0].rpartition("/")[2]
+
+
+def _file(path: str) -> bytes:
+    try:
+        with Path(path).open("rb", buffering=0) as file:
+            return file.read()
+    except OSError:
+        return readable_file(Path(path), PLACE).read_bytes()

@@ -1,5 +1,6 @@
 """What every source gives: partitions that can be read one by one, anywhere."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,20 @@ from components.contracts.errors import DataError, rebuilt
 from components.contracts.spec import Column
 
 DigestOf = Callable[[Path], str]
-"""A file's content digest, remembered by size and time of change."""
+"""A file's content digest, remembered by size and time of change: adapters/file_digests.py."""
+
+
+def digest_seen(digest_of: DigestOf, path: str, stat: os.stat_result) -> str:
+    """The digest of a file of which `stat` was just asked."""
+    seen: Callable[[str, os.stat_result], str] | None = getattr(digest_of, "seen", None)
+    return seen(path, stat) if seen is not None else digest_of(Path(path))
+
+
+def once(digest_of: DigestOf, what: str, look: Callable[[], Any]) -> Any:
+    """What `look` finds; in a run it is looked for once."""
+    kept = getattr(digest_of, "once", None)
+    return kept(what, look) if kept is not None else look()
+
 
 NO_SPLIT = ""
 
@@ -19,6 +33,9 @@ NO_SPLIT = ""
 @dataclass(frozen=True, kw_only=True)
 class Partition:
     """One piece of a source. `place` names it to a person, `version` is the digest of its bytes.
+
+    A `group` is a name that stays while what is in it changes; its `members` are the files that each give one row, in
+    order, with their digests, so that a changed group is read only where it changed.
 
     `files` are the paths that are read and the digests that they had: whoever reads checks them again afterwards. Of a
     file that many pieces share, `stamps` has size and time of change (nanoseconds) instead.
@@ -30,6 +47,8 @@ class Partition:
     files: tuple[tuple[str, str], ...] = ()
     stamps: tuple[tuple[str, int, int], ...] = ()
     split: str = NO_SPLIT
+    group: str = ""
+    members: tuple[tuple[str, str], ...] = ()
     argument: Any = None
 
 

@@ -112,6 +112,8 @@ class StreamSource(StepConfig):
 
     def identity(self) -> list[Any]:
         """What the stream is, wherever it runs: what its windows are remembered by."""
+        if self._known:
+            return self._known[0]
         with self.opened() as (identity, _):
             return [*identity, self.generation]
 

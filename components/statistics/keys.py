@@ -63,6 +63,8 @@ def _words(cells: pa.Array, seed: int) -> Words:
         words = _texts(cells.view(pa.binary()), seed)
     elif pa.types.is_boolean(kind):
         words = np.asarray(cells.fill_null(False).cast(pa.uint8())).astype(np.uint64)
+    elif pa.types.is_uint64(kind):
+        words = np.asarray(cells.fill_null(0))
     elif pa.types.is_integer(kind) or pa.types.is_temporal(kind):
         whole = cells.cast(pa.int32()) if kind == pa.date32() else cells
         words = np.asarray(whole.cast(pa.int64()).fill_null(0)).view(np.uint64)

@@ -1,6 +1,7 @@
 """RawSnapshot → ValidSnapshot: every row checked against what the recipe declares, bad ones set aside with a reason.
 
-Good rows are not written again: a part names ingest's part and the rows of it that are gone.
+Good rows are not written again: a part names ingest's part and the rows of it that are gone. Beside them stand the data
+report and a sample of the rows, which the next snapshot is compared with.
 """
 
 import json
@@ -14,7 +15,7 @@ from pydantic import Field
 
 from components.adapters.snapshot_rows import read_rows, write_view
 from components.adapters.store import Record, Store
-from components.context import RunContext, summed
+from components.context import RunContext, content_of, summed
 from components.contracts.artifacts import Ledger, Part, RawSnapshot, ValidSnapshot
 from components.contracts.config import StepConfig, identity
 from components.contracts.errors import DataError, shorten
@@ -22,8 +23,26 @@ from components.contracts.fingerprint import digest
 from components.contracts.spec import FILE, ROW, Column
 from components.duplicates import complete_rows, find_later_rows
 from components.validate.checks import ColumnCheck, Failure, asks, failures
-
-SHOWN = 3
+from components.validate.data_report import (
+    REPORT,
+    SHOWN,
+    drift_since,
+    keep_sample,
+    report_of_failure,
+    report_page,
+    sample_of,
+    snapshot_before,
+)
+from components.validate.rules import Balance, Freshness, Rule
+from components.validate.snapshot import (
+    check_age,
+    check_classes,
+    check_drift,
+    check_rows,
+    classes_of,
+    counted,
+    newest_of,
+)
 
 
 class ValidateConfig(StepConfig):
@@ -36,21 +55,37 @@ class ValidateConfig(StepConfig):
         0, ge=0, description="how many files that cannot be read are set aside; each counts as a bad row too"
     )
     allow_empty: bool = Field(False, description="whether a source may have no rows")
+    rules: tuple[Rule, ...] = Field((), description="how columns of a row belong together; rows that do not: set aside")
+    min_rows: int = Field(0, ge=0, description="fewest good rows")
+    max_rows: int = Field(0, ge=0, description="most good rows; 0: any number")
+    freshness: Freshness | None = Field(None, description="how old the newest row may be")
+    balance: Balance | None = Field(None, description="how rare a class may be")
+    max_drift: float = Field(
+        0.0, ge=0, description="how far a column may move from the snapshot before (population stability index); 0: any"
+    )
+    drift_columns: tuple[str, ...] = Field((), description="the columns that max_drift is about; none: all")
 
     def declared(self) -> tuple[Column, ...]:
         """The columns as ingest and serving read them, by name: their order says nothing."""
         return tuple(self.columns[name].column(name) for name in sorted(self.columns))
+
+    def columns_together(self) -> set[str]:
+        """The columns that are looked at beside what is asked of each by itself."""
+        named = {one for rule in self.rules for one in (rule.column, rule.other)}
+        return named | {one.column for one in (self.freshness, self.balance) if one is not None}
 
 
 def run(config: ValidateConfig, raw: RawSnapshot, *, ctx: RunContext) -> ValidSnapshot:
     """Check every row; set aside those that fail.
 
     Raises:
-        DataError: E_COLUMN_MISSING; E_QUARANTINE_LIMIT, naming the first bad row.
+        DataError: E_COLUMN_MISSING; E_QUARANTINE_LIMIT, naming the first bad row; E_ROW_COUNT, E_BALANCE, E_DRIFT,
+            E_STALE, of all rows together.
     """
     columns = tuple(declared(config, raw.columns))
+    before = snapshot_before(ctx, raw.content)
 
-    def build(_: Path) -> ValidSnapshot:
+    def build(folder: Path) -> ValidSnapshot:
         again = _standing_twice(config, raw, ctx)
         items = [
             (part.place, digest([part.digest, identity(columns), twice]), (part, columns, twice))
@@ -62,9 +97,32 @@ def run(config: ValidateConfig, raw: RawSnapshot, *, ctx: RunContext) -> ValidSn
         )
         ledger = summed(records, raw.rows)
         _judge(config, raw, ledger, records, ctx)
-        return ValidSnapshot(columns=columns, parts=tuple(parts), ledger=ledger)
+        classes = classes_of(records)
+        sample = sample_of(ctx.store, raw)
+        drift = drift_since(ctx.store, before, sample, config.drift_columns)
+        made = ValidSnapshot(columns=columns, parts=tuple(parts), ledger=ledger)
+        # The report is no part of what the rows are: it says how they differ from others.
+        made = made.model_copy(
+            update={
+                "content": digest(content_of(made)),
+                "newest": newest_of(records),
+                "classes": classes,
+                "drift": drift,
+            }
+        )
+        report = report_page(config, raw, made, sample=sample, records=records, store=ctx.store)
+        with report_of_failure(ctx, report):
+            check_rows(config, ledger.rows_out)
+            check_classes(config, classes)
+            check_drift(config, drift)
+        keep_sample(folder, sample)
+        (folder / REPORT).write_text(report)
+        return made
 
-    return ctx.commit(ValidSnapshot, __name__, config, {"raw": raw.content}, build)
+    inputs = {"raw": raw.content} | ({"before": before.content} if before and config.max_drift else {})
+    valid = ctx.commit(ValidSnapshot, __name__, config, inputs, build)
+    check_age(config, valid.newest)
+    return valid
 
 
 def declared(config: ValidateConfig, found: Iterable[Column]) -> Iterable[Column]:
@@ -75,7 +133,7 @@ def declared(config: ValidateConfig, found: Iterable[Column]) -> Iterable[Column
     """
     found = tuple(found)
     names = [column.name for column in found]
-    for name in config.columns:
+    for name in [*config.columns, *sorted(config.columns_together()), *config.drift_columns]:
         if name not in names:
             raise DataError(
                 "E_COLUMN_MISSING",
@@ -106,13 +164,18 @@ def check_partition(
     """Name one partition's bad rows; they go to `quarantine.jsonl`."""
     part, columns, again = argument
     looked = [one for one in columns if asks(one, config.columns.get(one.name))]
-    table = read_rows(store, "ingest", part.key, [one.name for one in looked]) if looked else pa.table({})
+    needed = {one.name for one in looked} | config.columns_together()
+    table = read_rows(store, "ingest", part.key, sorted(needed)) if needed else pa.table({})
     why = np.zeros(part.rows, np.int32)
     found: list[Failure] = []
     for column in looked:
         for failure in failures(table[column.name], column, config.columns.get(column.name)):
             found.append(failure)
             why[failure.rows & (why == 0)] = len(found)
+    for rule in config.rules:
+        broken = rule.failure(table)
+        found.append(broken)
+        why[broken.rows & (why == 0)] = len(found)
     for name, rows in again.items():
         twice = np.isin(np.arange(part.rows), rows)
         found.append(Failure(rows=twice, code="E_DUPLICATE", column=name, reason="stands in an earlier row too"))
@@ -125,6 +188,7 @@ def check_partition(
     (folder / "quarantine.jsonl").write_text("".join(json.dumps(line) + "\n" for line in bad))
     meta = write_view(folder, "ingest", store.part("ingest", part.key).standing(), gone)
     left = part.rows - len(gone)
+    meta |= counted(config, table.filter(pa.array(why == 0)) if needed else table)
     ledger = Ledger(rows_in=part.rows, rows_out=left, quarantined=len(bad))
     return {"rows": left, "ledger": ledger.model_dump(), "bad": bad[:SHOWN], **meta}
 

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
+from components.adapters.audio import is_sound
 from components.contracts.config import StepConfig
 from components.contracts.spec import Column, ColumnType
 
@@ -111,7 +112,7 @@ class Failure:
 
 def asks(column: Column, check: ColumnCheck | None) -> bool:
     """Whether anything is asked of the cells beside their type, which ingest saw to."""
-    if not column.nullable or column.type == "image":
+    if not column.nullable or column.type in {"image", "audio"}:
         return True
     plain = {"type", "nullable", "format", "timezone", "nan", "unique"}
     return check is not None and bool(check.model_dump(exclude=plain, exclude_defaults=True))
@@ -124,6 +125,9 @@ def failures(cells: pa.ChunkedArray, column: Column, check: ColumnCheck | None) 
     if column.type == "image":
         wrong = pa.array([not is_image(cell.as_py()) for cell in cells], pa.bool_())
         yield _failing(wrong, "E_IMAGE", column, "does not decode as an image")
+    if column.type == "audio":
+        wrong = pa.array([not is_sound(cell.as_py()) for cell in cells], pa.bool_())
+        yield _failing(wrong, "E_AUDIO", column, "does not decode as sound, or its end is missing")
     if check is not None:
         for mask, reason in (*_outside(cells, check), *_unlike(cells, check), *_too_long(cells, check)):
             yield _failing(mask, "E_VALUE", column, reason)

@@ -135,6 +135,15 @@ def test_what_was_read_once_is_never_asked_for_again(stream, ctx, monkeypatch):
     assert numbers(take(source, ctx, text)[1]) == [float(one) for one in range(10)]
 
 
+def test_garbage_collection_keeps_what_a_stream_may_have_forgotten(stream, ctx):
+    from flows.collection import roots
+
+    stream.send(range(10))
+    take(stream.source(window_rows=5), ctx)
+    kept = roots(ctx.store, ctx.tracker, 0).names
+    assert len({key for key in ctx.store.files.names("land/parts") if key in kept}) == 2
+
+
 @pytest.mark.bad_input
 def test_bad_input_B35_a_stream_that_was_made_anew_or_forgot(stream, ctx):
     stream.send(range(10))

@@ -1,0 +1,58 @@
+"""The files of a folder that fit a glob level by level, listed at the speed of the file system."""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from fnmatch import translate
+from pathlib import Path
+from typing import NamedTuple
+
+from components.sources.paths import denied, readable_file
+
+
+class Listed(NamedTuple):
+    """A regular file: its name below the folder, its path, and what `stat` says of it."""
+
+    name: str
+    path: str
+    stat: os.stat_result
+
+
+def listed(root: Path, levels: Sequence[str], place: str) -> Iterator[Listed]:
+    """The files below `root` whose path has as many levels as `levels` and fits each; hidden names are passed over.
+
+    Raises:
+        EnvironmentFault: E_PERMISSION, a folder that may hold some cannot be listed.
+        DataError: E_NOT_REGULAR_FILE, E_FILE_EMPTY.
+    """
+    *above, last = (re.compile(translate(level)).match for level in levels)
+    folders = [("", str(root))]
+    for matches in above:
+        inner = []
+        for prefix, folder in folders:
+            inner += [
+                (f"{prefix}{entry.name}/", entry.path)
+                for entry in _entries(folder, place)
+                if entry.is_dir(follow_symlinks=False) and entry.name[0] != "." and matches(entry.name)
+            ]
+        folders = sorted(inner)
+    for prefix, folder in folders:
+        for entry in _entries(folder, place):
+            name = entry.name
+            if name[0] == "." or not last(name) or entry.is_dir(follow_symlinks=False):
+                continue
+            try:
+                stat = entry.stat()
+            except OSError:
+                stat = readable_file(Path(entry.path), place).stat()
+            if not entry.is_file() or not stat.st_size:
+                readable_file(Path(entry.path), place)
+            yield Listed(prefix + name, entry.path, stat)
+
+
+def _entries(folder: str, place: str) -> Iterator[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            yield from entries
+    except PermissionError as error:
+        raise denied(Path(folder), place) from error

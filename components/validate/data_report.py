@@ -1,0 +1,107 @@
+"""The data report, the sample that stands for a snapshot, and how far it moved from the one before."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from components.adapters.pointers import Pointer
+from components.adapters.snapshot_rows import SAMPLE, read_sample
+from components.adapters.store import Record, Store
+from components.context import RunContext
+from components.contracts.artifacts import RawSnapshot, ValidSnapshot
+from components.contracts.errors import DataError, IntegrityError, rebuilt
+from components.contracts.spec import KEY
+from components.reports.data import data_page
+from components.statistics.profile import drift, profile
+from components.statistics.samples import among
+
+if TYPE_CHECKING:
+    from components.validate import ValidateConfig
+
+SHOWN = 3
+REPORT = "data.html"
+PARTS, ROWS = 256, 8192
+"""Most parts that are looked at, evenly over all, and most rows of the sample."""
+
+
+def snapshot_before(ctx: RunContext, raw: str) -> ValidSnapshot | None:
+    """The newest result of this recipe's validate that was made of other rows than `raw` (a content)."""
+    history = Pointer(ctx.store, f"last/{ctx.name}/{ValidSnapshot.step}")
+    for epoch in history.newest_first():
+        if epoch.value["inputs"].get("raw") != raw:
+            try:
+                return ctx.load_key(ValidSnapshot, epoch.value)
+            except IntegrityError:
+                return None
+    return None
+
+
+def sample_of(store: Store, raw: RawSnapshot) -> pa.Table:
+    """A uniform sample of all rows, bytes and lists by their length."""
+    parts = raw.parts[:: -(-len(raw.parts) // PARTS) or 1]
+    records = [store.part("ingest", part.key).standing() for part in parts]
+    tables = [read_sample(store, record) for record in records]
+    keys = [np.asarray(table[KEY]) for table in tables]
+    chosen = among(keys, [record.meta["cut"] for record in records], ROWS)
+    if not tables:
+        return pa.table({})
+    return pa.concat_tables([one.filter(pa.array(rows)) for one, rows in zip(tables, chosen, strict=True)]).drop([KEY])
+
+
+def drift_since(
+    store: Store, before: ValidSnapshot | None, sample: pa.Table, columns: Sequence[str]
+) -> dict[str, float]:
+    """How far each column has moved; nothing where there was no snapshot before."""
+    if before is None:
+        return {}
+    record = store.artifact(ValidSnapshot.step, before.fingerprint).standing()
+    return drift(read_sample(store, record), sample, columns or sample.column_names)
+
+
+def keep_sample(folder: Path, sample: pa.Table) -> None:
+    """Write the sample into the artifact's folder."""
+    pq.write_table(sample, folder / SAMPLE, compression="lz4", write_statistics=False)
+
+
+@contextmanager
+def report_of_failure(ctx: RunContext, report: str) -> Iterator[None]:
+    """Where a check of all rows fails, keep the report outside the store and say where."""
+    try:
+        yield
+    except DataError as error:
+        path = ctx.placement.home / "reports" / f"{ctx.name}-data.html"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(report)
+        action = f"{error.action}; the data report is {path}"
+        raise rebuilt(DataError, error.code, error.what, error.place, error.value, error.allowed, action) from None
+
+
+def report_page(
+    config: "ValidateConfig",
+    raw: RawSnapshot,
+    valid: ValidSnapshot,
+    *,
+    sample: pa.Table,
+    records: Sequence[Record],
+    store: Store,
+) -> str:
+    """The report as one HTML document."""
+    unread = [store.part("ingest", part.key).standing() for part in (*raw.aside, *raw.parts)]
+    types = {column.name: column.type for column in valid.columns}
+    columns = [{**profile(name, sample[name]), "type": types.get(name, "")} for name in sample.column_names]
+    assert valid.ledger is not None
+    return data_page(
+        ledger=valid.ledger,
+        unread=raw.ledger.quarantined if raw.ledger else 0,
+        columns=columns,
+        sampled=sample.num_rows,
+        drift=valid.drift,
+        classes=valid.classes,
+        balance=config.balance.column if config.balance else "",
+        bad=[line for record in (*unread, *records) for line in record.meta["bad"]][: 20 * SHOWN],
+    )

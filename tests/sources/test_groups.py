@@ -1,0 +1,142 @@
+"""A tree of small files of which few changed: only these are read, and the result is that of reading all."""
+
+import random
+
+import pytest
+
+from components import ingest, validate
+from components.adapters.compute import Compute
+from components.adapters.snapshot_rows import read_rows
+from components.context import open_context
+from components.contracts.errors import MillraceError
+from components.contracts.placement import Placement
+from components.sources import class_folder
+from components.sources.image_folder import ImageFolderSource
+from components.sources.text_folder import TextFolderSource
+from components.validate import ValidateConfig
+from tests.sources.conftest import png
+
+
+@pytest.fixture
+def tree(tmp_path):
+    for label in ("cat", "dog"):
+        (tmp_path / "tree" / label).mkdir(parents=True)
+        for number in range(40):
+            (tmp_path / "tree" / label / f"{number}.txt").write_text(f"{label} {number}")
+    return tmp_path / "tree"
+
+
+def context(folder):
+    made = open_context(Placement(home=folder), "test")
+    made.compute = Compute(workers=1, synchronous=True)
+    return made
+
+
+def source(tree, **fields):
+    return TextFolderSource(uri=str(tree), **fields)
+
+
+def take(one, ctx):
+    raw = ingest.run(ingest.IngestConfig(source=one), ctx=ctx)
+    return raw, [row for part in raw.parts for row in read_rows(ctx.store, "ingest", part.key).to_pylist()]
+
+
+@pytest.fixture
+def files_read(monkeypatch):
+    seen = []
+    whole = class_folder._file
+    monkeypatch.setattr(class_folder, "_file", lambda path: (seen.append(path), whole(path))[1])
+    return seen
+
+
+def test_only_files_that_changed_are_read_and_the_result_is_that_of_reading_all(tree, ctx, tmp_path, files_read):
+    """Over more steps than a part may be deep, with files that change, come, go and come back."""
+    drawn = random.Random(0)
+    take(source(tree), ctx)
+    for step in range(11):
+        files_read.clear()
+        files = sorted(tree.rglob("*.txt"))
+        for path in drawn.sample(files, 3):
+            path.write_text(f"changed in step {step}: {drawn.random()}")
+        drawn.choice(files).unlink()
+        label = drawn.choice(("cat", "dog"))
+        (tree / label / f"{drawn.randrange(1000)}.txt").write_text("new")
+        raw, rows = take(source(tree), ctx)
+        assert len(files_read) <= 4, step
+        whole, expected = take(source(tree), context(tmp_path / f"home-{step}"))
+        assert rows == expected
+        assert raw.content == whole.content
+        assert raw.ledger == whole.ledger
+
+
+def test_a_group_of_which_much_changed_is_read_whole(tree, ctx, files_read):
+    take(source(tree), ctx)
+    for number in range(15):
+        (tree / "cat" / f"{number}.txt").write_text("new")
+    files_read.clear()
+    _, rows = take(source(tree), ctx)
+    assert len(files_read) == 40
+    assert sum(row["text"] == "new" for row in rows) == 15
+
+
+def test_a_changed_file_that_is_no_text_is_set_aside_and_nothing_is_built_on_that(tree, ctx, tmp_path):
+    take(source(tree), ctx)
+    (tree / "cat" / "7.txt").write_bytes(b"\xff")
+    raw, rows = take(source(tree), ctx)
+    assert raw.ledger.quarantined == 1
+    assert len(rows) == 79
+    (tree / "cat" / "8.txt").write_text("new")
+    raw, rows = take(source(tree), ctx)
+    whole, expected = take(source(tree), context(tmp_path / "other"))
+    assert (rows, raw.content, raw.ledger.quarantined) == (expected, whole.content, 1)
+
+
+def test_other_settings_build_on_nothing_old(tree, ctx, files_read):
+    take(source(tree), ctx)
+    (tree / "cat" / "7.txt").write_bytes(b"new \xe4")
+    files_read.clear()
+    _, rows = take(source(tree, encoding="latin-1"), ctx)
+    assert len(files_read) == 80
+    assert rows[0]["text"] == "cat 0"
+
+
+def test_later_steps_see_the_rows_of_a_changed_group(tmp_path, ctx):
+    for label in ("a", "b"):
+        (tmp_path / "t" / label).mkdir(parents=True)
+        for number in range(10):
+            (tmp_path / "t" / label / f"{number}.png").write_bytes(png(number))
+    one = ImageFolderSource(uri=str(tmp_path / "t"))
+    checks = ValidateConfig(max_bad_fraction=0.2)
+
+    def good():
+        raw = ingest.run(ingest.IngestConfig(source=one), ctx=ctx)
+        return validate.run(checks, raw, ctx=ctx)
+
+    assert good().rows == 20
+    (tmp_path / "t" / "a" / "3.png").write_bytes(b"no image")
+    valid = good()
+    assert valid.ledger.quarantined == 1
+    rows = read_rows(ctx.store, "validate", valid.parts[0].key, ["image", "label"]).to_pylist()
+    assert [row["image"] for row in rows] == [png(number) for number in range(10) if number != 3]
+
+
+def test_a_file_that_changes_between_listing_and_reading_is_an_error(tree, ctx, monkeypatch):
+    whole = class_folder._file
+    monkeypatch.setattr(class_folder, "_file", lambda path: whole(path) + (b"!" if path.endswith("cat/5.txt") else b""))
+    with pytest.raises(MillraceError, match=r"E_SOURCE_CHANGED source: the file changed .*cat/5\.txt"):
+        take(source(tree), ctx)
+
+
+def test_a_class_that_grows_keeps_its_groups_and_then_halves_them(tree, ctx, files_read):
+    small = source(tree, files_per_partition=40)
+    raw, _ = take(small, ctx)
+    assert len(raw.parts) == 2
+    (tree / "cat" / "40.txt").write_text("one more")
+    raw, rows = take(small, ctx)
+    assert len(raw.parts) == 3
+    files_read.clear()
+    (tree / "cat" / "41.txt").write_text("and one")
+    again, more = take(small, ctx)
+    assert len(again.parts) == 3
+    assert len(files_read) == 1
+    assert len(more) == len(rows) + 1
