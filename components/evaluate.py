@@ -20,11 +20,12 @@ from components.context import RunContext
 from components.contracts.artifacts import Dataset, EvalReport, Interval, ModelPackage
 from components.contracts.config import StepConfig
 from components.contracts.errors import DataError
-from components.contracts.spec import FILE, KEY, OWN_COLUMNS, ROW, SPLIT
+from components.contracts.spec import FILE, OWN_COLUMNS, ROW
 from components.packages import open_package, own_errors
 from components.reports.evaluation import Mistake, evaluation_page
 from components.statistics.bootstrap import interval
-from components.statistics.keys import TEST, assign
+from components.statistics.keys import TEST
+from components.statistics.splits import Split
 
 CHUNK_ROWS = 4096
 
@@ -80,13 +81,13 @@ def run(
         ours = open_package(_folder(package, ctx.store))
         theirs = open_package(_folder(champion, ctx.store)) if champion else None
         tally = Tally(ours.classes, config.worst)
-        for done, (chunk, keys, given) in enumerate(_test_rows(dataset, ctx.store), 1):
+        for done, chunk in enumerate(_test_rows(dataset, ctx.store), 1):
             with own_errors("correct the data, or run with --rerun package"):
                 rows, keep = _accepted(ours, chunk)
                 truth = _truth(ours, rows)
                 tally.add(rows, truth, ours.predict(rows.drop(list(OWN_COLUMNS))).probabilities, ours.objective)
             if theirs is not None:
-                shared = assign(keys[keep], given[keep], theirs.split["test"], 0.0) == TEST
+                shared = (Split.model_validate(theirs.split).parts(chunk) == TEST)[keep]
                 tally.shared.append(shared)
                 with own_errors("the champion cannot answer these rows: register under another name (register.name)"):
                     _add_rival(tally, theirs, rows.filter(pa.array(shared)))
@@ -101,15 +102,14 @@ def _folder(package: ModelPackage, store: Store) -> Path:
     return store.folder(record) / "model"
 
 
-def _test_rows(dataset: Dataset, store: Store) -> Iterator[tuple[pa.Table, NDArray[np.uint64], NDArray[np.object_]]]:
-    """Raw test rows in chunks, with their keys and given parts."""
+def _test_rows(dataset: Dataset, store: Store) -> Iterator[pa.Table]:
+    """Raw test rows in chunks."""
+    split = Split.model_validate(dataset.split)
     for part in dataset.clean.valid.parts:
         rows = read_rows(store, "validate", part.key)
-        keys, given = np.asarray(rows[KEY]), np.asarray(rows[SPLIT].cast("string").to_pylist(), object)
-        test = np.flatnonzero(assign(keys, given, dataset.split["test"], 0.0) == TEST)
+        test = np.flatnonzero(split.parts(rows) == TEST)
         for start in range(0, len(test), CHUNK_ROWS):
-            chosen = test[start : start + CHUNK_ROWS]
-            yield rows.take(chosen), keys[chosen], given[chosen]
+            yield rows.take(test[start : start + CHUNK_ROWS])
 
 
 def _accepted(predictor: Any, rows: pa.Table) -> tuple[pa.Table, NDArray[np.bool_]]:

@@ -68,7 +68,9 @@ STAGES = {
     ),
     "preprocess": Stage(
         run=preprocess.run,
-        config=lambda one: preprocess.PreprocessConfig(features=one.features, target=one.target, split=one.split),
+        config=lambda one: preprocess.PreprocessConfig(
+            features=one.features, target=one.target, split=one.split, leaks=one.leaks
+        ),
         takes=("clean",),
         gives=Dataset,
     ),

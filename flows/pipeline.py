@@ -21,9 +21,11 @@ from components.gate import GateConfig
 from components.models import KINDS as MODELS
 from components.objectives import KINDS as OBJECTIVES
 from components.packages import private_code
-from components.preprocess import SplitConfig, check_names
+from components.preprocess import check_names
+from components.preprocess.leaks import LeakConfig
 from components.register import RegisterConfig
 from components.sources import KINDS as SOURCES
+from components.statistics.splits import SplitConfig
 from components.train import TrainSettings
 from components.validate import ValidateConfig
 from components.validate.checks import ColumnCheck
@@ -60,6 +62,7 @@ class PipelineConfig(Frozen):
     features: tuple[Feature, ...] = Field(min_length=1)
     target: Feature
     split: SplitConfig = SplitConfig()
+    leaks: LeakConfig = LeakConfig()
     model: Model
     objective: Objective
     train: TrainSettings = TrainSettings()

@@ -18,10 +18,11 @@ from components.gate import GateConfig
 from components.models.cnn import Cnn, Conv
 from components.models.mlp import Mlp
 from components.objectives.classification import Classification
-from components.preprocess import PreprocessConfig, SplitConfig
+from components.preprocess import PreprocessConfig
 from components.register import RegisterConfig
 from components.sources.files import FilesSource
 from components.sources.image_folder import ImageFolderSource
+from components.statistics.splits import SplitConfig
 from components.train import TrainConfig, TrainSettings
 from components.validate import ColumnCheck, ValidateConfig
 
@@ -94,7 +95,8 @@ def image_recipe(folder, **changes):
     return Recipe(**(settings | changes))
 
 
-def prepared(recipe, ctx):
+def cleaned_line(recipe, ctx):
+    """The cleaned rows of a recipe."""
     checks = recipe.checks
     config = ingest.IngestConfig(
         source=recipe.source,
@@ -104,9 +106,12 @@ def prepared(recipe, ctx):
     )
     raw = ingest.run(config, ctx=ctx)
     valid = validate.run(recipe.checks, raw, ctx=ctx)
-    cleaned = clean.run(clean.CleanConfig(operations=recipe.cleaning), valid, ctx=ctx)
+    return clean.run(clean.CleanConfig(operations=recipe.cleaning), valid, ctx=ctx)
+
+
+def prepared(recipe, ctx):
     config = PreprocessConfig(features=recipe.features, target=recipe.target, split=recipe.split)
-    return preprocess.run(config, cleaned, ctx=ctx)
+    return preprocess.run(config, cleaned_line(recipe, ctx), ctx=ctx)
 
 
 def trained(recipe, ctx):

@@ -9,8 +9,8 @@ from components.contracts.errors import DataError
 from components.contracts.placement import Placement
 from components.contracts.spec import FILE, ROW
 from components.features.number import Number
-from components.preprocess import SplitConfig
 from components.sources.files import FilesSource
+from components.statistics.splits import SplitConfig
 from components.train import TrainSettings
 from components.validate import ColumnCheck, ValidateConfig
 from tests.line import (

@@ -120,5 +120,15 @@ def merged(table: pa.Table, added: pa.Table, places: NDArray[np.int64]) -> pa.Ta
     return pa.concat_tables([table.unify_dictionaries(), added.select(table.column_names)]).take(pa.array(order))
 
 
+def read_seen(store: Store, step: str, key: str, columns: list[str]) -> pa.Table:
+    """The rows of a part that is a view, with `columns` as the part had them that it is a view of."""
+    record = store.part(step, key).standing()
+    of = record.meta["of"]
+    table = read_rows(store, of["step"], of["key"], columns)
+    if GONE in {file.name for file in record.files}:
+        table = without(table, np.load(store.open(record, GONE)))
+    return table
+
+
 def _read(path: Path, columns: list[str] | None) -> pa.Table:
     return pq.read_table(path, columns=columns, page_checksum_verification=True, partitioning=None, use_threads=False)

@@ -19,18 +19,15 @@ from components.context import RunContext, summed
 from components.contracts.artifacts import CleanSnapshot, Dataset, FittedFeature, Ledger, Part
 from components.contracts.config import StepConfig
 from components.contracts.errors import ConfigError, DataError
-from components.contracts.spec import FILE, KEY, ROW, SPLIT
+from components.contracts.fingerprint import digest
+from components.contracts.spec import FILE, ROW
 from components.features.feature import Feature, Prepared
-from components.statistics.keys import SPLITS, TEST, TRAIN, VALIDATION, assign
+from components.preprocess.leaks import LeakConfig, check_leaks
+from components.preprocess.splitting import fitted_split, split_rows
+from components.statistics.keys import SPLITS, TEST, TRAIN, VALIDATION
+from components.statistics.splits import Split, SplitConfig
 
 MIN_ROWS = {TRAIN: 2, VALIDATION: 1, TEST: 1}
-
-
-class SplitConfig(StepConfig):
-    """How rows are divided. A row whose source gives its part keeps it."""
-
-    test: float = Field(0.2, ge=0, lt=1, description="share of rows held out for evaluate, by row key")
-    validation: float = Field(0.1, gt=0, lt=1, description="share of the training rows put aside for choosing")
 
 
 class PreprocessConfig(StepConfig):
@@ -39,6 +36,7 @@ class PreprocessConfig(StepConfig):
     features: tuple[Any, ...] = Field(min_length=1)
     target: Any
     split: SplitConfig = SplitConfig()
+    leaks: LeakConfig = LeakConfig()
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
@@ -60,17 +58,25 @@ def run(config: PreprocessConfig, clean: CleanSnapshot, *, ctx: RunContext) -> D
     """Write the shards and fit the features.
 
     Raises:
-        DataError: E_COLUMN_MISSING, E_TOO_FEW_ROWS, E_LABEL.
+        DataError: E_COLUMN_MISSING, E_TOO_FEW_ROWS, E_LABEL, E_SPLIT, E_LEAK.
     """
     _check_columns(config, clean)
 
     def build(_: Path) -> Dataset:
-        items = [(part.place, part.digest, part) for part in clean.parts]
+        split = fitted_split(config.split, clean.parts, ctx)
+        # What of the rows the split looks at may differ where the cleaned rows do not.
+        seen = clean.valid.content if config.split.column else ""
+        items = [
+            (part.place, digest([part.digest, split.cuts and split.model_dump(mode="json"), seen]), (part, split))
+            for part in clean.parts
+        ]
         parts, records = ctx.parts(
             "preprocess", module=__name__, config=config, work=shard_partition, items=items, size_bytes=clean.rows * 100
         )
         rows = {split: sum(record.meta["splits"][split] for record in records) for split in SPLITS}
         _check_rows(rows, config.split)
+        target = config.target.columns[0]
+        check_leaks(config.leaks, split, target, clean.parts, test_rows=rows[TEST], ctx=ctx)
         fitted = [_fit(feature, records) for feature in (*config.features, config.target)]
         _check_labels(config.target, fitted[-1], records)
         specs = [
@@ -84,7 +90,7 @@ def run(config: PreprocessConfig, clean: CleanSnapshot, *, ctx: RunContext) -> D
             target=fitted[-1],
             inputs=tuple(specs[:-1]),
             outputs=(specs[-1],),
-            split=config.split.model_dump(),
+            split=split.model_dump(mode="json"),
             clean=clean,
             ledger=summed(records, clean.rows),
         )
@@ -92,11 +98,11 @@ def run(config: PreprocessConfig, clean: CleanSnapshot, *, ctx: RunContext) -> D
     return ctx.commit(Dataset, __name__, config, {"clean": clean.content}, build)
 
 
-def shard_partition(store: Store, config: PreprocessConfig, part: Part, folder: Path) -> dict[str, Any]:
+def shard_partition(store: Store, config: PreprocessConfig, item: tuple[Part, Split], folder: Path) -> dict[str, Any]:
     """Write one partition's shards, one file per split and feature, with the partial states of its training rows."""
+    part, divided = item
     table = read_rows(store, "clean", part.key)
-    given = np.asarray(table[SPLIT].cast("string").to_pylist() or [], object)
-    splits = assign(np.asarray(table[KEY]), given, config.split.test, config.split.validation)
+    splits = divided.parts(split_rows(store, part, divided))
     unlabelled = np.flatnonzero(np.asarray(table[config.target.columns[0]].is_null()))
     if len(unlabelled):
         row = int(unlabelled[0])
@@ -128,18 +134,29 @@ def _fit(feature: Any, records: list[Record]) -> FittedFeature:
 
 def _check_columns(config: PreprocessConfig, clean: CleanSnapshot) -> None:
     names = [column.name for column in clean.columns]
+    for place, column in (
+        ("split.column", config.split.column),
+        ("leaks.group", config.leaks.group),
+        ("leaks.time", config.leaks.time),
+    ):
+        if column and column not in names:
+            raise _no_column(place, column, names)
     places = [f"features.{number}" for number in range(len(config.features))]
     for place, feature in zip([*places, "target"], (*config.features, config.target), strict=True):
         for column in feature.columns:
             if column not in names:
-                raise DataError(
-                    "E_COLUMN_MISSING",
-                    "the cleaned rows have no such column",
-                    place=f"{place}.column",
-                    value=column,
-                    allowed=", ".join(names),
-                    action="correct the name",
-                )
+                raise _no_column(f"{place}.column", column, names)
+
+
+def _no_column(place: str, column: str, names: list[str]) -> DataError:
+    return DataError(
+        "E_COLUMN_MISSING",
+        "the cleaned rows have no such column",
+        place=place,
+        value=column,
+        allowed=", ".join(names),
+        action="correct the name",
+    )
 
 
 def _check_rows(rows: dict[str, int], split: SplitConfig) -> None:
