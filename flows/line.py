@@ -69,7 +69,12 @@ STAGES = {
     "preprocess": Stage(
         run=preprocess.run,
         config=lambda one: preprocess.PreprocessConfig(
-            features=one.features, target=one.target, split=one.split, leaks=one.leaks
+            features=one.features,
+            target=one.target,
+            split=one.split,
+            leaks=one.leaks,
+            outliers=one.outliers,
+            rebalance=one.rebalance,
         ),
         takes=("clean",),
         gives=Dataset,

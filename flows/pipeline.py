@@ -23,6 +23,8 @@ from components.objectives import KINDS as OBJECTIVES
 from components.packages import private_code
 from components.preprocess import check_names
 from components.preprocess.leaks import LeakConfig
+from components.preprocess.outliers import OutlierConfig
+from components.preprocess.rebalance import Rebalance
 from components.register import RegisterConfig
 from components.sources import KINDS as SOURCES
 from components.statistics.splits import SplitConfig
@@ -63,6 +65,8 @@ class PipelineConfig(Frozen):
     target: Feature
     split: SplitConfig = SplitConfig()
     leaks: LeakConfig = LeakConfig()
+    outliers: tuple[OutlierConfig, ...] = ()
+    rebalance: Rebalance = Field("none", description="how rare classes are made to count in training")
     model: Model
     objective: Objective
     train: TrainSettings = TrainSettings()

@@ -114,9 +114,16 @@ class FittedFeature(Frozen):
 
 
 class Dataset(Artifact):
-    """Shards of what does not depend on fitted state, and that state."""
+    """Shards of what does not depend on fitted state, and that state.
+
+    `rates` says how often an epoch has a training row of each class (by its index), `weights` what its loss counts;
+    neither where classes are left as they are. Training rows that are left out as outliers are named, for each part by
+    their positions in its training shard, in `<part's key>.npy`; `rows` has them no more.
+    """
 
     step = "preprocess"
+    rates: tuple[float, ...] = ()
+    weights: tuple[float, ...] = ()
     parts: tuple[Part, ...]
     rows: dict[str, int]
     features: tuple[FittedFeature, ...]

@@ -13,6 +13,9 @@ KEY, SPLIT, FILE, ROW = "__key__", "__split__", "__file__", "__row__"
 OWN_COLUMNS = (KEY, SPLIT, FILE, ROW)
 """Columns that every snapshot carries beside the source's: the row's key, its given part, where it was read."""
 
+ROW_WEIGHT = "row weight"
+"""Beside the targets of a training batch, where classes are weighted: float32[batch], what each row's loss counts."""
+
 ColumnType = Literal[
     "string", "int64", "float64", "bool", "date", "timestamp", "binary", "image", "audio", "floats", "strings"
 ]

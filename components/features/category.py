@@ -1,4 +1,4 @@
-"""Categories as indices into a vocabulary that the training part fixed; 0 stands for missing and for unknown."""
+"""Categories as indices into a vocabulary that the training part fixed; 0 stands for unknown, and for missing."""
 
 from typing import Any, Literal
 
@@ -20,6 +20,10 @@ class Category(StepConfig):
     columns: tuple[str, ...] = Field(min_length=1, description="columns whose values are names, not amounts")
     min_count: int = Field(1, ge=1, description="a value rarer than this in the training part counts as unknown")
     max_values: int = Field(10_000, ge=1, description="at most this many values per column, the most frequent")
+
+    missing: Literal["own", "mode"] = Field(
+        "own", description="what a missing cell counts as: own: like an unknown value; mode: the most frequent value"
+    )
 
     def prepare(self, table: pa.Table) -> Prepared:
         """int32[rows, columns] codes into the partition's own dictionaries."""
@@ -47,11 +51,12 @@ class Category(StepConfig):
         return TensorSpec(name=self.name, shape=(len(sizes),), dtype="int64", classes=sizes)
 
     def lookup(self, state: State, dictionaries: list[list[str]]) -> list[NDArray[np.int32]]:
-        """Vocabulary index + 1 of each entry; 0 for unknown ones and for a missing cell."""
+        """Vocabulary index + 1 of each entry; 0 for unknown ones, and for a missing cell unless it is the mode."""
         tables = []
         for vocabulary, entries in zip(state["vocabularies"], dictionaries, strict=True):
+            lost = 1 if self.missing == "mode" and vocabulary else 0
             index = {value: position + 1 for position, value in enumerate(vocabulary)}
-            tables.append(np.array([*(index.get(entry, 0) for entry in entries), 0], np.int32))
+            tables.append(np.array([*(index.get(entry, 0) for entry in entries), lost], np.int32))
         return tables
 
     def apply(self, values: Any, state: State) -> Any:

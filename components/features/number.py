@@ -1,4 +1,4 @@
-"""Numbers, standardised; a missing one becomes the mean, with a flag beside it if asked for."""
+"""Numbers, standardised; what is missing is filled, what lies far off clipped or flagged, as training rows say."""
 
 from typing import Any, ClassVar, Literal
 
@@ -10,7 +10,10 @@ from pydantic import Field
 from components.contracts.config import StepConfig
 from components.contracts.errors import DataError
 from components.contracts.spec import ColumnType, TensorSpec
+from components.features import missing
 from components.features.feature import NAME, Prepared, State
+from components.statistics.moments import Moments
+from components.statistics.quantiles import joined, quantile, summary
 
 
 class Number(StepConfig):
@@ -22,6 +25,17 @@ class Number(StepConfig):
     columns: tuple[str, ...] = Field(min_length=1, description="number columns")
     log: bool = Field(False, description="take log(1 + |x|) with x's sign first; for long tails")
     missing_flags: bool = Field(False, description="add one 0/1 number per column: was the cell missing")
+
+    missing: Literal["mean", "median", "mode", "model"] = Field(
+        "mean", description="what stands for a missing cell; model: a regression on the feature's other columns"
+    )
+    outliers: Literal["keep", "clip", "flag"] = Field(
+        "keep", description="what happens to cells that lie far off; flag adds one 0/1 number per column"
+    )
+    outlier_rule: Literal["iqr", "z-score"] = Field(
+        "iqr", description="far off: outlier_factor times the middle half's width beyond it, or so many deviations"
+    )
+    outlier_factor: float = Field(3.0, gt=0, description="how far is far off")
 
     def prepare(self, table: pa.Table) -> Prepared:
         """float32[rows, columns], NaN where missing."""
@@ -39,32 +53,53 @@ class Number(StepConfig):
         return Prepared(values=values.astype(np.float32))
 
     def fit(self, prepared: Prepared) -> State:
-        """Count, mean and sum of squared deviations per column."""
+        """Count, mean and sum of squared deviations per column, and what `missing` and `outliers` need."""
         values = self._scaled(prepared.values.astype(np.float64))
-        present = ~np.isnan(values)
-        number = present.sum(0)
-        mean = np.where(present, values, 0).sum(0) / np.maximum(number, 1)
-        squares = (np.where(present, values - mean, 0) ** 2).sum(0)
-        return {"count": number.tolist(), "mean": mean.tolist(), "m2": squares.tolist()}
+        moments = Moments.of(values)
+        return {
+            "rows": len(values),
+            "count": moments.count.tolist(),
+            "mean": moments.mean.tolist(),
+            "m2": moments.squares.tolist(),
+            "missing": missing.partial_of(self.missing, values),
+            "quartiles": [summary(column) for column in values.T] if self._by_quartiles() else [],
+        }
 
     def merge(self, first: State, second: State) -> State:
-        """Moments of two disjoint sets (Chan, Golub, LeVeque 1979)."""
-        n1, n2 = np.array(first["count"]), np.array(second["count"])
-        total = np.maximum(n1 + n2, 1)
-        delta = np.array(second["mean"]) - np.array(first["mean"])
-        mean = np.array(first["mean"]) + delta * n2 / total
-        squares = np.array(first["m2"]) + np.array(second["m2"]) + delta**2 * n1 * n2 / total
-        return {"count": (n1 + n2).tolist(), "mean": mean.tolist(), "m2": squares.tolist()}
+        """Those of two disjoint sets of rows together."""
+        moments = _moments(first).joined(_moments(second))
+        pairs = zip(first["quartiles"], second["quartiles"], strict=True)
+        return {
+            "rows": first["rows"] + second["rows"],
+            "count": moments.count.tolist(),
+            "mean": moments.mean.tolist(),
+            "m2": moments.squares.tolist(),
+            "missing": missing.merged(first["missing"], second["missing"]),
+            "quartiles": [joined(one, other) for one, other in pairs],
+        }
 
     def finish(self, partial: State) -> State:
-        """Mean and standard deviation; a constant column is divided by one."""
-        variance = np.array(partial["m2"]) / np.maximum(np.array(partial["count"]), 1)
-        scale = np.where(variance > 0, np.sqrt(variance), 1.0)
-        return {"mean": partial["mean"], "scale": scale.tolist()}
+        """Mean and deviation (a constant column is divided by one), fillings, bounds, and how many cells lacked."""
+        moments = _moments(partial)
+        scale = np.where(moments.deviation > 0, moments.deviation, 1.0)
+        state = {"mean": partial["mean"], "scale": scale.tolist()}
+        state["missing"] = [int(partial["rows"] - count) for count in partial["count"]]
+        state |= missing.fill_of(partial["missing"], moments.mean, scale)
+        if self.outliers == "keep":
+            return state
+        if self._by_quartiles():
+            first, last = (np.array([quantile(one, share) for one in partial["quartiles"]]) for share in (0.25, 0.75))
+            reach = self.outlier_factor * (last - first)
+            low, high = first - reach, last + reach
+        else:
+            reach = self.outlier_factor * moments.deviation
+            low, high = moments.mean - reach, moments.mean + reach
+        bounds = ((bound - moments.mean) / scale for bound in (low, high))
+        return state | dict(zip(("low", "high"), (np.nan_to_num(one).tolist() for one in bounds), strict=True))
 
     def spec(self, state: State, stored: tuple[int, ...]) -> TensorSpec:
-        """float32[columns], twice as many with flags."""
-        width = len(self.columns) * (2 if self.missing_flags else 1)
+        """float32[columns], and as many more for each kind of flag."""
+        width = len(self.columns) * (1 + self.missing_flags + (self.outliers == "flag"))
         return TensorSpec(name=self.name, shape=(width,), dtype="float32")
 
     def lookup(self, state: State, dictionaries: list[list[str]]) -> list[NDArray[np.int32]]:
@@ -72,15 +107,31 @@ class Number(StepConfig):
         return []
 
     def apply(self, values: Any, state: State) -> Any:
-        """(x - mean) / deviation, 0 where missing."""
+        """(x - mean) / deviation, filled where missing, clipped or flagged where far off."""
         import torch
 
-        missing = torch.isnan(values)
+        lost = torch.isnan(values)
         scaled = values.sign() * values.abs().log1p() if self.log else values
         mean = torch.tensor(state["mean"], dtype=torch.float32, device=values.device)
         scale = torch.tensor(state["scale"], dtype=torch.float32, device=values.device)
-        standard = torch.where(missing, 0.0, (scaled - mean) / scale)
-        return torch.cat([standard, missing.float()], 1) if self.missing_flags else standard
+        standard = (scaled - mean) / scale
+        flags = [lost.float()] if self.missing_flags else []
+        if self.outliers != "keep":
+            low, high = (
+                torch.tensor(state[name], dtype=torch.float32, device=values.device) for name in ("low", "high")
+            )
+            if self.outliers == "clip":
+                standard = standard.clamp(low, high)
+            else:
+                flags.append(((standard < low) | (standard > high)).float())
+        return torch.cat([missing.filled(standard, lost, state), *flags], 1)
+
+    def _by_quartiles(self) -> bool:
+        return self.outliers != "keep" and self.outlier_rule == "iqr"
 
     def _scaled(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.sign(values) * np.log1p(np.abs(values)) if self.log else values
+
+
+def _moments(partial: State) -> Moments:
+    return Moments(np.array(partial["count"]), np.array(partial["mean"]), np.array(partial["m2"]))

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from components.contracts.config import StepConfig
-from components.contracts.spec import TensorSpec
+from components.contracts.spec import ROW_WEIGHT, TensorSpec
 
 FLOOR = 1e-7
 """Probabilities are clipped here before the logarithm, so that one sure mistake costs 16 nats and not infinity."""
@@ -26,11 +26,14 @@ class Classification(StepConfig):
         return (TensorSpec(name=target.name, shape=(target.classes[0],), dtype="float32"),)
 
     def loss(self, outputs: Mapping[str, Any], targets: Mapping[str, Any]) -> Any:
-        """Mean cross-entropy in nats; outputs float32[batch, classes], targets int64[batch]."""
+        """Mean cross-entropy in nats, by ROW_WEIGHT if given; outputs float32[batch, classes], targets int64[batch]."""
         from torch.nn.functional import cross_entropy
 
         (name,) = outputs
-        return cross_entropy(outputs[name], targets[name], label_smoothing=self.label_smoothing)
+        if ROW_WEIGHT not in targets:
+            return cross_entropy(outputs[name], targets[name], label_smoothing=self.label_smoothing)
+        rows = cross_entropy(outputs[name], targets[name], label_smoothing=self.label_smoothing, reduction="none")
+        return (rows * targets[ROW_WEIGHT]).mean()
 
     def scores(self, outputs: Mapping[str, Any], targets: Mapping[str, Any]) -> dict[str, Any]:
         """Sums over the batch for the metrics of an epoch; divided by the rows they are means."""

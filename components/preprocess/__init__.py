@@ -23,6 +23,8 @@ from components.contracts.fingerprint import digest
 from components.contracts.spec import FILE, ROW
 from components.features.feature import Feature, Prepared
 from components.preprocess.leaks import LeakConfig, check_leaks
+from components.preprocess.outliers import OutlierConfig, left_out, write_dropped
+from components.preprocess.rebalance import Rebalance, balanced
 from components.preprocess.splitting import fitted_split, split_rows
 from components.statistics.keys import SPLITS, TEST, TRAIN, VALIDATION
 from components.statistics.splits import Split, SplitConfig
@@ -37,6 +39,8 @@ class PreprocessConfig(StepConfig):
     target: Any
     split: SplitConfig = SplitConfig()
     leaks: LeakConfig = LeakConfig()
+    outliers: tuple[OutlierConfig, ...] = ()
+    rebalance: Rebalance = "none"
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
@@ -62,7 +66,7 @@ def run(config: PreprocessConfig, clean: CleanSnapshot, *, ctx: RunContext) -> D
     """
     _check_columns(config, clean)
 
-    def build(_: Path) -> Dataset:
+    def build(folder: Path) -> Dataset:
         split = fitted_split(config.split, clean.parts, ctx)
         # What of the rows the split looks at may differ where the cleaned rows do not.
         seen = clean.valid.content if config.split.column else ""
@@ -71,7 +75,13 @@ def run(config: PreprocessConfig, clean: CleanSnapshot, *, ctx: RunContext) -> D
             for part in clean.parts
         ]
         parts, records = ctx.parts(
-            "preprocess", module=__name__, config=config, work=shard_partition, items=items, size_bytes=clean.rows * 100
+            "preprocess",
+            module=__name__,
+            # What only concerns which training rows are used, and how often, leaves the shards alone.
+            config=config.model_copy(update={"leaks": LeakConfig(), "outliers": (), "rebalance": "none"}),
+            work=shard_partition,
+            items=items,
+            size_bytes=clean.rows * 100,
         )
         rows = {split: sum(record.meta["splits"][split] for record in records) for split in SPLITS}
         _check_rows(rows, config.split)
@@ -79,6 +89,12 @@ def run(config: PreprocessConfig, clean: CleanSnapshot, *, ctx: RunContext) -> D
         check_leaks(config.leaks, split, target, clean.parts, test_rows=rows[TEST], ctx=ctx)
         fitted = [_fit(feature, records) for feature in (*config.features, config.target)]
         _check_labels(config.target, fitted[-1], records)
+        out = left_out(config.outliers, split, clean.parts, ctx)
+        dropped = sum(map(len, out))
+        write_dropped(folder, parts, out)
+        rows[TRAIN] -= dropped
+        _check_rows(rows, config.split)
+        rates, weights = balanced(config.rebalance, fitted[-1].state)
         specs = [
             feature.spec(state.state, tuple(records[0].meta["shapes"][feature.name]))
             for feature, state in zip((*config.features, config.target), fitted, strict=True)
@@ -92,7 +108,9 @@ def run(config: PreprocessConfig, clean: CleanSnapshot, *, ctx: RunContext) -> D
             outputs=(specs[-1],),
             split=split.model_dump(mode="json"),
             clean=clean,
-            ledger=summed(records, clean.rows),
+            rates=rates,
+            weights=weights,
+            ledger=_with_dropped(summed(records, clean.rows), dropped),
         )
 
     return ctx.commit(Dataset, __name__, config, {"clean": clean.content}, build)
@@ -127,6 +145,12 @@ def shard_partition(store: Store, config: PreprocessConfig, item: tuple[Part, Sp
     return {"rows": rows, "ledger": ledger, "splits": {split: int((splits == split).sum()) for split in SPLITS}, **meta}
 
 
+def _with_dropped(ledger: Ledger, rows: int) -> Ledger:
+    if not rows:
+        return ledger
+    return ledger.model_copy(update={"rows_out": ledger.rows_out - rows, "dropped": {"outliers": rows}})
+
+
 def _fit(feature: Any, records: list[Record]) -> FittedFeature:
     partial = reduce(feature.merge, [record.meta["partial"][feature.name] for record in records])
     return FittedFeature(config=feature.model_dump(mode="json"), state=feature.finish(partial))
@@ -141,6 +165,10 @@ def _check_columns(config: PreprocessConfig, clean: CleanSnapshot) -> None:
     ):
         if column and column not in names:
             raise _no_column(place, column, names)
+    for number, one in enumerate(config.outliers):
+        for column in one.columns:
+            if column not in names:
+                raise _no_column(f"outliers.{number}.columns", column, names)
     places = [f"features.{number}" for number in range(len(config.features))]
     for place, feature in zip([*places, "target"], (*config.features, config.target), strict=True):
         for column in feature.columns:

@@ -86,6 +86,8 @@ def job_of(config: TrainConfig, dataset: Dataset, ctx: RunContext, folder: Path)
         "features": [fitted.model_dump(mode="json") for fitted in dataset.features],
         "target": dataset.target.model_dump(mode="json"),
         "inputs": [spec.model_dump(mode="json") for spec in dataset.inputs],
+        "rates": list(dataset.rates),
+        "weights": list(dataset.weights),
         "outputs": [spec.model_dump(mode="json") for spec in dataset.outputs],
         "shards": {
             split: {name: [vars(file) for file in files] for name, files in columns.items()}

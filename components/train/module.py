@@ -14,7 +14,7 @@ from torch import Tensor
 from components.contracts.artifacts import FittedFeature
 from components.contracts.errors import ConfigError
 from components.contracts.registry import load_kind
-from components.contracts.spec import TensorSpec
+from components.contracts.spec import ROW_WEIGHT, TensorSpec
 from components.features.fitted import load_feature
 from components.models import KINDS as MODELS
 from components.objectives import KINDS as OBJECTIVES
@@ -36,6 +36,7 @@ class Learner(pl.LightningModule):
         targets = [TensorSpec.model_validate(spec) for spec in job["outputs"]]
         self._outputs = self.objective.outputs(targets)
         self.network = model.build([TensorSpec.model_validate(spec) for spec in job["inputs"]], self._outputs)
+        self._weights = torch.tensor(job["weights"])
         self._sums: dict[str, dict[str, Tensor]] = {"train": {}, "validation": {}}
 
     def training_step(self, batch: dict[str, Tensor], _: int) -> Tensor:
@@ -69,7 +70,10 @@ class Learner(pl.LightningModule):
         target = self._loaded[id(self._target)]
         targets = {target.name: target.apply(batch[target.name], self._target.state)}
         outputs = self._checked(self.network(inputs))
-        loss: Tensor = self.objective.loss(outputs, targets)
+        more = {}
+        if split == "train" and len(self._weights):
+            more[ROW_WEIGHT] = self._weights.to(self.device)[targets[target.name]]
+        loss: Tensor = self.objective.loss(outputs, targets | more)
         rows = torch.tensor(float(len(targets[target.name])))
         with torch.no_grad():
             sums = {"loss": loss.detach() * rows, **self.objective.scores(outputs, targets), "rows": rows}

@@ -105,8 +105,13 @@ def work(job: dict[str, Any], tell: Tell) -> dict[str, Any]:
     warnings.filterwarnings("ignore", module="pytorch_lightning|lightning")
     torch.manual_seed(settings["seed"])
     torch.use_deterministic_algorithms(True, warn_only=True)
+    target = job["target"]["config"]["name"]
     shards = {
-        split: Batches({name: [ShardFile(**file) for file in files] for name, files in columns.items()})
+        split: Batches(
+            {name: [ShardFile(**file) for file in files] for name, files in columns.items()},
+            target,
+            job["rates"] if split == TRAIN else (),
+        )
         for split, columns in job["shards"].items()
     }
     training = Epochs(shards[TRAIN], settings["batch_size"], settings["seed"])

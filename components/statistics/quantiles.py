@@ -1,0 +1,50 @@
+"""A mergeable summary of a column of numbers: about `POINTS` means with weights, from which quantiles are read.
+
+Values are kept as they are up to POINTS of them; beyond that neighbours are joined so that each point stands for about
+the same number of rows. A quantile is then off by about 1/POINTS of the rows, whatever the order of merging.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+POINTS = 1024
+Summary = list[list[float]]
+"""Means in rising order, and how many rows each stands for."""
+
+
+def summary(values: NDArray[np.float64]) -> Summary:
+    """The summary of these values; NaN is left out."""
+    known = np.sort(values[~np.isnan(values)])
+    return _compressed(known, np.ones(len(known)))
+
+
+def joined(first: Summary, second: Summary) -> Summary:
+    """Two summaries as one."""
+    means, weights = (np.concatenate([first[at], second[at]]) for at in (0, 1))
+    order = np.argsort(means, kind="stable")
+    return _compressed(means[order], weights[order])
+
+
+def quantile(found: Summary, share: float) -> float:
+    """The value below which `share` of the rows are, between points in a straight line; NaN where there are none."""
+    means, weights = np.array(found[0]), np.array(found[1])
+    if not len(means):
+        return float("nan")
+    middles = (np.cumsum(weights) - weights / 2 - 0.5) / max(weights.sum() - 1, 1)
+    return float(np.interp(share, middles, means))
+
+
+def _compressed(means: NDArray[Any], weights: NDArray[Any]) -> Summary:
+    if len(means) > POINTS:
+        ends = np.cumsum(weights)
+        bins = np.minimum(((ends - weights / 2) / ends[-1] * POINTS).astype(int), POINTS - 1)
+        mass = np.bincount(bins, weights, POINTS)
+        sums = np.bincount(bins, weights * means, POINTS)
+        # The extremes stay what they are.
+        low, high = means[0], means[-1]
+        used = mass > 0
+        means, weights = sums[used] / mass[used], mass[used]
+        means[0], means[-1] = min(low, means[0]), max(high, means[-1])
+    return [means.tolist(), weights.tolist()]
