@@ -11,6 +11,7 @@ from components.cleaning import KINDS
 from components.cleaning.clip import Clip
 from components.cleaning.drop_duplicates import DropDuplicates
 from components.cleaning.fill import Fill
+from components.cleaning.fix_encoding import FixEncoding
 from components.cleaning.keep_rows import KeepRows
 from components.cleaning.map_values import MapValues
 from components.cleaning.normalise_text import NormaliseText
@@ -21,11 +22,17 @@ from components.sources.files import FilesSource
 from components.validate import ValidateConfig
 from components.validate.checks import ColumnCheck
 
-TABLE = pa.table({"n": [1, None, 30], "t": ["  Ａ  b ", None, "x."], "d": pa.array([0, 1, 2], pa.date32())})
+TABLE = pa.table({
+    "n": [1, None, 30],
+    "t": ["  Ａ  b ", None, "x."],
+    "d": pa.array([0, 1, 2], pa.date32()),
+    "w": ["MÃ¼ and ü", "Ã©", None],
+})
 CASES = {
     "clip": (Clip(columns=("n", "no"), minimum=2, maximum=9.0), {"n": [2, None, 9]}, None),
     "drop-duplicates": (DropDuplicates(), {}, None),
     "fill": (Fill(columns=("n",), value=7), {"n": [1, 7, 30]}, None),
+    "fix-encoding": (FixEncoding(columns=("w",)), {"w": ["MÃ¼ and ü", "é", None]}, None),
     "keep-rows": (KeepRows(column="d", when="at-least", value="1970-01-02"), {}, [False, True, True]),
     "map-values": (MapValues(columns=("t",), to={"x.": "y"}, others="missing"), {"t": [None, None, "y"]}, None),
     "normalise-text": (NormaliseText(columns=("t",), form="NFKC", lower=True), {"t": ["a b", None, "x."]}, None),
@@ -160,3 +167,26 @@ def test_bounds_of_large_whole_numbers_are_exact(tmp_path, ctx):
 def test_a_pattern_or_format_that_cannot_be_used_is_refused_when_the_recipe_is_read(wrong):
     with pytest.raises(ValidationError, match="not a (regular expression|format)"):
         ColumnCheck(**({"type": "string"} | wrong))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ("MÃ¼ller", "Müller"),
+        ("â‚¬ 5", "€ 5"),
+        ("cafÃ© au lait", "café au lait"),
+        ("itâ€™s", "it’s"),
+        ("ÃƒÂ¼", "ü"),
+        ("Müller", "Müller"),
+        ("plain", "plain"),
+        ("Ã¼ and ü", "Ã¼ and ü"),
+        ("naïve ÃÂ", "naïve ÃÂ"),
+        ("日本", "日本"),
+        (None, None),
+    ],
+)
+def test_text_that_was_read_as_another_encoding_is_made_what_it_was(wrong, right):
+    operation = FixEncoding(columns=("t",))
+    once = operation.values(pa.table({"t": pa.chunked_array([["a"], [wrong]], pa.string())}))
+    assert once["t"].to_pylist() == ["a", right]
+    assert operation.values(once)["t"].to_pylist() == ["a", right]

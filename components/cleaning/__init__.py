@@ -8,6 +8,7 @@ KINDS = {
     "clip": "clip:Clip",
     "drop-duplicates": "drop_duplicates:DropDuplicates",
     "fill": "fill:Fill",
+    "fix-encoding": "fix_encoding:FixEncoding",
     "keep-rows": "keep_rows:KeepRows",
     "map-values": "map_values:MapValues",
     "normalise-text": "normalise_text:NormaliseText",

@@ -4,6 +4,7 @@ Whole numbers stay int64 with a missing mask and are never rounded through float
 that is not in the calendar, and a clock time of which nobody says the zone, are refused and not shifted.
 """
 
+import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -59,8 +60,29 @@ def typed(table: pa.Table, columns: Sequence[Column]) -> pa.Table:
     return table
 
 
-def _whole(cells: pa.ChunkedArray, _: Column) -> Cells:
+def _plain(cells: pa.ChunkedArray, column: Column) -> pa.ChunkedArray:
+    """Numbers in text without what people write around and between their digits; what is no number stays none."""
     cells = pc.ascii_trim_whitespace(cells)
+    if not column.as_people_write:
+        return cells
+    if column.unit:
+        unit = re.escape(column.unit)
+        cells = pc.replace_substring_regex(cells, rf"^(?:{unit}\s*([+-]?[0-9].*)|([+-]?[0-9].*?)\s*{unit})$", r"\1\2")
+    if column.thousands:
+        # Only where they stand before groups of three.
+        mark = re.escape(column.thousands)
+        groups = pc.match_substring_regex(cells, rf"^[+-]?[0-9]{{1,3}}(?:{mark}[0-9]{{3}})+(?:[^0-9].*)?$")
+        cells = pc.if_else(groups, pc.replace_substring(cells, column.thousands, ""), cells)
+    if column.decimal == ",":
+        point = pc.match_substring(cells, ".")
+        cells = pc.if_else(point, cells, pc.replace_substring(cells, ",", ".", max_replacements=1))
+        # With a decimal comma a point means nothing.
+        cells = pc.if_else(point, pc.binary_join_element_wise(cells, "?", ""), cells)
+    return cells
+
+
+def _whole(cells: pa.ChunkedArray, column: Column) -> Cells:
+    cells = _plain(cells, column)
     cells, wrong = where(cells, pc.match_substring_regex(cells, WHOLE), "E_TYPE", "not a whole number")
     digits = pc.ascii_ltrim(pc.replace_substring_regex(cells, r"^[+-]", ""), characters="0")
     limit = pc.if_else(pc.starts_with(cells, pattern="-"), SMALLEST, LARGEST)
@@ -71,7 +93,7 @@ def _whole(cells: pa.ChunkedArray, _: Column) -> Cells:
 
 
 def _real(cells: pa.ChunkedArray, column: Column) -> Cells:
-    cells = pc.ascii_trim_whitespace(cells)
+    cells = _plain(cells, column)
     if column.nan == "missing":
         cells = pc.if_else(pc.equal(pc.ascii_lower(cells), "nan"), pa.scalar(None, cells.type), cells)
     cells, wrong = where(cells, pc.match_substring_regex(cells, REAL), "E_TYPE", "not a number")

@@ -27,7 +27,8 @@ class Column(Frozen):
     """One column of a snapshot, and how text becomes a value of it.
 
     `format` is how dates and times are written (strptime); none: ISO 8601. `timezone` is the IANA name of the zone that
-    clock times without an offset are in; none: such times are refused.
+    clock times without an offset are in; none: such times are refused. `decimal`, `thousands` and `unit` are how
+    numbers are written in text: 1.234,50 € has a decimal comma, points between thousands, and the unit €.
     """
 
     name: str
@@ -36,6 +37,14 @@ class Column(Frozen):
     format: str = ""
     timezone: str = ""
     nan: Literal["refuse", "missing"] = "refuse"
+    decimal: Literal[".", ","] = "."
+    thousands: Literal["", ",", ".", " ", "'"] = ""
+    unit: str = ""
+
+    @property
+    def as_people_write(self) -> bool:
+        """Whether numbers in text have to be rewritten before they are read."""
+        return self.decimal != "." or bool(self.thousands or self.unit)
 
 
 class TensorSpec(Frozen):

@@ -164,7 +164,7 @@ def _types(names: Sequence[str], declared: Sequence[Column], dialect: Dialect, t
     hexadecimal = any(text.holds(mark) and text.holds(b"0" + mark) for mark in (b"x", b"X"))
     whole = {} if hexadecimal else {"int64": pa.int64()}
     plain = {**whole, "float64": pa.float64(), "bool": pa.bool_()}
-    types = {one.name: plain[one.type] for one in declared if one.type in plain}
+    types = {one.name: plain[one.type] for one in declared if one.type in plain and not one.as_people_write}
     for one in declared:
         if one.type == "date" and not one.format:
             types[one.name] = pa.date32()

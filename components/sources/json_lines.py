@@ -48,7 +48,7 @@ def read_json_lines(data: bytes, declared: Sequence[Column], place: str, line: i
         DataError: E_ENCODING; E_TYPE, a column that is not declared holds values of several types.
     """
     found = records(data, "")
-    types = {one.name: EASY[one.type] for one in declared if one.type in EASY}
+    types = {one.name: EASY[one.type] for one in declared if one.type in EASY and not one.as_people_write}
     table = _fast(data, types)
     if table is not None and table.num_rows == len(found.lines):
         return Rows(table=table, numbers=pa.array(found.lines + line), bad=[])

@@ -19,6 +19,9 @@ from components.adapters.audio import is_sound
 from components.contracts.config import StepConfig
 from components.contracts.spec import Column, ColumnType
 
+READING = ("type", "format", "timezone", "nan", "decimal", "thousands", "unit")
+"""What says how cells are read, and nothing of what they may be."""
+
 
 class ColumnCheck(StepConfig):
     """What the cells of one column must be."""
@@ -40,6 +43,9 @@ class ColumnCheck(StepConfig):
     format: str = Field("", description="how dates and times are written (strptime); none: ISO 8601")
     timezone: str = Field("", description="IANA zone of clock times that have no offset; none: such times are refused")
     nan: Literal["refuse", "missing"] = Field("refuse", description="what a number that is NaN means")
+    decimal: Literal[".", ","] = Field(".", description="what stands before a number's fraction in text")
+    thousands: Literal["", ",", ".", " ", "'"] = Field("", description="what stands between a number's thousands")
+    unit: str = Field("", description="what may stand before or after a number: $, kg, %")
 
     @field_validator("pattern")
     @classmethod
@@ -80,6 +86,8 @@ class ColumnCheck(StepConfig):
     @model_validator(mode="after")
     def _fits_the_type(self) -> Self:
         number = self.type in {"int64", "float64"}
+        if self.thousands == self.decimal:
+            raise ValueError("thousands and decimal are the same sign")
         time = self.type in {"date", "timestamp"}
         for name, value, holds in (
             ("minimum", self.minimum is not None, number),
@@ -90,6 +98,9 @@ class ColumnCheck(StepConfig):
             ("pattern", self.pattern, self.type == "string"),
             ("format", self.format, time),
             ("timezone", self.timezone, self.type == "timestamp"),
+            ("decimal", self.decimal == ",", number),
+            ("thousands", self.thousands, number),
+            ("unit", self.unit, number),
         ):
             if value and not holds:
                 raise ValueError(f"{name} says nothing of type {self.type}")
@@ -97,7 +108,7 @@ class ColumnCheck(StepConfig):
 
     def column(self, name: str) -> Column:
         """The column as ingest and serving read it."""
-        return Column(name=name, type=self.type, format=self.format, timezone=self.timezone, nan=self.nan)
+        return Column(name=name, **{one: getattr(self, one) for one in READING})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,8 +125,7 @@ def asks(column: Column, check: ColumnCheck | None) -> bool:
     """Whether anything is asked of the cells beside their type, which ingest saw to."""
     if not column.nullable or column.type in {"image", "audio"}:
         return True
-    plain = {"type", "nullable", "format", "timezone", "nan", "unique"}
-    return check is not None and bool(check.model_dump(exclude=plain, exclude_defaults=True))
+    return check is not None and bool(check.model_dump(exclude={*READING, "nullable", "unique"}, exclude_defaults=True))
 
 
 def failures(cells: pa.ChunkedArray, column: Column, check: ColumnCheck | None) -> Iterator[Failure]:

@@ -4,6 +4,7 @@ import bz2
 import csv
 import gzip
 import io
+import json
 import lzma
 import tarfile
 import zipfile
@@ -16,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import orc
 
-from components import ingest
+from components import ingest, validate
 from components.adapters.compute import Compute
 from components.adapters.snapshot_rows import read_rows
 from components.adapters.store import digest_file
@@ -24,6 +25,7 @@ from components.context import open_context
 from components.contracts.placement import Placement
 from components.contracts.spec import OWN_COLUMNS, ROW
 from components.sources.files import FilesSource
+from components.validate import ColumnCheck, ValidateConfig
 from components.validate.checks import ColumnCheck
 
 ROWS = [{"n": number, "x": number / 4, "t": f"täxt, {number}" if number % 7 else None} for number in range(3000)]
@@ -186,3 +188,38 @@ def test_pieces_do_not_change_what_a_snapshot_says_of_its_rows(tmp_path):
         _, tables = read(FilesSource(uri=str(tmp_path / "a.csv"), partition_mb=size), ctx, COLUMNS.values())
         said.append(pa.concat_tables(tables).to_pylist())
     assert said[0] == said[1]
+
+
+@pytest.mark.parametrize(
+    ("cells", "how", "expected"),
+    [
+        (
+            ["1.234,50 €", "€-3,5", "1234,5", "1.234.567,0"],
+            {"decimal": ",", "thousands": ".", "unit": "€"},
+            [1234.5, -3.5, 1234.5, 1234567.0],
+        ),
+        (["$1,234.5", "12", "1,234,567"], {"thousands": ",", "unit": "$"}, [1234.5, 12.0, 1234567.0]),
+        (["12 kg", "3kg", "kg 4"], {"unit": "kg"}, [12.0, 3.0, 4.0]),
+        (["1,23.4", "12,3", "1.5"], {"thousands": ","}, [None, None, 1.5]),
+        (["1.5", "1,5,5", "x"], {"decimal": ","}, [None, None, None]),
+        (["5 lb", "kg"], {"unit": "kg"}, [None, None]),
+    ],
+)
+def test_numbers_as_people_write_them(tmp_path, ctx, cells, how, expected):
+    """A number that only looks like one is set aside, not guessed at."""
+    for name, text in (
+        ("t.csv", "n;i\n" + "".join(f"{one};{at}\n" for at, one in enumerate(cells))),
+        ("t.jsonl", "".join(json.dumps({"n": one, "i": at}) + "\n" for at, one in enumerate(cells))),
+    ):
+        (tmp_path / name).write_text(text)
+        config = ValidateConfig(
+            columns={"n": ColumnCheck(type="float64", **how), "i": ColumnCheck(type="int64")}, max_bad_fraction=1
+        )
+        source = FilesSource(uri=str(tmp_path / name), **({"delimiter": ";"} if name == "t.csv" else {}))
+        raw = ingest.run(ingest.IngestConfig(source=source, columns=config.declared()), ctx=ctx)
+        valid = validate.run(config, raw, ctx=ctx)
+        rows = [
+            row for part in valid.parts for row in read_rows(ctx.store, "validate", part.key, ["n"])["n"].to_pylist()
+        ]
+        assert rows == [one for one in expected if one is not None]
+        assert raw.ledger.quarantined == expected.count(None)

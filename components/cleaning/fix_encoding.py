@@ -1,0 +1,56 @@
+"""Text that was UTF-8 and was read as Western European (`MÃ¼ller` for `Müller`), made what it was."""
+
+from typing import ClassVar, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import Field
+
+from components.contracts.config import StepConfig
+from components.contracts.spec import ColumnType
+
+MARKS = r"[ÂÃÅÆÎÏÐÑâãäåæçèéìíðñ][^\x00-\x7f]"
+"""The first byte of a longer character and one that follows it, as they look then."""
+ROUNDS = 3
+
+
+class FixEncoding(StepConfig):
+    """Undo a wrong reading of the texts of `columns`; a text of which any part is right already stays."""
+
+    needs: ClassVar[ColumnType] = "string"
+    kind: Literal["fix-encoding"] = "fix-encoding"
+    columns: tuple[str, ...] = Field(min_length=1, description="text columns")
+
+    def values(self, table: pa.Table) -> pa.Table:
+        """`table` with the texts as they were."""
+        for name in set(self.columns) & set(table.column_names):
+            cells = table[name]
+            odd = pc.fill_null(pc.match_substring_regex(cells, MARKS), False)
+            if pc.any(odd).as_py():
+                fixed = [fixed_text(one) for one in cells.filter(odd).to_pylist()]
+                cells = pc.replace_with_mask(cells, odd.combine_chunks(), pa.array(fixed, pa.string()))
+                table = table.set_column(table.column_names.index(name), name, cells)
+        return table
+
+    def keeps(self, table: pa.Table) -> None:
+        """Every row stays."""
+
+
+def fixed_text(text: str) -> str:
+    """The text as it was before it was read wrongly, up to ROUNDS times over."""
+    for _ in range(ROUNDS):
+        try:
+            was = bytes(_byte(sign) for sign in text).decode()
+        except (ValueError, UnicodeError):
+            return text
+        if was == text:
+            return text
+        text = was
+    return text
+
+
+def _byte(sign: str) -> int:
+    """The byte that was read as this character: Windows-1252, and its five gaps as ISO 8859-1."""
+    if ord(sign) < 0xA0:
+        return ord(sign)
+    return sign.encode("cp1252")[0]
