@@ -200,7 +200,7 @@ class RunContext:
         def told(done: int) -> None:
             self.progress.advanced(step, done, len(jobs), "parts")
 
-        records = self.compute.map(run, jobs, size_bytes, told, native=native)
+        records = self.compute.map(run, jobs, size_bytes, told, native=native, names=[place for place, _, _ in items])
         parts = [
             Part(key=key, digest=record.content, rows=record.meta["rows"], place=place)
             for (key, _, _), record, (place, _, _) in zip(jobs, records, items, strict=True)

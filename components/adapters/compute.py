@@ -15,6 +15,8 @@ from components.contracts.errors import EnvironmentFault
 
 THREADS_UP_TO_BYTES = 140 * 2**20
 CONNECT_SECONDS = 10
+FAILURES = 1
+"""How often an item that a worker process ended at is tried again."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -23,8 +25,10 @@ Result = TypeVar("Result")
 class Compute:
     """Runs one function over partitions."""
 
-    def __init__(self, *, workers: int, address: str = "", synchronous: bool = False) -> None:
-        self.workers, self.address, self.synchronous = workers, address, synchronous
+    def __init__(
+        self, *, workers: int, address: str = "", synchronous: bool = False, memory_limit: str = "auto"
+    ) -> None:
+        self.workers, self.address, self.synchronous, self.memory_limit = workers, address, synchronous, memory_limit
 
     def map(
         self,
@@ -34,13 +38,18 @@ class Compute:
         done: Callable[[int], None] = lambda _: None,
         *,
         native: bool = False,
+        names: Sequence[str] = (),
     ) -> list[Result]:
-        """`function` of every item, in order; `done(finished)` as they finish. The first error ends the call."""
+        """`function` of every item, in order; `done(finished)` as they finish. The first error ends the call.
+
+        Raises:
+            EnvironmentFault: E_WORKER, worker processes ended at one item, which `names` calls by its name.
+        """
         if not items:
             return []
         if self.address or (size_bytes > THREADS_UP_TO_BYTES and not self.synchronous and not native):
             with self._client() as client:
-                return self._in_processes(client, function, items, done)
+                return self._in_processes(client, function, items, done, names=names)
         return self._here(function, items, done, native=native)
 
     def _here(
@@ -67,18 +76,29 @@ class Compute:
         return list(get(graph, list(graph), num_workers=self.workers + native))
 
     def _in_processes(
-        self, client: Any, function: Callable[[Item], Result], items: Sequence[Item], done: Callable[[int], None]
+        self,
+        client: Any,
+        function: Callable[[Item], Result],
+        items: Sequence[Item],
+        done: Callable[[int], None],
+        *,
+        names: Sequence[str],
     ) -> list[Result]:
-        from distributed import as_completed
+        from distributed import KilledWorker, as_completed
 
         futures = client.map(function, items, pure=False, retries=1)
         for finished, future in enumerate(as_completed(futures, loop=client.loop), 1):
-            future.result()
+            try:
+                future.result()
+            except KilledWorker as error:
+                at = next(at for at, one in enumerate(futures) if one.key == future.key)
+                raise _ended(names[at] if names else str(at), client) from error
             done(finished)
         return list(client.gather(futures))
 
     @contextmanager
     def _client(self) -> Iterator[Any]:
+        from dask import config
         from distributed import Client, LocalCluster
 
         logging.getLogger("distributed").setLevel(logging.ERROR)
@@ -98,9 +118,11 @@ class Compute:
             return
         # The default dashboard listens on every interface while its link says 127.0.0.1.
         with (
+            config.set({"distributed.scheduler.allowed-failures": FAILURES}),
             LocalCluster(
                 n_workers=self.workers,
                 threads_per_worker=1,
+                memory_limit=self.memory_limit,
                 host="127.0.0.1",
                 dashboard_address="127.0.0.1:0",
                 silence_logs=logging.ERROR,
@@ -108,3 +130,14 @@ class Compute:
             Client(cluster, set_as_default=False) as client,
         ):
             yield client
+
+
+def _ended(name: str, client: Any) -> EnvironmentFault:
+    limits = [worker["memory_limit"] for worker in client.scheduler_info(n_workers=-1)["workers"].values()]
+    memory = f", of which each may use {min(limits) >> 20} MiB of memory" if limits and min(limits) else ""
+    return EnvironmentFault(
+        "E_WORKER",
+        f"worker processes ended whenever they worked on this part{memory}",
+        place=name,
+        action="look for what kills them (memory, a library that crashes); make parts smaller (source.…_per_partition)",
+    )

@@ -76,6 +76,7 @@ CODES = {
     "E_TYPE_UNSUPPORTED": "a column's type cannot be kept without loss",
     "E_TZ": "a clock time whose instant nobody says",
     "E_VALUE": "a value lies outside what the recipe allows",
+    "E_WORKER": "worker processes end whenever they work on one partition",
 }
 """Code to meaning. A code is never renamed: scripts match on it."""
 

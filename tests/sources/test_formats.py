@@ -25,7 +25,7 @@ from components.context import open_context
 from components.contracts.placement import Placement
 from components.contracts.spec import OWN_COLUMNS, ROW
 from components.sources.files import FilesSource
-from components.validate import ColumnCheck, ValidateConfig
+from components.validate import ValidateConfig
 from components.validate.checks import ColumnCheck
 
 ROWS = [{"n": number, "x": number / 4, "t": f"täxt, {number}" if number % 7 else None} for number in range(3000)]
