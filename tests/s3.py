@@ -22,7 +22,7 @@ class Door:
 
     "pass" · "kill-before" and "kill-after" (the client dies; the request was not made, or was) · "cut-before" and
     "cut-after" (the connection ends without an answer) · "half" (it ends in the middle of the body, which the server
-    sees) · "503" and "403" (refused).
+    sees) · "bytes n" (it ends behind n bytes of the answer's body) · "503" and "403" (refused).
     """
 
     app: object
@@ -61,7 +61,15 @@ class Door:
             if what in {"kill-after", "cut-after", "half"}:
                 return self._cut(environ, start)
             start(*answer)
+            if what.startswith("bytes "):
+                return self._some(environ, body, what)
             return [body]
+
+    def _some(self, environ, body, what):
+        """So many bytes of the answer, counted from its end where below zero, `mid` half of them."""
+        count = what.removeprefix("bytes ")
+        yield body[: len(body) // 2 if count == "mid" else int(count)]
+        environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
 
     def _kill(self):
         os.kill(self.victim, signal.SIGKILL)

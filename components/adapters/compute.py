@@ -15,8 +15,8 @@ from components.contracts.errors import EnvironmentFault
 
 THREADS_UP_TO_BYTES = 140 * 2**20
 CONNECT_SECONDS = 10
-FAILURES = 1
-"""How often an item that a worker process ended at is tried again."""
+OWN_CLUSTER = {"distributed.scheduler.allowed-failures": 1, "distributed.scheduler.worker-saturation": 1.0}
+"""An item that a worker process ended at is tried once more; no other waits there to be blamed for it."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -118,7 +118,7 @@ class Compute:
             return
         # The default dashboard listens on every interface while its link says 127.0.0.1.
         with (
-            config.set({"distributed.scheduler.allowed-failures": FAILURES}),
+            config.set(OWN_CLUSTER),
             LocalCluster(
                 n_workers=self.workers,
                 threads_per_worker=1,

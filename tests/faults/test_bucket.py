@@ -117,3 +117,76 @@ def test_fault_F3_a_record_is_put_after_its_objects(s3, bucket, tmp_path):
         later = puts[puts.index(record) + 1 :]
         assert not [name for name in later if name.startswith(f"{folder}/")]
     assert puts[-1] == "pointers/champion/m/000000000002.json"
+
+
+def test_fault_F5_a_record_is_put_and_its_answer_is_lost(s3, bucket, tmp_path, tally):
+    """F5-reply-lost: at each conditional put, once; the outcome is read back, nothing is put twice or deleted."""
+    with tally("F5-reply-lost") as count:
+        for nth in range(1, 20):
+            address, seen = bucket(), []
+
+            def rule(_number, method, path, nth=nth, seen=seen):
+                if (method == "PUT" and path.endswith(("part.json", "record.json"))) or "/pointers/" in path:
+                    seen.append((method, path))
+                    puts = [one for one in seen if one[0] == "PUT"]
+                    if method == "PUT" and len(puts) == nth:
+                        return "cut-after"
+                return "pass"
+
+            with s3.ruled(rule) as door:
+                process = start(s3, address, tmp_path / f"home-{nth}")
+                out, err = process.communicate(timeout=120)
+                deleted = [path for method, path, _, _ in door.log if method == "DELETE"]
+            if len([one for one in seen if one[0] == "PUT"]) < nth:
+                break
+            count.injected += 1
+            count.hit += 1
+            assert (process.returncode, out, deleted) == (0, "", []), err
+            count.holds(scene.check_converged, address, scene.check(address))
+    assert count.injected >= 3
+
+
+def test_fault_F15_an_upload_ends_between_its_pieces(s3, tmp_path, tally, monkeypatch):
+    """F15-cut-upload: no object is to be seen, no piece stays behind, and the next run writes it all."""
+    from components.adapters import s3_requests
+    from components.adapters.stores import open_store
+    from components.contracts.placement import Placement
+
+    monkeypatch.setattr(s3_requests, "PART_BYTES", 5 * 2**20)
+    body = os.urandom(21 * 2**20)
+
+    def commit(store, fail_at):
+        asked = type(store.files)._ask
+        seen = 0
+
+        async def breaking(self, what, *arguments, **named):
+            nonlocal seen
+            if what == "upload_part":
+                seen += 1
+                if seen == fail_at:
+                    raise RuntimeError("between two pieces")
+            return await asked(self, what, *arguments, **named)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(type(store.files), "_ask", breaking)
+            with store.part("ingest", "a" * 32).attempt() as attempt:
+                (attempt.folder / "rows.bin").write_bytes(body)
+                return attempt.commit({"rows": 1})
+
+    with tally("F15-cut-upload") as count:
+        for fail_at in range(1, 6):
+            store = open_store(Placement(home=tmp_path / str(fail_at), store=s3.bucket()))
+            name = store.files.place("").removeprefix("s3://").partition("/")[0]
+            count.injected += 1
+            with pytest.raises(RuntimeError, match="between two pieces"):
+                commit(store, fail_at)
+            count.hit += 1
+            count.holds(_nothing_there, s3.client(), name)
+            record = commit(store, 0)
+            assert store.open(record, "rows.bin").read_bytes() == body
+
+
+def _nothing_there(client, bucket):
+    keys = [one["Key"] for one in client.list_objects_v2(Bucket=bucket).get("Contents", ())]
+    assert not [key for key in keys if "ingest" in key], keys
+    assert not client.list_multipart_uploads(Bucket=bucket).get("Uploads")

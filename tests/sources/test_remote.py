@@ -116,7 +116,7 @@ def test_fault_F13_a_download_is_cut(bucket, ctx, s3, tally):
     """F13-get-cut: the connection ends before, in the middle of and after a file's bytes; never short data."""
     _, _, place = bucket
     with tally("F13-get-cut") as count:
-        for how in ("cut-before", "cut-after"):
+        for how in ("cut-before", "cut-after", "bytes 0", "bytes 1", "bytes mid", "bytes -1"):
             for at in range(1, 6):
                 seen = 0
 
