@@ -187,18 +187,24 @@ class RunContext:
         size_bytes: int,
         native: bool = False,
         base: str = "",
+        shown: str = "",
+        what: str = "",
     ) -> tuple[list[Part], list[Record]]:
         """Each partition's committed output; `items` are (place, content digest, argument of `work`).
 
         A `base` takes the place of the step's config and code in the keys: for what must never be made again because
-        the code changed.
+        the code changed. `shown` is the step whose progress this is, where it is part of another; `what` says of what.
         """
         base = base or self.base(step, module, config)
         jobs = [(digest([base, content]), config, argument) for _, content, argument in items]
         run = partial(_run_part, self.placement, step, work)
 
-        def told(done: int) -> None:
-            self.progress.advanced(step, done, len(jobs), "parts")
+        rows = 0
+
+        def told(done: int, record: Record) -> None:
+            nonlocal rows
+            rows += record.meta["rows"]
+            self.progress.advanced(shown or step, done, len(jobs), "parts", f"{rows:,} rows {what}".rstrip())
 
         records = self.compute.map(run, jobs, size_bytes, told, native=native, names=[place for place, _, _ in items])
         parts = [

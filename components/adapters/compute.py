@@ -35,12 +35,12 @@ class Compute:
         function: Callable[[Item], Result],
         items: Sequence[Item],
         size_bytes: int,
-        done: Callable[[int], None] = lambda _: None,
+        done: Callable[[int, Any], None] = lambda *_: None,
         *,
         native: bool = False,
         names: Sequence[str] = (),
     ) -> list[Result]:
-        """`function` of every item, in order; `done(finished)` as they finish. The first error ends the call.
+        """`function` of every item, in order; `done(finished, result)` as they finish. The first error ends the call.
 
         Raises:
             EnvironmentFault: E_WORKER, worker processes ended at one item, which `names` calls by its name.
@@ -53,7 +53,12 @@ class Compute:
         return self._here(function, items, done, native=native)
 
     def _here(
-        self, function: Callable[[Item], Result], items: Sequence[Item], done: Callable[[int], None], *, native: bool
+        self,
+        function: Callable[[Item], Result],
+        items: Sequence[Item],
+        done: Callable[[int, Any], None],
+        *,
+        native: bool,
     ) -> list[Result]:
         from dask._task_spec import Task
         from dask.local import get_sync
@@ -65,7 +70,7 @@ class Compute:
             nonlocal finished
             result = function(item)
             finished += 1
-            done(finished)
+            done(finished, result)
             return result
 
         # Written out: `delayed` would look through every item for graphs inside it, at twelve times the cost.
@@ -80,7 +85,7 @@ class Compute:
         client: Any,
         function: Callable[[Item], Result],
         items: Sequence[Item],
-        done: Callable[[int], None],
+        done: Callable[[int, Any], None],
         *,
         names: Sequence[str],
     ) -> list[Result]:
@@ -89,11 +94,11 @@ class Compute:
         futures = client.map(function, items, pure=False, retries=1)
         for finished, future in enumerate(as_completed(futures, loop=client.loop), 1):
             try:
-                future.result()
+                result = future.result()
             except KilledWorker as error:
                 at = next(at for at, one in enumerate(futures) if one.key == future.key)
                 raise _ended(names[at] if names else str(at), client) from error
-            done(finished)
+            done(finished, result)
         return list(client.gather(futures))
 
     @contextmanager

@@ -44,7 +44,15 @@ def landed(source: Any, partitions: list[Partition], ctx: RunContext) -> list[Pa
     items = [(piece.place, piece.version, piece) for piece in partitions]
     size = sum(piece.size_bytes for piece in partitions)
     parts, _ = ctx.parts(
-        STEP, module=__name__, config=source, work=_land, items=items, size_bytes=size, base=f"{STEP} {FORMAT}"
+        STEP,
+        module=__name__,
+        config=source,
+        work=_land,
+        items=items,
+        size_bytes=size,
+        base=f"{STEP} {FORMAT}",
+        shown="ingest",
+        what="kept as they came",
     )
     # Nothing else may ever name them: garbage collection reads this.
     Pointer(ctx.store, f"{LANDED}/{digest(source.identity())}").set({"parts": [part.key for part in parts]})

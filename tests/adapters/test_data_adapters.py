@@ -36,7 +36,7 @@ def fail(value):
 @pytest.mark.parametrize("here", [Compute(workers=2), Compute(workers=2, synchronous=True)])
 def test_small_data_stay_in_this_process(here):
     told = []
-    results = here.map(double, [1, 2, 3], 10, told.append)
+    results = here.map(double, [1, 2, 3], 10, lambda done, _: told.append(done))
     assert results == [(2, os.getpid()), (4, os.getpid()), (6, os.getpid())]
     assert sorted(told) == [1, 2, 3]
     assert here.map(double, [], 10) == []
@@ -47,7 +47,7 @@ def test_small_data_stay_in_this_process(here):
 def test_large_data_go_to_worker_processes_that_listen_on_loopback_only():
     told = []
     cluster = Compute(workers=2)
-    results = cluster.map(double, [1, 2, 3], THREADS_UP_TO_BYTES + 1, told.append)
+    results = cluster.map(double, [1, 2, 3], THREADS_UP_TO_BYTES + 1, lambda done, _: told.append(done))
     assert [value for value, _ in results] == [2, 4, 6]
     assert os.getpid() not in {process for _, process in results}
     assert told == [1, 2, 3]
