@@ -2,7 +2,7 @@
 
 import sys
 
-from tests.benchmarks import ingest, orchestration, start_up
+from tests.benchmarks import incremental, ingest, orchestration, start_up
 from tests.benchmarks.measure import tell
 
 GOALS = {
@@ -12,6 +12,7 @@ GOALS = {
     "G8": (ingest.polars, ingest.duckdb),
     "G9": (ingest.dask,),
     "G11": (ingest.growth, ingest.memory, ingest.workers),
+    "incremental": (incremental.media, incremental.partitions, incremental.small_media),
 }
 
 
