@@ -87,7 +87,7 @@ def run(
                 truth = _truth(ours, rows)
                 tally.add(rows, truth, ours.predict(rows.drop(list(OWN_COLUMNS))).probabilities, ours.objective)
             if theirs is not None:
-                shared = (Split.model_validate(theirs.split).parts(chunk) == TEST)[keep]
+                shared = (Split.model_validate(theirs.split).parts(chunk, strict=False) == TEST)[keep]
                 tally.shared.append(shared)
                 with own_errors("the champion cannot answer these rows: register under another name (register.name)"):
                     _add_rival(tally, theirs, rows.filter(pa.array(shared)))
@@ -107,7 +107,7 @@ def _test_rows(dataset: Dataset, store: Store) -> Iterator[pa.Table]:
     split = Split.model_validate(dataset.split)
     for part in dataset.clean.valid.parts:
         rows = read_rows(store, "validate", part.key)
-        test = np.flatnonzero(split.parts(rows) == TEST)
+        test = np.flatnonzero(split.parts(rows, strict=False) == TEST)
         for start in range(0, len(test), CHUNK_ROWS):
             yield rows.take(test[start : start + CHUNK_ROWS])
 

@@ -13,6 +13,7 @@ from components.cleaning.typed import fits
 from components.context import open_context
 from components.contracts.placement import Placement
 from components.contracts.spec import Column
+from components.ingest.samples import LONGEST
 from components.sources.files import FilesSource
 from components.validate.data_report import sample_of
 from flows.pipeline import load_recipe
@@ -44,13 +45,20 @@ def proposed(cells: pa.ChunkedArray, kind: str) -> dict[str, Any]:
     said: dict[str, Any] = {"type": kind}
     if kind == "string":
         said["type"] = _guessed(cells)
+    if kind == "string" and said["type"] == "timestamp" and not _with_zone(cells):
+        said["timezone"] = "UTC"
     if not cells.null_count:
         said["nullable"] = False
     if said["type"] == "string":
         values = cells.drop_null().unique().to_pylist()
-        if 0 < len(values) <= MOST_VALUES and len(values) * ROWS_A_VALUE <= len(cells):
+        whole = all(len(value) < LONGEST for value in values)
+        if whole and 0 < len(values) <= MOST_VALUES and len(values) * ROWS_A_VALUE <= len(cells):
             said["allowed"] = sorted(values)
     return said
+
+
+def _with_zone(cells: pa.ChunkedArray) -> bool:
+    return bool(fits(cells.drop_null(), Column(name="", type="timestamp")).all())
 
 
 def _guessed(cells: pa.ChunkedArray) -> str:

@@ -7,6 +7,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from components.sources.kafka import KafkaSource
+from components.sources.redis_stream import RedisStreamSource
+
 PASSWORD = "c4nary-Pa55word"
 
 
@@ -74,3 +77,35 @@ class RedisServer:
         self.process.kill()
         self.process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Kafka:
+    """One topic of its own, read and written."""
+
+    def __init__(self, broker, name):
+        self.broker, self.name = broker, name
+
+    def source(self, **fields):
+        return KafkaSource(**{"servers": self.broker.servers, "topic": self.name} | fields)
+
+    def send(self, numbers, times=None):
+        self.broker.send(self.name, [b'{"n": %d}' % one for one in numbers], times=times)
+
+    def told(self):
+        return self.broker.committed(self.name, "millrace")[0]
+
+
+class RedisStream:
+    def __init__(self, client, url, name):
+        self.client, self.url, self.name = client, url, name
+
+    def source(self, **fields):
+        return RedisStreamSource(**{"url": self.url, "stream": self.name, "group": "millrace"} | fields)
+
+    def send(self, numbers, times=None):
+        for at, one in enumerate(numbers):
+            self.client.xadd(self.name, {"n": one}, id=f"{times[at]}-0" if times else "*")
+
+    def told(self):
+        (group,) = self.client.xinfo_groups(self.name)
+        return len(self.client.xrange(self.name, max=group["last-delivered-id"]))

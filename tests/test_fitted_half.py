@@ -254,3 +254,46 @@ def test_nothing_is_learned_from_rows_outside_the_training_part(tmp_path, ctx):
     alone = fitted(recipe.features[0], values, 1)
     assert dataset.features[0].state["mean"] == pytest.approx(alone["mean"], rel=1e-5)
     assert dataset.features[0].state["high"] == pytest.approx(alone["high"], rel=1e-3)
+
+
+@pytest.mark.parametrize("value", [0.1, 0.3, 0.7, 1.1, 9.9])
+def test_a_value_that_most_rows_have_is_no_outlier(value):
+    values = np.full((5000, 1), value, np.float32)
+    values[:900, 0] = np.random.default_rng(0).normal(5, 1, 900)
+    feature = Number(columns=("a",), outliers="flag")
+    state = fitted(feature, values, 7)
+    assert feature.apply(torch.from_numpy(values), state)[:, 1].sum() == 0
+    whole = reduce(joined, [summary(one.astype(np.float64)) for one in np.array_split(values[:, 0], 9)])
+    assert quantile(whole, 0.25) == quantile(whole, 0.75) == np.float64(np.float32(value))
+
+
+def test_columns_that_say_the_same_do_not_drive_predictions_off():
+    rng = np.random.default_rng(0)
+    base = rng.normal(100, 5, (3000, 1))
+    whole = (base + rng.normal(0, 0.35, (3000, 3))).astype(np.float32)
+    holes = rng.random(whole.shape) < 0.2
+    feature = Number(columns=("a", "b", "c"), missing="model")
+    values = np.where(holes, np.nan, whole).astype(np.float32)
+    state = fitted(feature, values, 4)
+    only = holes & (holes.sum(1) == 1)[:, None]
+    error = (applied(feature, state, values) - whole)[only] / 5
+    assert np.sqrt((error**2).mean()) < 0.15
+
+
+def test_classes_are_balanced_over_the_rows_that_are_left(tmp_path, ctx):
+    rng = np.random.default_rng(0)
+    (tmp_path / "t").mkdir()
+    lines = [
+        f"{rng.normal() + (500 if at % 25 == 0 else 0):.4f},a,{'yes' if at % 5 == 0 else 'no'}" for at in range(1500)
+    ]
+    (tmp_path / "t" / "0.csv").write_text("n,c,label\n" + "\n".join(lines) + "\n")
+    _, dataset = dataset_of(tmp_path / "t", ctx, rebalance="over", outliers=(OutlierConfig(columns=("n",)),))
+    batches = Batches(shard_files(dataset, ctx.store, TRAIN), "label", dataset.rates)
+    seen = Counter(np.concatenate([batch["label"][:, 0] for batch in batches.shuffled(64, 0, 0)]).tolist())
+    assert abs(seen[0] - seen[1]) <= 1
+    lines = [f"{500 if at % 20 == 0 else rng.normal():.4f},a,{'yes' if at % 20 == 0 else 'no'}" for at in range(1500)]
+    (tmp_path / "t" / "0.csv").write_text("n,c,label\n" + "\n".join(lines) + "\n")
+    with pytest.raises(
+        DataError, match="E_LABEL outliers: every training row of a class was left out as an outlier .got 'yes'"
+    ):
+        dataset_of(tmp_path / "t", ctx, outliers=(OutlierConfig(columns=("n",)),))

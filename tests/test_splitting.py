@@ -1,27 +1,26 @@
 """How rows are divided, that evaluate finds the same test rows, and what counts as a leak."""
 
 import datetime as dt
-import io
 import json
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from PIL import Image as Pillow
 
 from components import evaluate, preprocess
+from components.cleaning.keep_rows import KeepRows
+from components.cleaning.require import Require
 from components.contracts.errors import DataError
 from components.contracts.spec import FILE, KEY, ROW, SPLIT
 from components.preprocess.leaks import LeakConfig
 from components.statistics.keys import SPLITS, TEST, TRAIN, VALIDATION, row_keys
-from components.statistics.near import near_keys, outline
 from components.statistics.splits import Split, SplitConfig
 from components.validate import ColumnCheck, ValidateConfig
 from tests.line import cleaned_line, table_recipe
 
 
 def write(folder, rows, name="0.csv"):
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     lines = [",".join(map(str, row.values())) for row in rows]
     (folder / name).write_text(",".join(rows[0]) + "\n" + "\n".join(lines) + "\n")
     return folder
@@ -170,85 +169,6 @@ def test_the_default_split_does_not_change_while_data_grow(tmp_path, ctx):
     assert {row["n"] for row in few} <= {row["n"] for row in more}
 
 
-@pytest.mark.bad_input
-@pytest.mark.parametrize(
-    ("leaks", "split", "change", "expected"),
-    [
-        ({}, {"method": "given", "column": "part"}, "same", ""),
-        (
-            {"group": "person"},
-            {"method": "random"},
-            "",
-            r"E_LEAK leaks.group: \d+ test rows have a group .* such as \d.csv:\d+, ",
-        ),
-        (
-            {"time": "at"},
-            {"method": "random"},
-            "",
-            r"E_LEAK leaks.time: \d+ training rows are later than the first test row",
-        ),
-        (
-            {"near": True},
-            {"method": "random"},
-            "near",
-            r"E_LEAK leaks.near: \d+ test rows are nearly a training row, such as",
-        ),
-        ({"near": True}, {"method": "random"}, "", ""),
-        ({"rows": True}, {"method": "time", "column": "n"}, "", ""),
-    ],
-)
-def test_bad_input_B42_leaks(tmp_path, ctx, leaks, split, change, expected):
-    rows = made()
-    if change == "near":
-        rows += [{**row, "c": f" {row['c'].upper()}. "} for row in rows[:200]]
-    if expected:
-        with pytest.raises(DataError, match=expected):
-            divided(tmp_path, ctx, rows, leaks=LeakConfig(**leaks), **split)
-        return
-    divided(tmp_path, ctx, rows, leaks=LeakConfig(**leaks), **split)
-
-
-@pytest.mark.bad_input
-def test_bad_input_B42_the_same_row_in_both_parts(tmp_path, ctx):
-    rows = made()
-    for part in range(2):
-        write(tmp_path / "t", rows if part == 0 else rows[:100], f"{'train' if part == 0 else 'test'}.csv")
-    from components.sources.files import FilesSource
-
-    source = FilesSource(uri=str(tmp_path / "t"), train="train.csv", test="test.csv")
-    recipe = table_recipe(tmp_path / "t", source=source, checks=CHECKS, cleaning=())
-    clean = cleaned_line(recipe, ctx)
-    config = preprocess.PreprocessConfig(features=recipe.features, target=recipe.target)
-    with pytest.raises(
-        DataError, match=r"E_LEAK leaks.rows: 100 test rows .* such as test.csv:2, test.csv:3, test.csv:4; "
-    ):
-        preprocess.run(config, clean, ctx=ctx)
-    warned = []
-    ctx.progress.warned = warned.append
-    allowed = config.model_copy(update={"leaks": LeakConfig(limit=1)})
-    preprocess.run(allowed, clean, ctx=ctx)
-    assert "100 test rows have the cells of a training row" in warned[0]
-
-
-def test_near_rows_share_a_key():
-    image = np.tile(np.linspace(0, 255, 64).astype(np.uint8), (64, 1))
-
-    def encoded(pixels, kind, **more):
-        buffer = io.BytesIO()
-        Pillow.fromarray(pixels).save(buffer, kind, **more)
-        return buffer.getvalue()
-
-    copies = [encoded(image, "PNG"), encoded(image, "JPEG", quality=80), encoded(image[:, ::-1].copy(), "PNG")]
-    assert outline(copies[0]) == outline(copies[1]) != outline(copies[2])
-    table = pa.table({
-        "t": ["Hello, World!", "hello world", "hello there"],
-        "x": [1.2341, 1.2339, 1.2339],
-        "i": pa.array([copies[0], copies[1], copies[0]], pa.binary()),
-    })
-    keys = near_keys(table)
-    assert keys[0] == keys[1] != keys[2]
-
-
 def test_a_split_survives_json_and_an_older_one_is_read():
     table = pa.table({"x": np.arange(50.0), KEY: row_keys(pa.table({"x": np.arange(50.0)}))})
     table = table.append_column(SPLIT, pa.array([""] * 50)).append_column(FILE, pa.array(["f"] * 50))
@@ -256,3 +176,48 @@ def test_a_split_survives_json_and_an_older_one_is_read():
     older = Split.model_validate({"test": 0.2, "validation": 0.1})
     again = Split.model_validate(json.loads(json.dumps(older.model_dump(mode="json"))))
     assert (older.parts(table) == again.parts(table)).all()
+
+
+def test_parts_that_files_give_are_the_same_however_rows_lie_in_files(tmp_path, ctx):
+    rows = [{**row, "part": ["train", "train", "validation", "test"][at % 4]} for at, row in enumerate(made(400))]
+    together, _ = divided(tmp_path / "a", ctx, rows, parts=1, method="given", column="part")
+    for name in ("train", "validation", "test"):
+        write(tmp_path / "b", [row for row in rows if row["part"] == name], f"{name}.csv")
+    recipe = table_recipe(tmp_path / "b", checks=CHECKS, cleaning=(), split=SplitConfig(method="given", column="part"))
+    config = preprocess.PreprocessConfig(features=recipe.features, target=recipe.target, split=recipe.split)
+    apart = preprocess.run(config, cleaned_line(recipe, ctx), ctx=ctx)
+    assert apart.rows == together.rows == {TRAIN: 200, VALIDATION: 100, TEST: 100}
+
+
+@pytest.mark.parametrize(("method", "column"), [("time", "at"), ("given", "part")])
+def test_rows_that_cleaning_drops_need_not_be_divided(tmp_path, ctx, method, column):
+    rows = made()
+    rows[7][column] = rows[300][column] = ""
+    for part in range(3):
+        write(tmp_path / "t", rows[part::3], f"{part}.csv")
+    cleaning = (
+        (Require(columns=(column,)), KeepRows(column=column, when="not-equal", value=""))
+        if method == "given"
+        else (Require(columns=(column,)),)
+    )
+    split = SplitConfig(method=method, column=column)
+    recipe = table_recipe(tmp_path / "t", checks=CHECKS, cleaning=cleaning, split=split)
+    config = preprocess.PreprocessConfig(features=recipe.features, target=recipe.target, split=split)
+    dataset = preprocess.run(config, cleaned_line(recipe, ctx), ctx=ctx)
+    assert sum(chunk.num_rows for chunk in evaluate._test_rows(dataset, ctx.store)) == dataset.rows[TEST]
+
+
+def test_what_cannot_say_where_a_row_belongs_is_one_line(tmp_path, ctx):
+    table = pa.table({
+        "l": [[1]],
+        "b": pa.array([b"\xff"]),
+        KEY: pa.array([1], pa.uint64()),
+        SPLIT: [""],
+        FILE: ["f"],
+        ROW: [1],
+    })
+    for column in ("l", "b"):
+        with pytest.raises(DataError, match="E_SPLIT split.column: .* cells say of no row where it belongs"):
+            Split(method="stratified", column=column).parts(table)
+    with pytest.raises(ValueError, match="Invalid isoformat"):
+        SplitConfig(method="time", column="at", test_from="next monday")

@@ -5,14 +5,16 @@ from collections.abc import Iterator
 
 from components.contracts.errors import EnvironmentFault
 
-RIFF, DATA = b"RIFF", b"data"
+RIFF, DATA, OGG = b"RIFF", b"data", b"OggS"
+LAST_PAGE = b"\x04"
+"""The flag of an OGG stream's last page (RFC 3533)."""
 UNKNOWN = 2**32 - 1
 FRAMES = 2**18
 """Frames that are decoded at a time."""
 
 
 def is_sound(body: bytes | None) -> bool:
-    """Whether the bytes decode as sound to their declared end; missing ones are no fault.
+    """Whether the bytes decode as sound, WAV, FLAC and OGG to their declared end; missing ones are no fault.
 
     Raises:
         EnvironmentFault: E_EXTRA_MISSING, soundfile is not installed.
@@ -28,8 +30,10 @@ def is_sound(body: bytes | None) -> bool:
             place="checks",
             action="install it: pip install -e '.[audio]'",
         ) from error
-    # libsndfile takes a WAV file that was cut off for a shorter one.
+    # libsndfile takes a WAV or OGG file that was cut off for a shorter one.
     if body[:4] == RIFF and any(end > len(body) for end in _ends(body)):
+        return False
+    if body[:4] == OGG and not body[body.rfind(OGG) + 5 : body.rfind(OGG) + 6] >= LAST_PAGE:
         return False
     try:
         with soundfile.SoundFile(io.BytesIO(body)) as sound:

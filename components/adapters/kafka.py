@@ -163,7 +163,15 @@ def topic(
     if security.startswith("sasl"):
         login = secret(password, "source.password")
         settings |= {"sasl.mechanism": mechanism, "sasl.username": user, "sasl.password": login}
-    consumer = confluent_kafka.Consumer(settings)
+    try:
+        consumer = confluent_kafka.Consumer(settings)
+    except (confluent_kafka.KafkaException, ValueError) as error:
+        raise EnvironmentFault(
+            "E_SOURCE_CONNECT",
+            f"the client refuses these settings ({error})"[:200],
+            place="source",
+            action="correct source.servers, source.security and source.authorities",
+        ) from None
     try:
         yield Topic(consumer, name, servers)
     except EnvironmentFault as error:

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from components.adapters.store import Record, Store
+from components.contracts.spec import KEY
 
 FORMAT = 1
 SAMPLE_BYTES = 2**16
@@ -82,14 +83,14 @@ def read_rows(store: Store, step: str, key: str, columns: list[str] | None = Non
     if own is not None and columns is not None:
         own = own.select([name for name in own.column_names if name in columns])
     mine = set(own.column_names) if own is not None else set()
-    table = read_rows(
-        store, of["step"], of["key"], None if columns is None else [one for one in columns if one not in mine]
-    )
+    below = None if columns is None else [one for one in columns if one not in mine]
+    # A table without columns has no rows: one column says how many there are.
+    table = read_rows(store, of["step"], of["key"], below if below is None or below else [KEY])
     if GONE in names:
         table = without(table, np.load(store.open(record, GONE)))
     if ADDED in names:
         said = json.loads(store.open(record, VIEW).read_bytes())
-        added = _read(store.open(record, ADDED), columns)
+        added = _read(store.open(record, ADDED), table.column_names)
         table = merged(without(table, np.array(said[GONE], np.int64)), added, np.array(said["places"], np.int64))
     for name in own.column_names if own is not None else ():
         cells = own[name]  # type: ignore[index]

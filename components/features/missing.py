@@ -33,6 +33,7 @@ def partial_of(strategy: str, values: Values) -> dict[str, Any]:
             "pairs": (mask.T @ mask).tolist(),
             "sums": (filled.T @ mask).tolist(),
             "products": (filled.T @ filled).tolist(),
+            "squares": ((filled**2).T @ mask).tolist(),
         }
     return {}
 
@@ -61,18 +62,21 @@ def fill_of(partial: dict[str, Any], mean: Values, scale: Values) -> dict[str, A
         modes = [float(min(one, key=lambda key: (-one[key], float(key)), default="nan")) for one in partial["values"]]
         return {"fill": np.nan_to_num((np.array(modes) - mean) / scale).tolist()}
     if "pairs" in partial:
-        return {"predict": _regressions(partial, mean, scale).tolist()}
+        return {"predict": _regressions(partial).tolist()}
     return {}
 
 
-def _regressions(partial: dict[str, Any], mean: Values, scale: Values) -> Values:
+def _regressions(partial: dict[str, Any]) -> Values:
     """matrix[other, column]: what each other column adds to the prediction of a column."""
-    pairs, sums, products = (np.array(partial[name]) for name in ("pairs", "sums", "products"))
+    pairs, sums, products, squares = (np.array(partial[name]) for name in ("pairs", "sums", "products", "squares"))
     rows = np.maximum(pairs, 1)
-    # The covariance over the rows that have both, in units of the deviations; without such rows none is assumed.
-    covariance = products / rows - mean[:, None] * sums.T / rows - mean[None, :] * sums / rows + np.outer(mean, mean)
-    correlation = np.where(pairs > 1, covariance / np.outer(scale, scale), 0.0)
-    width = len(mean)
+    # Everything over the rows that have both; without such rows, or variance in them, no relation is assumed.
+    covariance = products / rows - sums / rows * (sums.T / rows)
+    variance = np.maximum(squares / rows - (sums / rows) ** 2, 0)
+    spread = np.sqrt(variance * variance.T)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        correlation = np.clip(np.where((pairs > 2) & (spread > 0), covariance / spread, 0.0), -1, 1)
+    width = len(pairs)
     weights = np.zeros((width, width))
     for column in range(width):
         others = [at for at in range(width) if at != column]

@@ -15,6 +15,9 @@ from components.features.feature import NAME, Prepared, State
 from components.statistics.moments import Moments
 from components.statistics.quantiles import joined, quantile, summary
 
+FAR = 1e30
+"""Further than any bound: JSON knows no infinity."""
+
 
 class Number(StepConfig):
     """Number columns as one float32 tensor."""
@@ -89,10 +92,11 @@ class Number(StepConfig):
             return state
         if self._by_quartiles():
             first, last = (np.array([quantile(one, share) for one in partial["quartiles"]]) for share in (0.25, 0.75))
-            reach = self.outlier_factor * (last - first)
+            # Where more than half of the rows have one value there is no middle half to measure by.
+            reach = np.where(last > first, self.outlier_factor * (last - first), FAR)
             low, high = first - reach, last + reach
         else:
-            reach = self.outlier_factor * moments.deviation
+            reach = np.where(moments.deviation > 0, self.outlier_factor * moments.deviation, FAR)
             low, high = moments.mean - reach, moments.mean + reach
         bounds = ((bound - moments.mean) / scale for bound in (low, high))
         return state | dict(zip(("low", "high"), (np.nan_to_num(one).tolist() for one in bounds), strict=True))

@@ -229,7 +229,9 @@ def _agreed(parts: Sequence[Part], records: Sequence[Record]) -> tuple[Column, .
             )
         elif more:
             what, code = f"the file has a column that {first.place} lacks", "E_COLUMN_EXTRA"
-            action = "correct the file, or set source.extra_columns: drop"
+            action = (
+                "correct the data, or name the columns that are meant: source.extra_columns: drop, or source.fields"
+            )
         else:
             lost = [one for one in expected if found[one] != expected[one]]
             if not lost:

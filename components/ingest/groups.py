@@ -21,8 +21,8 @@ from components.adapters.pointers import Pointer
 from components.adapters.snapshot_rows import merged, read_rows, read_sample, without, write_patch, write_rows
 from components.adapters.store import Record, Store
 from components.contracts.artifacts import Ledger, Part
-from components.contracts.spec import KEY, OWN_COLUMNS, Column
-from components.ingest.samples import patch_sample
+from components.contracts.spec import FILE, KEY, OWN_COLUMNS, ROW, Column
+from components.ingest.samples import drawn, patch_sample
 from components.sources.partition import Partition
 from components.statistics.keys import row_keys
 
@@ -95,6 +95,12 @@ def patched(
     names = [one.model_dump(include={"name", "type"}) for one in columns]
     if added.num_rows != len(before.new) or names != before.record.meta["columns"]:
         return None
+    there = read_rows(store, STEP, before.record.entry.rpartition("/")[2], [KEY, FILE, ROW])
+    gone = drawn(there.take(pa.array(before.gone)))
+    sample = read_sample(store, before.record)
+    drew = patch_sample(sample, before.record.meta["cut"], gone, added, folder)
+    if drew is None:
+        return None
     then: Digests = np.load(store.open(before.record, DIGESTS))
     digests = np.empty((len(piece.members), 2), np.uint64)
     is_new = np.zeros(len(digests), bool)
@@ -110,16 +116,13 @@ def patched(
         write_rows(merged(without(table, before.gone), added, places), folder)
         meta = {}
     rows = len(digests)
-    keys = read_rows(store, STEP, before.record.entry.rpartition("/")[2], [KEY])[KEY]
-    gone = keys.take(pa.array(before.gone)).combine_chunks()
-    sample = read_sample(store, before.record)
-    meta |= patch_sample(sample, before.record.meta["cut"], gone, added, folder)
     return {
         "rows": rows,
         "ledger": Ledger(added=rows, rows_out=rows).model_dump(),
         "columns": names,
         "bad": [],
         **meta,
+        **drew,
         **_write(piece, digests, added.schema, folder, depth=depth),
     }
 

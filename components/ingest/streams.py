@@ -54,12 +54,21 @@ def landed(source: Any, partitions: list[Partition], ctx: RunContext) -> list[Pa
         shown="ingest",
         what="kept as they came",
     )
-    # Nothing else may ever name them: garbage collection reads this.
-    Pointer(ctx.store, f"{LANDED}/{digest(source.identity())}").set({"parts": [part.key for part in parts]})
+    _keep(ctx, source, {part.key for part in parts})
     return [
         replace(piece, argument={**piece.argument, STEP: part.key})
         for piece, part in zip(partitions, parts, strict=True)
     ]
+
+
+def _keep(ctx: RunContext, source: Any, keys: set[str]) -> None:
+    """Name the parts for garbage collection, beside those that other runs have named: nothing else may ever do so."""
+    pointer = Pointer(ctx.store, f"{LANDED}/{digest(source.identity())}")
+    while True:
+        now = pointer.read()
+        held = set(now.value["parts"]) if now else set()
+        if keys <= held or pointer.move({"parts": sorted(held | keys)}, after=now.epoch if now else 0):
+            return
 
 
 def _land(_: Store, source: Any, piece: Partition, folder: Path) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from components.contracts.spec import FILE, ROW
 from components.features.feature import Feature, Prepared
 from components.preprocess.leaks import LeakConfig, check_leaks
 from components.preprocess.outliers import OutlierConfig, left_out, write_dropped
-from components.preprocess.rebalance import Rebalance, balanced
+from components.preprocess.rebalance import Rebalance, balanced, classes_left_out
 from components.preprocess.splitting import fitted_split, split_rows
 from components.statistics.keys import SPLITS, TEST, TRAIN, VALIDATION
 from components.statistics.splits import Split, SplitConfig
@@ -68,11 +68,8 @@ def run(config: PreprocessConfig, clean: CleanSnapshot, *, ctx: RunContext) -> D
 
     def build(folder: Path) -> Dataset:
         split = fitted_split(config.split, clean.parts, ctx)
-        # What of the rows the split looks at may differ where the cleaned rows do not.
-        seen = clean.valid.content if config.split.column else ""
         items = [
-            (part.place, digest([part.digest, split.cuts and split.model_dump(mode="json"), seen]), (part, split))
-            for part in clean.parts
+            (part.place, digest([part.digest, split.model_dump(mode="json")]), (part, split)) for part in clean.parts
         ]
         parts, records = ctx.parts(
             "preprocess",
@@ -94,7 +91,8 @@ def run(config: PreprocessConfig, clean: CleanSnapshot, *, ctx: RunContext) -> D
         write_dropped(folder, parts, out)
         rows[TRAIN] -= dropped
         _check_rows(rows, config.split)
-        rates, weights = balanced(config.rebalance, fitted[-1].state)
+        lost = classes_left_out(config.target, fitted[-1].state, records, out, ctx.store)
+        rates, weights = balanced(config.rebalance, fitted[-1].state, lost)
         specs = [
             feature.spec(state.state, tuple(records[0].meta["shapes"][feature.name]))
             for feature, state in zip((*config.features, config.target), fitted, strict=True)

@@ -22,6 +22,8 @@ from components.statistics.profile import numbers
 from components.statistics.splits import Split
 
 SHOWN = 3
+NOBODY = np.uint64(0)
+"""What no group's key is taken to be."""
 
 
 class LeakConfig(StepConfig):
@@ -30,7 +32,7 @@ class LeakConfig(StepConfig):
     rows: bool = Field(True, description="the same row")
     near: bool = Field(False, description="also nearly the same: text by its words, images by their outline")
     group: str = Field("", description="a column whose values may not stand in both parts")
-    time: str = Field("", description="a column: no training row may be later than the first of the test part")
+    time: str = Field("", description="a column: no test row may be earlier than the last of the training part")
     limit: float = Field(0.01, ge=0, le=1, description="share of the test rows that end the run; below it is a warning")
 
 
@@ -49,8 +51,10 @@ def check_leaks(
         looked = ctx.compute.map(work, list(parts), rows * 100, native=True)
         seen = np.unique(np.concatenate([training for training, _ in looked])) if looked else np.empty(0)
         if kind == "time":
-            first = min((test.min() for _, test in looked if len(test)), default=np.inf)
-            count, again = int(sum((training > first).sum() for training, _ in looked)), []
+            # A row without a time is neither early nor late.
+            last = max((np.nanmax(training) for training, _ in looked if not np.isnan(training).all()), default=-np.inf)
+            again = [np.flatnonzero(test < last) for _, test in looked]
+            count = sum(map(len, again))
         else:
             again = [np.flatnonzero(np.isin(test, seen)) for _, test in looked]
             count = sum(map(len, again))
@@ -74,7 +78,11 @@ def _keys(
     if kind in {"group", "time"}:
         name = config.group if kind == "group" else config.time
         table = read_rows(store, STEP, part.key, [name])
-        values = row_keys(table) if kind == "group" else numbers(table[name])
+        if kind == "group":
+            # A missing group is nobody's; the test part's positions stay.
+            keys, known = row_keys(table), np.asarray(table[name].is_valid())
+            return keys[~is_test & known], np.where(known, keys, NOBODY)[is_test]
+        values: Any = numbers(table[name])
         if values is None:
             raise DataError("E_SPLIT", "no time and no number", place="leaks.time", value=name, action="name another")
     elif kind == "rows":
@@ -88,7 +96,7 @@ SAYS = {
     "rows": "test rows have the cells of a training row",
     "near": "test rows are nearly a training row",
     "group": "test rows have a group that training rows have",
-    "time": "training rows are later than the first test row",
+    "time": "test rows are earlier than the last training row",
 }
 
 

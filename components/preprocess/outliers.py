@@ -108,7 +108,9 @@ def _bounds(config: OutlierConfig, found: Sequence[Any]) -> _Bounds:
     if config.method == "iqr":
         whole = [reduce(joined, [one[at] for one in found]) for at in range(len(config.columns))]
         first, last = (np.array([quantile(one, share) for one in whole]) for share in (0.25, 0.75))
-        return _Bounds(first - config.factor * (last - first), last + config.factor * (last - first))
+        # Where more than half of the rows have one value there is no middle half to measure by.
+        reach = np.where(last > first, config.factor * (last - first), np.inf)
+        return _Bounds(first - reach, last + reach)
     moments = reduce(Moments.joined, found)
     reach = config.factor * moments.deviation
     return _Bounds(moments.mean - reach, moments.mean + reach)
@@ -127,10 +129,12 @@ class _Forest:
         return np.asarray(self._trees.score_samples(whole) < self._bound)
 
 
-def _forest(config: OutlierConfig, found: Sequence[Any]) -> _Forest:
+def _forest(config: OutlierConfig, found: Sequence[Any]) -> "_Forest | _Bounds":
     from sklearn.ensemble import IsolationForest
 
     keys, values = (np.concatenate([one[at] for one in found]) for at in (0, 1))
+    if not len(values):
+        return _Bounds(np.full(len(config.columns), -np.inf), np.full(len(config.columns), np.inf))
     sample = values[np.argsort(keys, kind="stable")[:SAMPLE]]
     middle = np.nan_to_num(np.nanmedian(sample, axis=0))
     whole = np.where(np.isnan(sample), middle, sample)

@@ -1,20 +1,53 @@
 """Rare classes made to count as much as others, in training only; figures come from the training part."""
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Literal
 
-from components.contracts.errors import ConfigError
+import numpy as np
+from numpy.typing import NDArray
+
+from components.adapters.store import Record, Store
+from components.contracts.errors import ConfigError, DataError
+from components.statistics.keys import TRAIN
 
 Rebalance = Literal["none", "weights", "over", "under"]
 """weights: a row's loss counts by the rarity of its class. over: rows of rare classes come more often in an epoch, up
 to the commonest. under: rows of common classes come less often, down to the rarest."""
 
 
-def balanced(how: Rebalance, state: dict[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def classes_left_out(
+    target: Any, state: dict[str, Any], records: Sequence[Record], out: Sequence[NDArray[np.int64]], store: Store
+) -> dict[int, int]:
+    """How many training rows of each class (by its index) were left out as outliers."""
+    lost: Counter[int] = Counter()
+    for record, rows in zip(records, out, strict=True):
+        if len(rows) and "counts" in state:
+            codes = np.load(store.open(record, f"{TRAIN}.{target.name}.npy"))[rows, 0]
+            (table,) = target.lookup(state, record.meta["dictionaries"][target.name])
+            lost.update(table[codes].tolist())
+    return dict(lost)
+
+
+def balanced(
+    how: Rebalance, state: dict[str, Any], lost: Mapping[int, int] = MappingProxyType({})
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """How often an epoch has a row of each class, and what its loss counts (1 on average over the rows).
 
     Raises:
         ConfigError: E_CONFIG, the target has no classes.
+        DataError: E_LABEL, outliers were all that a class had.
     """
+    gone = [name for at, name in enumerate(state.get("classes", ())) if lost.get(at) == state["counts"][at]]
+    if gone:
+        raise DataError(
+            "E_LABEL",
+            "every training row of a class was left out as an outlier",
+            place="outliers",
+            value=gone[0],
+            action="raise the factor, or look at other columns",
+        )
     if how == "none":
         return (), ()
     if "counts" not in state:
@@ -26,7 +59,7 @@ def balanced(how: Rebalance, state: dict[str, Any]) -> tuple[tuple[float, ...], 
             allowed="none",
             action="name a label as target, or leave it out",
         )
-    counts = state["counts"]
+    counts = [count - lost.get(at, 0) for at, count in enumerate(state["counts"])]
     if how == "weights":
         return (), tuple(sum(counts) / (len(counts) * count) for count in counts)
     goal = max(counts) if how == "over" else min(counts)

@@ -1,6 +1,7 @@
 """The split of a snapshot: what it takes from all rows, and whether something of the test part is in training too."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -11,12 +12,14 @@ from components.adapters.snapshot_rows import read_seen
 from components.adapters.stores import open_store
 from components.context import RunContext
 from components.contracts.artifacts import Part
+from components.contracts.errors import DataError
 from components.contracts.placement import Placement
-from components.contracts.spec import KEY
-from components.statistics.keys import TEST_SALT, VALIDATION_SALT
-from components.statistics.splits import Split, SplitConfig, cuts_by_class, positions
+from components.contracts.spec import KEY, SPLIT
+from components.statistics.keys import TEST_SALT, VALIDATION, VALIDATION_SALT
+from components.statistics.splits import Split, SplitConfig, cuts_by_class, positions, texts
 
 STEP = "clean"
+MOST_CLASSES = 10_000
 NEVER = 1e300
 """A time that no row has: JSON knows no infinity."""
 
@@ -32,10 +35,13 @@ def fitted_split(config: SplitConfig, parts: Sequence[Part], ctx: RunContext) ->
             for name in names
         }
         return plain.model_copy(update={"cuts": cuts_by_class(config, names, joined)})  # type: ignore[arg-type]
+    if config.method == "given":
+        return plain.model_copy(update={"validation_given": any(_of_parts(_has_validation, plain, parts, ctx))})
     if config.method == "time":
         times = np.sort(np.concatenate([np.empty(0), *_of_parts(_times, plain, parts, ctx)]))
         if config.test_from:
-            test = float(np.datetime64(config.test_from.removesuffix("Z"), "us").astype(np.int64)) / 1e6
+            when = datetime.fromisoformat(config.test_from)
+            test = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
         else:
             test = _from(times, config.test)
         return plain.model_copy(update={"cuts": {"": (test, _from(times[times < test], config.validation))}})
@@ -61,12 +67,28 @@ def _of_parts(work: Any, split: Split, parts: Sequence[Part], ctx: RunContext) -
 def _classes(placement: Placement, split: Split, part: Part) -> dict[str, tuple[Any, Any]]:
     table = split_rows(open_store(placement), part, split)
     keys = np.asarray(table[KEY])
-    names = np.asarray(
-        ["" if one is None else one for one in table[split.column].cast(pa.string()).to_pylist()], object
-    )
+    names = texts(table[split.column])
     first, second = positions(keys, TEST_SALT), positions(keys, VALIDATION_SALT)
-    return {name: (first[names == name], second[names == name]) for name in sorted(set(names.tolist()))}
+    found, codes = np.unique(names.astype(str), return_inverse=True)
+    if len(found) > MOST_CLASSES:
+        raise DataError(
+            "E_SPLIT",
+            f"more than {MOST_CLASSES} values in one part are no classes",
+            place="split.column",
+            value=split.column,
+            action="name a column of few values, or divide by another method",
+        )
+    order = np.argsort(codes, kind="stable")
+    ends = np.cumsum(np.bincount(codes, minlength=len(found)))[:-1]
+    return dict(
+        zip(found.tolist(), zip(np.split(first[order], ends), np.split(second[order], ends), strict=True), strict=True)
+    )
 
 
 def _times(placement: Placement, split: Split, part: Part) -> Any:
     return split.times(split_rows(open_store(placement), part, split))
+
+
+def _has_validation(placement: Placement, split: Split, part: Part) -> bool:
+    table = split_rows(open_store(placement), part, split)
+    return bool((texts(table[split.column or SPLIT]) == VALIDATION).any())

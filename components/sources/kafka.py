@@ -11,7 +11,8 @@ from components.adapters.kafka import Topic, topic
 from components.adapters.secrets import REFERENCE
 from components.contracts.config import placed
 from components.contracts.errors import DataError
-from components.sources.stream import Log, StreamSource, Windows, check_size, raw_table
+from components.sources.messages import check_size, raw_table
+from components.sources.stream import Log, StreamSource, Windows
 
 VALUE, MESSAGE_KEY = "value", "key"
 
@@ -51,7 +52,10 @@ class KafkaSource(StreamSource):
     def opened(self) -> Iterator[tuple[list[Any], list[Log]]]:
         """The cluster's own id and the topic; its partitions."""
         with self._topic() as found:
-            yield ["kafka", found.cluster, found.name], [KafkaLog(found, one) for one in found.partitions]
+            yield (
+                ["kafka", found.cluster or self.servers, found.name],
+                [KafkaLog(found, one) for one in found.partitions],
+            )
 
     def messages(self, argument: Mapping[str, Any]) -> pa.Table:
         """The messages of a window, keys and values as bytes."""
@@ -88,7 +92,7 @@ class KafkaLog:
         committed = self._topic.committed().get(self._partition, 0) if start == "group" else 0
         return self._high if start == "latest" else max(self._low, committed)
 
-    def check(self, position: Any) -> None:
+    def check(self, position: Any, added: int) -> None:
         """Raise where the partition ends before `position`."""
         if self._high < position:
             raise DataError(
@@ -101,6 +105,10 @@ class KafkaLog:
     def end(self) -> int:
         """The offset behind the last message."""
         return self._high
+
+    def added(self, position: Any) -> int:
+        """Offsets say themselves whether one is missing."""
+        return 0
 
     def when(self, low: Any) -> float | None:
         """The time of the first message from `low` on."""

@@ -7,7 +7,6 @@ holds the keys of one. A key that is gone when its part is read had expired, and
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 from zlib import crc32
@@ -22,9 +21,11 @@ from components.contracts.errors import DataError, shorten
 from components.contracts.fingerprint import digest
 from components.contracts.spec import Column
 from components.sources.json_lines import read_json_lines
+from components.sources.messages import unreadable
 from components.sources.partition import BadRow, DigestOf, Partition, Rows
 
 PAGE = 1000
+HELD_BYTES = 2**16
 OF = {"hash": b"hash", "json": b"string"}
 
 
@@ -32,7 +33,10 @@ class RedisSource(StepConfig):
     """The keys of one database that match."""
 
     kind: Literal["redis"] = "redis"
-    url: str = placed(pattern=r"^rediss?://[^@\s]+$", description="redis://host:port/database, without a login")
+    url: str = placed(
+        pattern=r"^rediss?://[^@\s/?#:]+(:[0-9]{1,5})?(/[0-9]+)?$",
+        description="redis://host:port/database, without a login",
+    )
     user: str = placed("", description="the user's name; one that may only read is enough")
     password: str = placed("", pattern=REFERENCE, description="secret://name")
     pattern: str = Field("*", min_length=1, description="which keys, as Redis's SCAN has it: user:*")
@@ -65,10 +69,16 @@ class RedisSource(StepConfig):
         with client(self.url, self.user, self.password) as server:
             parts = max(1, -(-server.dbsize() // self.keys_per_partition))
             paths = [scratch / f"keys-{part}" for part in range(parts)]
-            with ExitStack() as files:
-                found = [files.enter_context(path.open("wb")) for path in paths]
-                for key in server.scan_iter(self.pattern, count=PAGE):
-                    found[crc32(key) % parts].write(len(key).to_bytes(4, "little") + key)
+            held: list[bytearray] = [bytearray() for _ in paths]
+            for path in paths:
+                path.write_bytes(b"")
+            for key in server.scan_iter(self.pattern, count=PAGE):
+                at = crc32(key) % parts
+                held[at] += len(key).to_bytes(4, "little") + key
+                if len(held[at]) > HELD_BYTES:
+                    _append(paths[at], held[at])
+            for path, rest in zip(paths, held, strict=True):
+                _append(path, rest)
         nonce = os.urandom(8).hex()
         return [
             Partition(
@@ -78,6 +88,7 @@ class RedisSource(StepConfig):
                 argument={"keys": str(path)},
             )
             for part, path in enumerate(paths)
+            if path.stat().st_size or not part
         ]
 
     def read(self, partition: Partition) -> Rows:
@@ -86,23 +97,14 @@ class RedisSource(StepConfig):
         Columns are in the order of their names.
         """
         keys = sorted(set(_keys(Path(partition.argument["keys"]))))
-        found: list[tuple[bytes, Any]] = []
-        bad: list[BadRow] = []
-        with client(self.url, self.user, self.password) as server:
-            for start in range(0, len(keys), PAGE):
-                page = keys[start : start + PAGE]
-                for at, (key, kind, value) in enumerate(zip(page, *self._asked(server, page), strict=True), start + 1):
-                    if kind == OF[self.type] and value:
-                        found.append((key, value))
-                    elif kind != b"none" and kind != OF[self.type]:
-                        what = f"this key holds a {kind.decode()}"
-                        bad.append(
-                            BadRow(row=at, code="E_TYPE", reason=what, text=shorten(key.decode("utf-8", "replace")))
-                        )
+        found, bad = self._found(keys)
         if self.type == "hash":
             table, numbers, more = self._hashes(found)
         else:
             table, numbers, more = self._objects(found, partition.place)
+        if not numbers:
+            # Without rows nothing says what the columns are.
+            return Rows(table=pa.table({}), numbers=pa.array([], pa.int64()), bad=[*bad, *more])
         if self.fields:
             for name in set(self.fields.values()) - set(table.column_names):
                 table = table.append_column(name, pa.nulls(table.num_rows, pa.string()))
@@ -120,6 +122,23 @@ class RedisSource(StepConfig):
             table = table.add_column(0, self.key_column, pa.array(names, pa.string()))
         return Rows(table=table, numbers=pa.array(numbers, pa.int64()), bad=[*bad, *more])
 
+    def _found(self, keys: Sequence[bytes]) -> tuple[list[tuple[bytes, Any]], list[BadRow]]:
+        """What the keys hold that are of the right type, and which are not."""
+        found: list[tuple[bytes, Any]] = []
+        bad: list[BadRow] = []
+        with client(self.url, self.user, self.password) as server:
+            for start in range(0, len(keys), PAGE):
+                page = keys[start : start + PAGE]
+                for at, (key, kind, value) in enumerate(zip(page, *self._asked(server, page), strict=True), start + 1):
+                    if kind == OF[self.type] and value is not None:
+                        found.append((key, value))
+                    elif kind != b"none" and kind != OF[self.type]:
+                        what = f"this key holds a {kind.decode()}"
+                        bad.append(
+                            BadRow(row=at, code="E_TYPE", reason=what, text=shorten(key.decode("utf-8", "replace")))
+                        )
+        return found, bad
+
     def _asked(self, server: Any, page: Sequence[bytes]) -> tuple[list[bytes], list[Any]]:
         """What each key is, and holds where it is of the right type."""
         pipe = server.pipeline(transaction=False)
@@ -136,7 +155,6 @@ class RedisSource(StepConfig):
     def _hashes(self, found: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> tuple[pa.Table, list[int], list[BadRow]]:
         kept = {one.name for one in self._declared if one.type in {"binary", "image", "audio"}}
         given = {field: name for name, field in self.fields.items()}
-        names = sorted({name for _, entry in found for name in entry})
         rows: list[dict[str, Any]] = []
         numbers, bad = [], []
         for number, (key, entry) in enumerate(found, 1):
@@ -152,20 +170,34 @@ class RedisSource(StepConfig):
                 what = f"a field is not UTF-8 at byte {error.start}"
                 bad.append(BadRow(row=number, code="E_ENCODING", reason=what, text=text))
         columns = {}
-        for name in (one.decode("utf-8", "replace") for one in names):
+        for name in sorted({name for row in rows for name in row}):
             kind = pa.binary() if given.get(name, name) in kept else pa.string()
             columns[name] = pa.array([row.get(name) for row in rows], kind)
         return pa.table(columns), numbers, bad
 
     def _objects(self, found: Sequence[tuple[bytes, bytes]], place: str) -> tuple[pa.Table, list[int], list[BadRow]]:
-        lines = [value.replace(b"\n", b"\r") if value.strip() else b"null" for _, value in found]
+        wrong = [unreadable(value) for _, value in found]
+        lines = [
+            b"null" if code else value.replace(b"\n", b"\r") for (code, _), (_, value) in zip(wrong, found, strict=True)
+        ]
         declared = [
             one.model_copy(update={"name": self.fields.get(one.name, one.name)})
             for one in self._declared
             if not self.fields or one.name in self.fields
         ]
         rows = read_json_lines(b"\n".join(lines), declared, place, 1)
-        return rows.table, rows.numbers.to_pylist(), rows.bad
+        bad = [
+            BadRow(row=one.row, code=code or one.code, reason=reason or one.reason, text=shorten(found[one.row - 1][1]))
+            for one in rows.bad
+            for code, reason in [wrong[one.row - 1]]
+        ]
+        return rows.table, rows.numbers.to_pylist(), bad
+
+
+def _append(path: Path, held: bytearray) -> None:
+    with path.open("ab") as file:
+        file.write(held)
+    held.clear()
 
 
 def _keys(path: Path) -> Iterator[bytes]:

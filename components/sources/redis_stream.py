@@ -11,7 +11,8 @@ from components.adapters.redis import client
 from components.adapters.secrets import REFERENCE
 from components.contracts.config import placed
 from components.contracts.errors import DataError
-from components.sources.stream import Log, StreamSource, Windows, check_size, raw_table
+from components.sources.messages import check_size, raw_table
+from components.sources.stream import Log, StreamSource, Windows
 
 PAGE = 1000
 FIRST = "0-0"
@@ -21,7 +22,10 @@ class RedisStreamSource(StreamSource):
     """Entries of one stream. The group's last delivered id is set once the store has the entries."""
 
     kind: Literal["redis-stream"] = "redis-stream"
-    url: str = placed(pattern=r"^rediss?://[^@\s]+$", description="redis://host:port/database, without a login")
+    url: str = placed(
+        pattern=r"^rediss?://[^@\s/?#:]+(:[0-9]{1,5})?(/[0-9]+)?$",
+        description="redis://host:port/database, without a login",
+    )
     user: str = placed("", description="the user's name; one that may only read is enough, without a group")
     password: str = placed("", pattern=REFERENCE, description="secret://name")
     stream: str = Field(min_length=1, description="the stream's key")
@@ -36,7 +40,7 @@ class RedisStreamSource(StreamSource):
 
     @contextmanager
     def opened(self) -> Iterator[tuple[list[Any], list[Log]]]:
-        """The stream's database and key; the stream itself."""
+        """The server, its database and the key; the stream itself. Redis has no name of its own for a server."""
         with self._client() as server:
             if server.type(self.stream) != b"stream":
                 raise DataError(
@@ -46,8 +50,8 @@ class RedisStreamSource(StreamSource):
                     value=self.stream,
                     action="correct the name",
                 )
-            database = server.connection_pool.connection_kwargs.get("db", 0)
-            yield ["redis-stream", database, self.stream], [RedisLog(server, self.stream, self.group)]
+            address = [server.connection_pool.connection_kwargs.get(one) for one in ("host", "port", "db")]
+            yield ["redis-stream", *address, self.stream], [RedisLog(server, self.stream, self.group)]
 
     def messages(self, argument: Mapping[str, Any]) -> pa.Table:
         """The entries of a window, each field a column of bytes.
@@ -99,6 +103,8 @@ class RedisLog:
 
     def __init__(self, server: Any, stream: str, group: str) -> None:
         self._server, self._stream, self._group = server, stream, group
+        # Asked once, so that the last entry and the number of entries belong together.
+        self._info = server.xinfo_stream(stream)
 
     def begin(self, start: str) -> str:
         """The very first id, the last one there is, or what the group was given last."""
@@ -107,9 +113,19 @@ class RedisLog:
             return str(groups.get(self._group, FIRST.encode()).decode())
         return self.end() if start == "latest" else FIRST
 
-    def check(self, position: Any) -> None:
-        """Raise where the stream has given fewer ids than `position`."""
-        last = self._server.xinfo_stream(self._stream)["last-generated-id"].decode()
+    def check(self, position: Any, added: int) -> None:
+        """Raise where the stream has given fewer ids than `position`, or where entries behind it are gone."""
+        last = self._info["last-generated-id"].decode()
+        first = self._info["first-entry"]
+        unread = first is None or _order(first[0].decode()) > _order(position)
+        lost = self._info.get("entries-added", 0) - added - self._info["length"] if unread else 0
+        if lost > 0 and _order(last) >= _order(position):
+            raise DataError(
+                "E_SOURCE_CHANGED",
+                f"{lost} entries were trimmed or deleted before they were read",
+                place=f"source.stream {self._stream} behind {position}",
+                action="keep entries longer than runs are apart; to go on without them, raise source.generation",
+            )
         if _order(last) < _order(position):
             raise DataError(
                 "E_SOURCE_CHANGED",
@@ -120,8 +136,13 @@ class RedisLog:
 
     def end(self) -> str:
         """The last entry's id."""
-        last = self._server.xrevrange(self._stream, count=1)
-        return str(last[0][0].decode()) if last else FIRST
+        last = self._info["last-entry"]
+        return str(last[0].decode()) if last else str(self._info["last-generated-id"].decode())
+
+    def added(self, position: Any) -> int:
+        """How many entries the stream had ever been given when `position` was its last."""
+        behind = sum(1 for _ in pages(self._server, self._stream, position, self.end()))
+        return int(self._info.get("entries-added", 0)) - behind
 
     def when(self, low: Any) -> float | None:
         """The time in the id of the first entry behind `low`."""

@@ -12,26 +12,18 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import Field, PrivateAttr
 
 from components.contracts.config import StepConfig
-from components.contracts.errors import DataError, shorten
 from components.contracts.fingerprint import digest
 from components.contracts.spec import Column
-from components.sources.json_lines import read_json_lines
-from components.sources.partition import BadRow, DigestOf, Partition, Rows
-
-NUMBER, WHEN = "#", "@"
-"""Columns of the table of raw messages that are no payload: the message's number, and its time (UTC)."""
-MOST_BYTES = 2**28
-"""A window is held in memory: one that is larger is an error that says so."""
+from components.sources.messages import rows_of
+from components.sources.partition import DigestOf, Partition, Rows
 
 Position = int | str
-Window = tuple[Position, Position, int]
-"""From, to, and how many messages at most."""
+Window = tuple[Position, Position, int, int]
+"""From, to, how many messages at most; of a log's last one, how many the log had ever been given at its end."""
 Windows = dict[str, list[Window]]
 
 
@@ -43,8 +35,14 @@ class Log(Protocol):
     def begin(self, start: str) -> Position:
         """Where the first window begins: `earliest`, `latest` or `group`."""
 
-    def check(self, position: Position) -> None:
-        """Raise E_SOURCE_CHANGED where the log ends before `position`: it is another one now."""
+    def check(self, position: Position, added: int) -> None:
+        """Raise E_SOURCE_CHANGED where the log ends before `position`, or has lost what came behind it.
+
+        `added` is what it had been given then.
+        """
+
+    def added(self, position: Position) -> int:
+        """How many messages it had been given when `position` was its end; 0 where it does not say."""
 
     def end(self) -> Position:
         """Where the last window may end."""
@@ -86,7 +84,7 @@ class StreamSource(StepConfig):
         raise NotImplementedError
 
     def messages(self, argument: Mapping[str, Any]) -> pa.Table:
-        """The raw messages of a window: `#`, `@`, and the payload's columns as bytes."""
+        """The raw messages of a window, as `raw_table` makes them."""
         raise NotImplementedError
 
     def acknowledge(self, windows: Windows) -> None:
@@ -128,12 +126,16 @@ class StreamSource(StepConfig):
             for log in logs:
                 windows = found.setdefault(log.name, [])
                 if windows:
-                    log.check(windows[-1][1])
+                    log.check(windows[-1][1], windows[-1][3])
                 else:
-                    # An empty window remembers where it all began.
-                    first = log.begin(self.start)
-                    windows.append((first, first, 0))
+                    # An empty window remembers where it all began. A partition that came later is new as a whole.
+                    first = log.begin("earliest" if known else self.start)
+                    windows.append((first, first, 0, 0))
+                before = known.get(log.name, ())
                 windows += self._closed(log, windows[-1][1])
+                if len(windows) != len(before):
+                    low, high, count, _ = windows[-1]
+                    windows[-1] = (low, high, count, log.added(high))
             return found
 
     def _closed(self, log: Log, low: Position) -> Iterator[Window]:
@@ -142,6 +144,9 @@ class StreamSource(StepConfig):
             high = end
             if self.window_seconds:
                 at = log.when(low)
+                if at is not None and at > now:
+                    # A message from the future would hold up all behind it.
+                    at = now - self.window_seconds
                 moment = (at // self.window_seconds + 1) * self.window_seconds if at is not None else now
                 if at is None or moment > now:
                     return
@@ -150,7 +155,7 @@ class StreamSource(StepConfig):
             waits = self.wait_for_full and not self.window_seconds and count < self.window_rows
             if not count or waits:
                 return
-            yield low, upto, count
+            yield low, upto, count, 0
             low = upto
 
     def columns(self) -> tuple[Column, ...]:
@@ -172,7 +177,7 @@ class StreamSource(StepConfig):
                 argument={"log": name, "low": low, "high": high, "count": count},
             )
             for name, found in sorted(windows.items())
-            for low, high, count in found[-self.keep_windows :]
+            for low, high, count, _ in found[-self.keep_windows :]
             if count
         ]
 
@@ -186,103 +191,16 @@ class StreamSource(StepConfig):
     def decoded(self, raw: pa.Table, partition: Partition) -> Rows:
         """The rows of a window's raw messages; a message that is no row is set aside."""
         name = partition.argument["log"]
-        place = f"{self._called()}[{name}]" if name else self._called()
-        rows = self._from_json(raw, place) if self.json_field else _texts(raw, self._declared)
-        table, numbers = rows.table, rows.numbers
-        if self.fields:
-            lacking = [one for one in self.fields.values() if one not in table.column_names]
-            for one in lacking:
-                table = table.append_column(one, pa.nulls(table.num_rows, pa.string()))
-            table = pa.table({column: table[path] for column, path in self.fields.items()})
-        if self.time_column:
-            at = pc.index_in(numbers, raw[NUMBER].combine_chunks())
-            table = table.append_column(self.time_column, raw[WHEN].take(at))
-        files = pa.array([place] * len(numbers)).dictionary_encode()
-        bad = [BadRow(row=one.row, code=one.code, reason=one.reason, text=one.text, file=place) for one in rows.bad]
-        return Rows(table=table, numbers=numbers, files=files, bad=bad)
-
-    def _from_json(self, raw: pa.Table, place: str) -> Rows:
-        values = raw[self.json_field].to_pylist() if self.json_field in raw.column_names else [None] * raw.num_rows
-        numbers = np.asarray(raw[NUMBER])
-        empty = np.array([not (value or b"").strip() for value in values], bool)
-        bad = [
-            BadRow(row=int(numbers[at]), code="E_NOT_JSON", reason="it has no value", text=shorten(values[at]))
-            for at in np.flatnonzero(empty)
-        ]
-        # A line break in JSON stands between tokens only, where another white space says the same.
-        lines = [value.replace(b"\n", b"\r") for value, gone in zip(values, empty, strict=True) if not gone]
-        numbers = numbers[~empty]
-        declared = [
-            one.model_copy(update={"name": self.fields.get(one.name, one.name)})
-            for one in self._declared
-            if not self.fields or one.name in self.fields
-        ]
-        first = int(numbers[0]) if len(numbers) else 0
-        rows = read_json_lines(b"\n".join(lines), declared, place, first)
-        bad += [
-            BadRow(row=int(numbers[one.row - first]), code=one.code, reason=one.reason, text=one.text)
-            for one in rows.bad
-        ]
-        kept = pa.array(numbers[np.asarray(rows.numbers) - first], pa.int64())
-        return Rows(table=rows.table, numbers=kept, bad=bad)
-
-
-def _window(one: Sequence[Any]) -> Window:
-    low, high, count = one
-    return low, high, int(count)
-
-
-def _texts(raw: pa.Table, declared: Sequence[Column]) -> Rows:
-    """Payload columns as text, those declared as bytes as they are."""
-    kept = {one.name for one in declared if one.type in {"binary", "image", "audio"}}
-    table = raw.drop([NUMBER, WHEN])
-    wrong = np.zeros(raw.num_rows, bool)
-    bad = []
-    for name in table.column_names:
-        if name in kept:
-            continue
-        cells = table[name]
-        try:
-            cells = cells.cast(pa.string())
-        except pa.ArrowInvalid:
-            texts = [_decoded(cell) for cell in cells.to_pylist()]
-            for at, text in enumerate(texts):
-                if isinstance(text, UnicodeDecodeError) and not wrong[at]:
-                    wrong[at] = True
-                    row = raw[NUMBER][at].as_py()
-                    what = f"{name} is not UTF-8 at byte {text.start}"
-                    bad.append(BadRow(row=row, code="E_ENCODING", reason=what, text=shorten(text.object), column=name))
-            cells = pa.chunked_array([[None if isinstance(one, UnicodeDecodeError) else one for one in texts]])
-        table = table.set_column(table.column_names.index(name), name, cells)
-    good = pa.array(~wrong)
-    return Rows(table=table.filter(good), numbers=raw[NUMBER].filter(good).combine_chunks(), bad=bad)
-
-
-def _decoded(cell: bytes | None) -> Any:
-    try:
-        return None if cell is None else cell.decode()
-    except UnicodeDecodeError as error:
-        return error
-
-
-def check_size(held: int, place: str) -> None:
-    """Raise E_LINE_TOO_LONG where a window's messages are more than is held in memory."""
-    if held > MOST_BYTES:
-        raise DataError(
-            "E_LINE_TOO_LONG",
-            f"this window's messages are more than {MOST_BYTES >> 20} MiB",
-            place=place,
-            action="lower source.window_rows, and raise source.generation to cut the windows anew",
+        return rows_of(
+            raw,
+            f"{self._called()}[{name}]" if name else self._called(),
+            self._declared,
+            json_field=self.json_field,
+            fields=self.fields,
+            time_column=self.time_column,
         )
 
 
-def raw_table(
-    numbers: Sequence[int], times_ms: Sequence[int], payload: Mapping[str, Sequence[bytes | None]]
-) -> pa.Table:
-    """Messages as the table that `decoded` takes."""
-    times = pa.array(np.asarray(times_ms, np.int64) * 1000).cast(pa.timestamp("us", "UTC"))
-    return pa.table({
-        NUMBER: pa.array(numbers, pa.int64()),
-        WHEN: times,
-        **{name: pa.array(cells, pa.binary()) for name, cells in payload.items()},
-    })
+def _window(one: Sequence[Any]) -> Window:
+    low, high, count, added = one
+    return low, high, int(count), int(added)

@@ -23,8 +23,8 @@ def near_keys(table: pa.Table) -> Words:
         cells = table[name]
         if pa.types.is_string(cells.type):
             cells = pc.replace_substring_regex(pc.utf8_lower(cells), r"[^\pL\pN]+", "")
-        elif pa.types.is_floating(cells.type):
-            cells = pa.chunked_array([_rounded(cells)])
+        elif pa.types.is_floating(cells.type) or pa.types.is_integer(cells.type):
+            cells = pa.chunked_array([_rounded(cells.cast(pa.float64(), safe=False))])
         elif pa.types.is_binary(cells.type):
             cells = pa.chunked_array([pa.array([outline(cell) for cell in cells.to_pylist()], pa.binary())])
         columns[name] = cells
@@ -48,6 +48,6 @@ def outline(body: bytes | None) -> bytes | None:
     try:
         with Image.open(io.BytesIO(body)) as image:
             small = np.asarray(image.convert("L").resize((SIDE + 1, SIDE), Image.Resampling.BILINEAR), np.int16)
-    except (OSError, ValueError):
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return body
     return np.packbits(small[:, 1:] > small[:, :-1]).tobytes()

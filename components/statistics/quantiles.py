@@ -45,6 +45,10 @@ def _compressed(means: NDArray[Any], weights: NDArray[Any]) -> Summary:
         # The extremes stay what they are.
         low, high = means[0], means[-1]
         used = mass > 0
-        means, weights = sums[used] / mass[used], mass[used]
-        means[0], means[-1] = min(low, means[0]), max(high, means[-1])
+        first = np.flatnonzero(np.diff(bins, prepend=-1))
+        last = np.append(first[1:], len(bins)) - 1
+        # A mean may lie a rounding beyond what it is the mean of.
+        whole = np.clip(sums[used] / mass[used], means[first], means[last])
+        means, weights = whole, mass[used]
+        means[0], means[-1] = low, high
     return [means.tolist(), weights.tolist()]

@@ -6,6 +6,7 @@ the split; they look at rows as they were validated, before cleaning.
 """
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -60,6 +61,8 @@ class SplitConfig(StepConfig):
             raise ValueError(f"{self.method} looks at no column")
         if self.test_from and self.method != "time":
             raise ValueError("test_from belongs to time")
+        if self.test_from:
+            datetime.fromisoformat(self.test_from)
         if self.fold >= self.folds:
             raise ValueError(f"there are folds 0 to {self.folds - 1}")
         return self
@@ -73,13 +76,21 @@ class Split(SplitConfig):
     """The same, with what it takes from all rows."""
 
     cuts: Cuts = Field({}, description="see Cuts")
+    validation_given: bool = Field(False, description="given: whether some row says that it is for validation")
 
-    def parts(self, table: pa.Table) -> Parts:
+    def parts(self, table: pa.Table, *, strict: bool = True) -> Parts:
         """The part of each row: object[rows].
 
+        A row that has no time, or no part that is known, is an error, or if not `strict` in no part ("").
+
         Raises:
-            DataError: E_SPLIT, a row has no time, or no part that is known.
+            DataError: E_SPLIT.
         """
+        if self.method in {"time", "given"} and not strict:
+            sound = self.sound(table)
+            parts = np.full(table.num_rows, "", object)
+            parts[sound] = self.parts(table.filter(pa.array(sound)))
+            return parts
         if self.column and self.column not in table.column_names:
             raise DataError(
                 "E_COLUMN_MISSING",
@@ -91,7 +102,7 @@ class Split(SplitConfig):
         keys = np.asarray(table[KEY])
         nothing = np.full(len(keys), "", object)
         if self.method == "hash":
-            return assign(keys, _texts(table[SPLIT]), self.test, self.validation)
+            return assign(keys, texts(table[SPLIT]), self.test, self.validation)
         if self.method == "grouped":
             # Validation and test by the same group, with salts of their own: no group is in two parts.
             return assign(row_keys(table.select([self.column])), nothing, self.test, self.validation)
@@ -107,7 +118,7 @@ class Split(SplitConfig):
         return parts
 
     def _stratified(self, table: pa.Table, keys: Words) -> Parts:
-        classes = _texts(table[self.column])
+        classes = texts(table[self.column])
         bounds = np.array([self.cuts.get(name, (self.test, self.validation)) for name in classes]).reshape(-1, 2)
         parts = np.full(len(keys), TRAIN, object)
         parts[positions(keys, VALIDATION_SALT) < bounds[:, 1]] = VALIDATION
@@ -121,6 +132,13 @@ class Split(SplitConfig):
         parts[times >= validation] = VALIDATION
         parts[times >= test] = TEST
         return parts
+
+    def sound(self, table: pa.Table) -> NDArray[np.bool_]:
+        """bool[rows]: whether a row has what says where it belongs."""
+        if self.method == "time":
+            times = numbers(table[self.column])
+            return np.zeros(table.num_rows, bool) if times is None else ~np.isnan(times)
+        return np.isin(texts(table[self.column or SPLIT]), SPLITS)
 
     def times(self, table: pa.Table) -> NDArray[np.float64]:
         """Each row's time in seconds since 1970, or its number."""
@@ -136,10 +154,10 @@ class Split(SplitConfig):
         return times
 
     def _given(self, table: pa.Table, keys: Words) -> Parts:
-        given = _texts(table[self.column or SPLIT])
+        given = texts(table[self.column or SPLIT])
         what = f"is in no part; {self.column or 'the source'} says train, validation or test"
         _refuse(~np.isin(given, SPLITS), table, what, "correct the data, or choose another split.method")
-        if (given == VALIDATION).any():
+        if self.validation_given:
             return given
         return assign(keys, given, 0.0, self.validation)
 
@@ -169,7 +187,15 @@ def _seeded(keys: Words, seed: int) -> Words:
     return mix(keys ^ mix(np.full(1, seed, np.uint64)))
 
 
-def _texts(cells: pa.ChunkedArray) -> Parts:
+def texts(cells: pa.ChunkedArray) -> Parts:
+    """The cells as text, "" where missing.
+
+    Raises:
+        DataError: E_SPLIT, they are lists or bytes.
+    """
+    if pa.types.is_nested(cells.type) or pa.types.is_binary(cells.type):
+        what = f"{cells.type} cells say of no row where it belongs"
+        raise DataError("E_SPLIT", what, place="split.column", action="name a column of text, numbers or truths")
     return np.asarray(["" if one is None else one for one in cells.cast(pa.string()).to_pylist()] or [], object)
 
 

@@ -18,7 +18,7 @@ from components.adapters.store import Record, Store
 from components.context import RunContext, content_of, summed
 from components.contracts.artifacts import Ledger, Part, RawSnapshot, ValidSnapshot
 from components.contracts.config import StepConfig, identity
-from components.contracts.errors import DataError, shorten
+from components.contracts.errors import ConfigError, DataError, shorten
 from components.contracts.fingerprint import digest
 from components.contracts.spec import FILE, ROW, Column
 from components.duplicates import complete_rows, find_later_rows
@@ -142,6 +142,20 @@ def declared(config: ValidateConfig, found: Iterable[Column]) -> Iterable[Column
                 value=name,
                 allowed=", ".join(names),
                 action="correct the name in features and checks, or the source",
+            )
+    for place, name, kinds in (
+        ("checks.freshness.column", config.freshness.column if config.freshness else "", ("date", "timestamp")),
+        ("checks.balance.column", config.balance.column if config.balance else "", ("string", "int64", "bool")),
+    ):
+        kind = next((column.type for column in found if column.name == name), "")
+        kind = config.columns[name].type if name in config.columns else kind
+        if name and kind not in kinds:
+            raise ConfigError(
+                "E_CONFIG",
+                f"{name} is {kind}",
+                place=place,
+                allowed=" or ".join(kinds),
+                action=f"declare its type in checks.columns.{name}, or name another column",
             )
     for column in found:
         check = config.columns.get(column.name)

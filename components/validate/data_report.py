@@ -18,7 +18,7 @@ from components.contracts.errors import DataError, IntegrityError, rebuilt
 from components.contracts.spec import KEY
 from components.reports.data import data_page
 from components.statistics.profile import drift, profile
-from components.statistics.samples import among
+from components.statistics.samples import among, smallest
 
 if TYPE_CHECKING:
     from components.validate import ValidateConfig
@@ -46,11 +46,16 @@ def sample_of(store: Store, raw: RawSnapshot) -> pa.Table:
     parts = raw.parts[:: -(-len(raw.parts) // PARTS) or 1]
     records = [store.part("ingest", part.key).standing() for part in parts]
     tables = [read_sample(store, record) for record in records]
-    keys = [np.asarray(table[KEY]) for table in tables]
-    chosen = among(keys, [record.meta["cut"] for record in records], ROWS)
+    lots = [np.asarray(table[KEY]) for table in tables]
+    # What a part keeps beyond MOST rows hangs on what it was before.
+    first = [smallest(one) for one in lots]
+    cuts = [min(cut, record.meta["cut"]) for (_, cut), record in zip(first, records, strict=True)]
+    chosen = among(lots, cuts, ROWS)
     if not tables:
         return pa.table({})
-    return pa.concat_tables([one.filter(pa.array(rows)) for one, rows in zip(tables, chosen, strict=True)]).drop([KEY])
+    names = tables[0].column_names
+    kept = [one.filter(pa.array(rows)).select(names) for one, rows in zip(tables, chosen, strict=True)]
+    return pa.concat_tables(kept, promote_options="permissive").sort_by(KEY).drop([KEY])
 
 
 def drift_since(
@@ -60,6 +65,9 @@ def drift_since(
     if before is None:
         return {}
     record = store.artifact(ValidSnapshot.step, before.fingerprint).standing()
+    if SAMPLE not in {file.name for file in record.files}:
+        # An older release kept none.
+        return {}
     return drift(read_sample(store, record), sample, columns or sample.column_names)
 
 

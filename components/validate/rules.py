@@ -46,7 +46,7 @@ class Rule(StepConfig):
         else:
             try:
                 wrong = pc.invert(COMPARE[self.when](first, second))
-            except pa.ArrowNotImplementedError as error:
+            except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
                 raise ConfigError(
                     "E_CONFIG",
                     f"{self.column} ({first.type}) and {self.other} ({second.type}) cannot be compared",

@@ -111,6 +111,6 @@ def check_drift(config: "ValidateConfig", drift: dict[str, float]) -> None:
             f"{worst} differs from the snapshot before by {drift[worst]:.3f} (population stability index)",
             place="checks.max_drift",
             allowed=f"at most {config.max_drift:g}",
-            action="look at the data report; if the change is right, raise it once, or exclude the column by "
-            "checks.drift_columns",
+            action="look at the data report; if the change is right, raise it until the next data come, or name the "
+            "other columns in checks.drift_columns",
         )

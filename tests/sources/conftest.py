@@ -1,6 +1,7 @@
 import io
 import json
 import sqlite3
+import time
 from contextlib import contextmanager
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.postgres import PASSWORD, Postgres
-from tests.streams import Broker, RedisServer
+from tests.streams import Broker, Kafka, RedisServer, RedisStream
 
 XML = """<annotation><size><width>64</width><height>48</height></size>{}</annotation>"""
 OBJECT = "<object><name>{}</name><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object>"
@@ -171,6 +172,12 @@ def redis(redis_server):
     with redis_server.connect() as client:
         client.flushall()
         yield client
+
+
+@pytest.fixture(params=["kafka", "redis-stream"])
+def stream(request, broker, redis, redis_server):
+    name = f"t-{time.monotonic_ns()}"
+    return Kafka(broker, name) if request.param == "kafka" else RedisStream(redis, redis_server.url, name)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from components.contracts.placement import Placement
 from components.sources import class_folder
 from components.sources.image_folder import ImageFolderSource
 from components.sources.text_folder import TextFolderSource
+from components.statistics.samples import smallest
 from components.validate import ValidateConfig
 from tests.sources.conftest import png
 
@@ -140,3 +141,49 @@ def test_a_class_that_grows_keeps_its_groups_and_then_halves_them(tree, ctx, fil
     assert len(again.parts) == 3
     assert len(files_read) == 1
     assert len(more) == len(rows) + 1
+
+
+def test_the_sample_of_a_changed_group_is_that_of_reading_all(tmp_path, ctx, monkeypatch):
+    """Whatever the machine has seen before; where too few of its rows are at hand, all is read."""
+    from components.ingest import samples
+    from components.validate.data_report import sample_of
+
+    monkeypatch.setattr(samples, "RESERVE", 60)
+    monkeypatch.setattr(samples, "MOST", 30)
+    monkeypatch.setattr("components.validate.data_report.smallest", lambda lots: smallest(lots, 30))
+    (tmp_path / "t" / "a").mkdir(parents=True)
+    for number in range(200):
+        (tmp_path / "t" / "a" / f"{number}.txt").write_text(f"text {number}")
+    drawn = random.Random(0)
+    raw, _ = take(source(tmp_path / "t"), ctx)
+    for step in range(9):
+        for path in drawn.sample(sorted((tmp_path / "t" / "a").iterdir()), 20):
+            path.write_text(f"new {step} {drawn.random()}")
+        raw, _ = take(source(tmp_path / "t"), ctx)
+        fresh = context(tmp_path / f"fresh-{step}")
+        whole, _ = take(source(tmp_path / "t"), fresh)
+        assert raw.content == whole.content
+        assert sample_of(ctx.store, raw).equals(sample_of(fresh.store, whole))
+
+
+def test_only_replaced_columns_of_a_changed_group(tree, ctx):
+    from components import clean
+    from components.cleaning.map_values import MapValues
+
+    one = source(tree, name_pattern="(?P<number>.*)")
+
+    def column():
+        raw = ingest.run(ingest.IngestConfig(source=one), ctx=ctx)
+        valid = validate.run(ValidateConfig(), raw, ctx=ctx)
+        operation = MapValues(columns=("number",), to={"3": "three"})
+        cleaned = clean.run(clean.CleanConfig(operations=(operation,)), valid, ctx=ctx)
+        return [
+            cell
+            for part in cleaned.parts
+            for cell in read_rows(ctx.store, "clean", part.key, ["number"])["number"].to_pylist()
+        ]
+
+    column()
+    (tree / "cat" / "7.txt").write_text("new")
+    assert column().count("three") == 2
+    assert len(column()) == 80

@@ -100,3 +100,26 @@ def test_a_reading_user_is_enough_and_its_password_is_nowhere(redis, redis_serve
     assert rows == [{"key": "k:1", "n": "1"}]
     files = [path for path in ctx.placement.home.rglob("*") if path.is_file()]
     assert not [path for path in files if PASSWORD.encode() in path.read_bytes()]
+
+
+def test_parts_without_a_key_empty_texts_and_broken_ones(redis, redis_server, ctx):
+    for one in range(20):
+        redis.set(f"other:{one}", "x")
+    redis.hset("h:1", mapping={"n": 1})
+    redis.hset("h:2", mapping={"n": 2})
+    raw, rows = take(RedisSource(url=redis_server.url, pattern="h:*", keys_per_partition=5), ctx, ValidateConfig())
+    assert sorted(row["n"] for row in rows) == ["1", "2"]
+    for key, text in (("d:1", '{"a": 1}'), ("d:2", ""), ("d:3", "{"), ("d:4", b'{"a": "\xff"}')):
+        redis.set(key, text)
+    source = RedisSource(url=redis_server.url, pattern="d:*", type="json")
+    raw, rows = take(source, ctx, ValidateConfig(max_bad_fraction=1))
+    assert [row["a"] for row in rows] == [1]
+    assert raw.ledger.quarantined == 3
+    with pytest.raises(MillraceError, match="E_NO_ROWS"):
+        take(RedisSource(url=redis_server.url, pattern="none:*"), ctx, ValidateConfig())
+
+
+@pytest.mark.parametrize("url", ["redis://h/0?password=x", "redis://h:abc/0", "redis://h/prod", "redis://u@h/0"])
+def test_an_address_holds_a_host_a_port_and_a_database(url):
+    with pytest.raises(ValueError, match="pattern"):
+        RedisSource(url=url)
