@@ -215,26 +215,6 @@ def test_drift_of_equal_samples_is_about_nothing_and_of_moved_ones_is_not():
     assert text_drift([], []) == 0
 
 
-def test_a_source_says_what_its_columns_seem_to_be(tmp_path, placement, capsys):
-    import yaml
-
-    from flows.infer import checks_of
-    from flows.pipeline import PipelineConfig
-
-    lines = [f"{n},{n / 2},00{n % 10}1,2024-01-{n % 28 + 1:02d},{'ab'[n % 2]},{'' if n % 7 else n}" for n in range(200)]
-    (tmp_path / "t.csv").write_text("n,x,code,day,kind,some\n" + "\n".join(lines) + "\n")
-    found = yaml.safe_load(checks_of(placement, str(tmp_path / "t.csv"), []))
-    assert found["checks"]["columns"] == {
-        "n": {"type": "int64", "nullable": False},
-        "x": {"type": "float64", "nullable": False},
-        "code": {"type": "string", "nullable": False, "allowed": [f"00{n}1" for n in range(10)]},
-        "day": {"type": "date", "nullable": False},
-        "kind": {"type": "string", "nullable": False, "allowed": ["a", "b"]},
-        "some": {"type": "int64"},
-    }
-    PipelineConfig.model_fields["checks"].annotation.model_validate(found["checks"])
-
-
 def test_rows_that_repeat_are_sampled_like_others(tmp_path, ctx):
     """A sample by the rows' cells would take all copies of a row or none."""
     text = "c,d\n" + "a,x\n" * 8000 + "b,x\n" * 4000
@@ -278,16 +258,13 @@ def test_checks_on_columns_of_another_type_are_one_line(tmp_path, ctx, checks, e
         take(tmp_path, ctx, rows(0), columns={"x": ColumnCheck(type="float64")}, **checks)
 
 
-def test_proposed_checks_are_such_as_the_data_pass(tmp_path, placement, ctx):
-    import yaml
-
-    from flows.infer import checks_of
-
-    long = ["x" * 300, "y" * 300]
-    lines = [f"2024-01-01 10:00:{at % 60:02d},{long[at % 2]}" for at in range(200)]
-    (tmp_path / "t.csv").write_text("at,text\n" + "\n".join(lines) + "\n")
-    found = yaml.safe_load(checks_of(placement, str(tmp_path / "t.csv"), []))["checks"]["columns"]
-    assert found == {
-        "at": {"type": "timestamp", "nullable": False, "timezone": "UTC"},
-        "text": {"type": "string", "nullable": False},
-    }
+def test_rows_that_equal_an_earlier_one_are_counted_where_asked(tmp_path, ctx):
+    text = "c,d\na,1\nb,2\na,1\n"
+    valid = take(tmp_path, ctx, text, max_duplicates=0.5)
+    assert "equal an earlier row" in report(valid, ctx)
+    with pytest.raises(
+        MillraceError, match=r"E_DUPLICATE checks.max_duplicates: 1 of 3 rows equal an earlier row; .*10.00%"
+    ):
+        take(tmp_path, ctx, text, max_duplicates=0.1)
+    with pytest.raises(MillraceError, match="E_DUPLICATE .* 4 of 6 rows"):
+        take(tmp_path, ctx, text, "b.csv", max_duplicates=0.5)

@@ -1,4 +1,4 @@
-"""The rows of a snapshot's part: a Parquet file, or another part with rows left out, put in, or columns replaced.
+"""The rows of a snapshot's part: an Arrow file, or another part with rows left out, put in, or columns replaced.
 
 A step that looks at rows and changes few of them writes no copy: its part names the part that it saw (`of`), the rows
 that are gone, and the columns that differ. The part's digest covers the digest of what it saw. Ingest does the same
@@ -14,29 +14,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from components.adapters.arrow_files import read_table, write_table
 from components.adapters.store import Record, Store
 from components.contracts.spec import KEY
 
-FORMAT = 1
-SAMPLE_BYTES = 2**16
-ROWS, VIEW, GONE = "rows.parquet", "view.json", "gone.npy"
-ADDED, SAMPLE = "added.parquet", "sample.parquet"
+FORMAT = 2
+ROWS, VIEW, GONE = "rows.arrow", "view.json", "gone.npy"
+ADDED, SAMPLE = "added.arrow", "sample.parquet"
 
 
 def write_rows(table: pa.Table, folder: Path, name: str = ROWS) -> None:
     """Write a part's own rows."""
-    texts = [one.name for one in table.schema if pa.types.is_string(one.type) or pa.types.is_dictionary(one.type)]
-    codecs = {name: "lz4" if name in texts or _shrinks(table[name]) else "none" for name in table.column_names}
-    pq.write_table(
-        table, folder / name, compression=codecs, use_dictionary=texts, write_page_checksum=True, write_statistics=False
-    )
-
-
-def _shrinks(column: pa.ChunkedArray) -> bool:
-    """Whether compression saves a tenth of a column's bytes, by its first ones; of random numbers it saves none."""
-    buffers = [one for one in (column.chunk(0).buffers() if column.num_chunks else ()) if one is not None]
-    sample = buffers[-1].slice(0, min(SAMPLE_BYTES, buffers[-1].size)) if buffers else b""
-    return len(sample) == 0 or len(pa.compress(sample, "lz4", asbytes=True)) < 0.9 * len(sample)
+    write_table(table, folder / name)
 
 
 def write_view(
@@ -78,8 +67,8 @@ def read_rows(store: Store, step: str, key: str, columns: list[str] | None = Non
     names = {file.name for file in record.files}
     of = record.meta.get("of")
     if of is None:
-        return _read(store.open(record, ROWS), columns)
-    own = _read(store.open(record, ROWS), None) if ROWS in names else None
+        return read_table(store.open(record, ROWS), columns)
+    own = read_table(store.open(record, ROWS), None) if ROWS in names else None
     if own is not None and columns is not None:
         own = own.select([name for name in own.column_names if name in columns])
     mine = set(own.column_names) if own is not None else set()
@@ -90,7 +79,7 @@ def read_rows(store: Store, step: str, key: str, columns: list[str] | None = Non
         table = without(table, np.load(store.open(record, GONE)))
     if ADDED in names:
         said = json.loads(store.open(record, VIEW).read_bytes())
-        added = _read(store.open(record, ADDED), table.column_names)
+        added = read_table(store.open(record, ADDED), table.column_names)
         table = merged(without(table, np.array(said[GONE], np.int64)), added, np.array(said["places"], np.int64))
     for name in own.column_names if own is not None else ():
         cells = own[name]  # type: ignore[index]
@@ -101,7 +90,7 @@ def read_rows(store: Store, step: str, key: str, columns: list[str] | None = Non
 
 def read_sample(store: Store, record: Record) -> pa.Table:
     """The sample that lies beside a part or an artifact."""
-    return _read(store.open(record, SAMPLE), None)
+    return pq.read_table(store.open(record, SAMPLE), partitioning=None, use_threads=False)
 
 
 def without(table: pa.Table, gone: NDArray[np.int64]) -> pa.Table:
@@ -129,7 +118,3 @@ def read_seen(store: Store, step: str, key: str, columns: list[str]) -> pa.Table
     if GONE in {file.name for file in record.files}:
         table = without(table, np.load(store.open(record, GONE)))
     return table
-
-
-def _read(path: Path, columns: list[str] | None) -> pa.Table:
-    return pq.read_table(path, columns=columns, page_checksum_verification=True, partitioning=None, use_threads=False)

@@ -67,7 +67,7 @@ class Artifact(Frozen):
 
 
 class Snapshot(Artifact):
-    """Rows as Parquet parts."""
+    """Rows as parts (adapters/snapshot_rows.py)."""
 
     columns: tuple[Column, ...]
     parts: tuple[Part, ...]

@@ -229,9 +229,7 @@ def _agreed(parts: Sequence[Part], records: Sequence[Record]) -> tuple[Column, .
             )
         elif more:
             what, code = f"the file has a column that {first.place} lacks", "E_COLUMN_EXTRA"
-            action = (
-                "correct the data, or name the columns that are meant: source.extra_columns: drop, or source.fields"
-            )
+            action = "correct the file, or set source.extra_columns: drop; of a stream or documents, name source.fields"
         else:
             lost = [one for one in expected if found[one] != expected[one]]
             if not lost:

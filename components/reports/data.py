@@ -46,6 +46,7 @@ def data_page(
     *,
     ledger: Ledger,
     unread: int,
+    twice: int | None,
     columns: Sequence[Mapping[str, Any]],
     sampled: int,
     drift: Mapping[str, float],
@@ -53,11 +54,15 @@ def data_page(
     balance: str,
     bad: Sequence[Mapping[str, str]],
 ) -> str:
-    """The report as one HTML document; `unread` are rows that ingest set aside already."""
+    """The report as one HTML document.
+
+    `unread` are rows that ingest set aside already, `twice` those that equal an earlier one, where they were counted.
+    """
     counts = [
         ("rows read", ledger.rows_in + unread),
         ("good", ledger.rows_out),
         ("set aside", ledger.quarantined + unread),
+        *([("equal an earlier row", twice)] if twice is not None else []),
         ("columns", len(columns)),
     ]
     return page(

@@ -32,12 +32,14 @@ from components.validate.data_report import (
     report_page,
     sample_of,
     snapshot_before,
+    standing_twice,
 )
 from components.validate.rules import Balance, Freshness, Rule
 from components.validate.snapshot import (
     check_age,
     check_classes,
     check_drift,
+    check_duplicates,
     check_rows,
     classes_of,
     counted,
@@ -60,6 +62,9 @@ class ValidateConfig(StepConfig):
     max_rows: int = Field(0, ge=0, description="most good rows; 0: any number")
     freshness: Freshness | None = Field(None, description="how old the newest row may be")
     balance: Balance | None = Field(None, description="how rare a class may be")
+    max_duplicates: float = Field(
+        1.0, ge=0, le=1, description="largest share of rows that equal an earlier one; below 1 they are counted"
+    )
     max_drift: float = Field(
         0.0, ge=0, description="how far a column may move from the snapshot before (population stability index); 0: any"
     )
@@ -98,6 +103,7 @@ def run(config: ValidateConfig, raw: RawSnapshot, *, ctx: RunContext) -> ValidSn
         ledger = summed(records, raw.rows)
         _judge(config, raw, ledger, records, ctx)
         classes = classes_of(records)
+        twice = standing_twice(ctx.store, raw) if config.max_duplicates < 1 else None
         sample = sample_of(ctx.store, raw)
         drift = drift_since(ctx.store, before, sample, config.drift_columns)
         made = ValidSnapshot(columns=columns, parts=tuple(parts), ledger=ledger)
@@ -110,9 +116,10 @@ def run(config: ValidateConfig, raw: RawSnapshot, *, ctx: RunContext) -> ValidSn
                 "drift": drift,
             }
         )
-        report = report_page(config, raw, made, sample=sample, records=records, store=ctx.store)
+        report = report_page(config, raw, made, sample=sample, records=records, store=ctx.store, twice=twice)
         with report_of_failure(ctx, report):
             check_rows(config, ledger.rows_out)
+            check_duplicates(config, twice or 0, raw.rows)
             check_classes(config, classes)
             check_drift(config, drift)
         keep_sample(folder, sample)

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.adapters.pointers import Pointer
-from components.adapters.snapshot_rows import SAMPLE, read_sample
+from components.adapters.snapshot_rows import SAMPLE, read_rows, read_sample
 from components.adapters.store import Record, Store
 from components.context import RunContext
 from components.contracts.artifacts import RawSnapshot, ValidSnapshot
@@ -58,6 +58,12 @@ def sample_of(store: Store, raw: RawSnapshot) -> pa.Table:
     return pa.concat_tables(kept, promote_options="permissive").sort_by(KEY).drop([KEY])
 
 
+def standing_twice(store: Store, raw: RawSnapshot) -> int:
+    """How many rows equal an earlier one, over all parts, by their keys; memory is a key a row."""
+    keys = [np.asarray(read_rows(store, "ingest", part.key, [KEY])[KEY]) for part in raw.parts]
+    return raw.rows - len(np.unique(np.concatenate(keys))) if keys else 0
+
+
 def drift_since(
     store: Store, before: ValidSnapshot | None, sample: pa.Table, columns: Sequence[str]
 ) -> dict[str, float]:
@@ -97,6 +103,7 @@ def report_page(
     sample: pa.Table,
     records: Sequence[Record],
     store: Store,
+    twice: int | None,
 ) -> str:
     """The report as one HTML document."""
     unread = [store.part("ingest", part.key).standing() for part in (*raw.aside, *raw.parts)]
@@ -105,6 +112,7 @@ def report_page(
     assert valid.ledger is not None
     return data_page(
         ledger=valid.ledger,
+        twice=twice,
         unread=raw.ledger.quarantined if raw.ledger else 0,
         columns=columns,
         sampled=sample.num_rows,

@@ -62,6 +62,18 @@ def check_rows(config: "ValidateConfig", rows: int) -> None:
             )
 
 
+def check_duplicates(config: "ValidateConfig", twice: int, rows: int) -> None:
+    """Raise E_DUPLICATE where more rows equal an earlier one than the recipe says."""
+    if twice > config.max_duplicates * rows:
+        raise DataError(
+            "E_DUPLICATE",
+            f"{twice} of {rows} rows equal an earlier row",
+            place="checks.max_duplicates",
+            allowed=f"at most {config.max_duplicates:.2%}",
+            action="drop them (cleaning: [{kind: drop-duplicates}]) and raise it, or look where they come from",
+        )
+
+
 def check_classes(config: "ValidateConfig", classes: dict[str, int]) -> None:
     """Raise E_BALANCE where a class is rarer than the recipe says."""
     if config.balance is None:
