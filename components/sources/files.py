@@ -8,7 +8,6 @@ an identifier and a postal code keeps its zeros.
 import codecs
 import re
 import threading
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -16,15 +15,16 @@ from typing import Any, Literal, Self
 import numpy as np
 import pyarrow as pa
 from blake3 import blake3
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import Field, model_validator
 
 from components.adapters.blobs import Blob, changed, local, remote
 from components.adapters.store import digest_file
-from components.contracts.config import StepConfig, placed
+from components.contracts.config import placed
 from components.contracts.errors import DataError
 from components.contracts.fingerprint import digest
 from components.contracts.spec import Column
 from components.sources.columnar import HEADS, groups, read_group, sniffed
+from components.sources.declared import DeclaredSource
 from components.sources.delimited import Dialect, Text, read_delimited
 from components.sources.file_items import PLACE, Item, find_items, folder_columns, held, opened
 from components.sources.json_lines import read_json_lines
@@ -42,7 +42,7 @@ FILE_CODES = re.compile("E_(FILE_EMPTY|FILE_TRUNCATED|FORMAT|FORMAT_MISMATCH|QUO
 """What is wrong with one file, and leaves the others as they are."""
 
 
-class FilesSource(StepConfig):
+class FilesSource(DeclaredSource):
     """Files of rows, all of one format; every column of a text format is text until the checks give it a type."""
 
     kind: Literal["files"] = "files"
@@ -71,8 +71,6 @@ class FilesSource(StepConfig):
     )
     partition_mb: float = Field(64, gt=0, le=2048, description="MB of a file that one task reads; bounds its memory")
 
-    _declared: tuple[Column, ...] = PrivateAttr(())
-
     @model_validator(mode="after")
     def _settings_fit(self) -> Self:
         if self.header == "absent" and not self.names:
@@ -84,12 +82,6 @@ class FilesSource(StepConfig):
         except LookupError as error:
             raise ValueError(f"there is no encoding {self.encoding!r}") from error
         return self
-
-    def declaring(self, columns: Sequence[Column]) -> "FilesSource":
-        """The same source, reading the declared columns straight into their types where that loses nothing."""
-        copy = self.model_copy()
-        copy._declared = tuple(columns)  # noqa: SLF001 - its own
-        return copy
 
     def version(self, digest_of: DigestOf) -> str:
         """The digest of every file with its name, or of the archive."""

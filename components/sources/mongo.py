@@ -7,21 +7,22 @@ nothing. MongoDB gives no snapshot to such reads: `watermark` says which documen
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
-from pydantic import Field, PrivateAttr, field_validator
+from pydantic import Field, field_validator
 
 from components.adapters.mongo import GONE, collection
 from components.adapters.secrets import REFERENCE, secret
-from components.contracts.config import StepConfig, placed
+from components.contracts.config import placed
 from components.contracts.errors import ConfigError, DataError, shorten
 from components.contracts.fingerprint import digest
 from components.contracts.spec import Column
+from components.sources.declared import DeclaredSource
 from components.sources.partition import BadRow, DigestOf, Partition, Rows
 from components.sources.python_cells import column, sampled
 
@@ -31,7 +32,7 @@ OPERATORS = frozenset({"$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$nin"
 """What a filter may use: none of these runs code or writes."""
 
 
-class MongoSource(StepConfig):
+class MongoSource(DeclaredSource):
     """Documents of one collection."""
 
     kind: Literal["mongodb"] = "mongodb"
@@ -47,8 +48,6 @@ class MongoSource(StepConfig):
     watermark: str = Field("", description="field that rises with every insert and update")
     rows_per_partition: int = Field(50_000, ge=1, description="documents that one task reads")
 
-    _declared: tuple[Column, ...] = PrivateAttr(())
-
     @field_validator("filter")
     @classmethod
     def _only_asks(cls, value: dict[str, Any]) -> dict[str, Any]:
@@ -63,12 +62,6 @@ class MongoSource(StepConfig):
                 action="write it with these",
             )
         return value
-
-    def declaring(self, columns: Sequence[Column]) -> "MongoSource":
-        """The same source, giving values as what their columns are declared."""
-        copy = self.model_copy()
-        copy._declared = tuple(columns)  # noqa: SLF001 - its own
-        return copy
 
     def columns(self) -> tuple[Column, ...]:
         """None: documents say what they hold."""

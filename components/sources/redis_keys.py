@@ -12,14 +12,15 @@ from typing import Any, Literal
 from zlib import crc32
 
 import pyarrow as pa
-from pydantic import Field, PrivateAttr
+from pydantic import Field
 
 from components.adapters.redis import client
 from components.adapters.secrets import REFERENCE
-from components.contracts.config import StepConfig, placed
+from components.contracts.config import placed
 from components.contracts.errors import DataError, shorten
 from components.contracts.fingerprint import digest
 from components.contracts.spec import Column
+from components.sources.declared import DeclaredSource
 from components.sources.json_lines import read_json_lines
 from components.sources.messages import unreadable
 from components.sources.partition import BadRow, DigestOf, Partition, Rows
@@ -29,7 +30,7 @@ HELD_BYTES = 2**16
 OF = {"hash": b"hash", "json": b"string"}
 
 
-class RedisSource(StepConfig):
+class RedisSource(DeclaredSource):
     """The keys of one database that match."""
 
     kind: Literal["redis"] = "redis"
@@ -46,14 +47,6 @@ class RedisSource(StepConfig):
         {}, description="column to field, or to the dotted name in JSON; none: all there are"
     )
     keys_per_partition: int = Field(50_000, ge=1, description="keys that one task reads")
-
-    _declared: tuple[Column, ...] = PrivateAttr(())
-
-    def declaring(self, columns: Sequence[Column]) -> "RedisSource":
-        """The same source, giving values as what their columns are declared."""
-        copy = self.model_copy()
-        copy._declared = tuple(columns)  # noqa: SLF001 - its own
-        return copy
 
     def columns(self) -> tuple[Column, ...]:
         """None: the keys say what they hold."""

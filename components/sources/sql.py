@@ -8,7 +8,7 @@ then parts whose count and watermark are as before are not read again, nor is an
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -20,11 +20,12 @@ from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from components.adapters.databases import engine, exported, faults, primary_key, snapshot, tables
 from components.adapters.secrets import REFERENCE, secret
-from components.contracts.config import StepConfig, placed
+from components.contracts.config import placed
 from components.contracts.errors import ConfigError, DataError
 from components.contracts.fingerprint import digest
 from components.contracts.registry import nearest
 from components.contracts.spec import Column
+from components.sources.declared import DeclaredSource
 from components.sources.partition import DigestOf, Partition, Rows
 from components.sources.python_cells import column, sampled
 from components.sources.sql_text import check_read_only
@@ -44,7 +45,7 @@ SESSIONS: dict[str, Session] = {}
 """By a name of their own: a partition carries the name, and not the connection."""
 
 
-class SqlSource(StepConfig):
+class SqlSource(DeclaredSource):
     """Rows of a relational database."""
 
     kind: Literal["sql"] = "sql"
@@ -59,7 +60,6 @@ class SqlSource(StepConfig):
     watermark: str = Field("", description="column that rises with every insert and update, such as updated_at")
     rows_per_partition: int = Field(100_000, ge=1, description="rows that one task reads; bounds its memory")
 
-    _declared: tuple[Column, ...] = PrivateAttr(())
     _session: str = PrivateAttr("")
 
     @field_validator("query")
@@ -81,12 +81,6 @@ class SqlSource(StepConfig):
                 action="put the name into source.user and secret://name into source.password",
             )
         return self
-
-    def declaring(self, columns: Sequence[Column]) -> "SqlSource":
-        """The same source, giving exact decimals as what their columns are declared."""
-        copy = self.model_copy()
-        copy._declared = tuple(columns)  # noqa: SLF001 - its own
-        return copy
 
     def columns(self) -> tuple[Column, ...]:
         """None: only the database knows them."""

@@ -15,9 +15,9 @@ from typing import Any, Literal, Protocol, Self
 import pyarrow as pa
 from pydantic import Field, PrivateAttr
 
-from components.contracts.config import StepConfig
 from components.contracts.fingerprint import digest
 from components.contracts.spec import Column
+from components.sources.declared import DeclaredSource
 from components.sources.messages import rows_of
 from components.sources.partition import DigestOf, Partition, Rows
 
@@ -57,7 +57,7 @@ class Log(Protocol):
         """The end of at most `rows` messages from `low` on and up to `high`, and how many they are."""
 
 
-class StreamSource(StepConfig):
+class StreamSource(DeclaredSource):
     """The base of streams: a subclass says how its logs are opened and a window is read."""
 
     start: Literal["earliest", "latest", "group"] = Field(
@@ -77,7 +77,6 @@ class StreamSource(StepConfig):
     time_column: str = Field("", description="name of a column for the message's time; none: it is left out")
 
     _known: tuple[list[Any], Windows] | None = PrivateAttr(None)
-    _declared: tuple[Column, ...] = PrivateAttr(())
 
     def opened(self) -> AbstractContextManager[tuple[list[Any], list[Log]]]:
         """What the stream is to everybody (for instance cluster and topic), and its logs."""
@@ -95,12 +94,6 @@ class StreamSource(StepConfig):
         """Tell it of the windows that this source is made of."""
         if self._known:
             self.acknowledge(self._known[1])
-
-    def declaring(self, columns: Sequence[Column]) -> Self:
-        """The same source, reading values as what their columns are declared."""
-        copy = self.model_copy()
-        copy._declared = tuple(columns)  # noqa: SLF001 - its own
-        return copy
 
     def at(self, identity: list[Any], windows: Windows) -> Self:
         """The same source, made of these windows."""

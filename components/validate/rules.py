@@ -7,18 +7,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
+from components.cleaning.keep_rows import COMPARE
 from components.contracts.config import StepConfig
 from components.contracts.errors import ConfigError
 from components.validate.checks import Failure
 
-COMPARE = {
-    "equal": pc.equal,
-    "not-equal": pc.not_equal,
-    "less": pc.less,
-    "at-most": pc.less_equal,
-    "greater": pc.greater,
-    "at-least": pc.greater_equal,
-}
 SAYS = {
     "equal": "is not that of", "not-equal": "is that of", "less": "is not less than", "at-most": "is more than",
     "greater": "is not more than", "at-least": "is less than", "needs": "stands without",
