@@ -65,16 +65,19 @@ def canonical(array: pa.Array) -> pa.Array:
         lengths = np.asarray(pc.list_value_length(array).fill_null(0))
         offsets = pa.py_buffer(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
         return _made(array, validity, offsets, children=[canonical(array.flatten())])
-    return array if validity is None else _with_gaps(array, validity)
-
-
-def _with_gaps(array: pa.Array, validity: Any) -> pa.Array:
-    """Numbers, times, text or bytes of which some are missing: zeros and nothing stand there."""
-    kind = array.type
     if pa.types.is_string(kind) or pa.types.is_binary(kind):
         return _made(array, validity, *_from_zero(array.fill_null("" if pa.types.is_string(kind) else b"")))
-    if pa.types.is_null(kind):
-        return array
+    return array if pa.types.is_null(kind) else _numbers(array, validity)
+
+
+def _numbers(array: pa.Array, validity: Any) -> pa.Array:
+    """Numbers and times: zeros stand where one is missing, and nothing behind the last one."""
+    kind = array.type
+    if validity is None:
+        width = kind.bit_width // 8
+        values = array.buffers()[1]
+        exact = values.slice(array.offset * width, len(array) * width) if values is not None else pa.py_buffer(b"")
+        return _made(array, None, exact)
     plain = array if pa.types.is_floating(kind) else array.view(WORDS[kind.bit_width])
     return _made(array, validity, pa.py_buffer(np.ascontiguousarray(plain.fill_null(0).to_numpy())))
 

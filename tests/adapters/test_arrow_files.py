@@ -30,7 +30,7 @@ def body(table, folder):
     return (folder / "t.arrow").read_bytes()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(data=st.data(), kind=st.sampled_from(sorted(CELLS)))
 def test_equal_tables_are_equal_bytes_however_they_came_about(tmp_path_factory, data, kind):
     folder = tmp_path_factory.mktemp("arrow")
