@@ -25,10 +25,8 @@ Result = TypeVar("Result")
 class Compute:
     """Runs one function over partitions."""
 
-    def __init__(
-        self, *, workers: int, address: str = "", synchronous: bool = False, memory_limit: str = "auto"
-    ) -> None:
-        self.workers, self.address, self.synchronous, self.memory_limit = workers, address, synchronous, memory_limit
+    def __init__(self, *, workers: int, address: str = "", synchronous: bool = False) -> None:
+        self.workers, self.address, self.synchronous = workers, address, synchronous
 
     def map(
         self,
@@ -127,7 +125,6 @@ class Compute:
             LocalCluster(
                 n_workers=self.workers,
                 threads_per_worker=1,
-                memory_limit=self.memory_limit,
                 host="127.0.0.1",
                 dashboard_address="127.0.0.1:0",
                 silence_logs=logging.ERROR,
