@@ -20,7 +20,7 @@ from tests.test_splitting import CHECKS, divided, made, write
 @pytest.mark.parametrize(
     ("leaks", "split", "change", "expected"),
     [
-        ({}, {"method": "given", "column": "part"}, "same", ""),
+        ({}, {"method": "given", "column": "part"}, "", ""),
         (
             {"group": "person"},
             {"method": "random"},
