@@ -88,6 +88,11 @@ def read_rows(store: Store, step: str, key: str, columns: list[str] | None = Non
     return table if columns is None else table.select(columns)
 
 
+def write_sample(table: pa.Table, folder: Path) -> None:
+    """Write the sample that lies beside a part or an artifact."""
+    pq.write_table(table, folder / SAMPLE, compression="lz4", write_statistics=False)
+
+
 def read_sample(store: Store, record: Record) -> pa.Table:
     """The sample that lies beside a part or an artifact."""
     return pq.read_table(store.open(record, SAMPLE), partitioning=None, use_threads=False)

@@ -27,7 +27,7 @@ from components.contracts.errors import DataError
 from components.contracts.spec import FILE, KEY, ROW, SPLIT, Column
 from components.ingest.conform import conformed
 from components.ingest.groups import Before, patched, remember, remembered, write_members
-from components.ingest.samples import write_sample
+from components.ingest.samples import keep_sample
 from components.ingest.streams import acknowledge, landed, landed_rows, resumed
 from components.sources.partition import Partition, Rows, Source
 from components.statistics.keys import row_keys
@@ -141,7 +141,7 @@ def read_partition(
     count = table.num_rows
     write_rows(table, folder)
     content = write_members(piece, table, folder) if count == len(piece.members) else {}
-    content |= write_sample(table, folder)
+    content |= keep_sample(table, folder)
     lines = [
         {
             "place": f"{bad.file or piece.place}:{bad.row}",

@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from components.adapters.snapshot_rows import SAMPLE
+from components.adapters.snapshot_rows import write_sample
 from components.contracts.spec import FILE, KEY, OWN_COLUMNS, ROW
 from components.statistics.keys import Words, row_keys
 from components.statistics.samples import EVERY, MOST, smallest
@@ -19,11 +18,11 @@ RESERVE = 2 * MOST
 """Rows that are kept of a part: when some of them go, the next ones are at hand."""
 
 
-def write_sample(table: pa.Table, folder: Path) -> dict[str, Any]:
+def keep_sample(table: pa.Table, folder: Path) -> dict[str, Any]:
     """Keep a sample of `table` in `folder`; what the part's record has to say of it."""
     draws = drawn(table)
     rows, cut = smallest(draws, RESERVE)
-    write_light(light(table.take(pa.array(rows)), draws[rows]), folder)
+    write_sample(light(table.take(pa.array(rows)), draws[rows]), folder)
     return {"cut": cut}
 
 
@@ -44,7 +43,7 @@ def patch_sample(before: pa.Table, cut: int, gone: Words, added: pa.Table, folde
     if cut < EVERY and both.num_rows <= MOST:
         return None
     rows, less = smallest(np.asarray(both[KEY]), RESERVE)
-    write_light(both.take(pa.array(rows)), folder)
+    write_sample(both.take(pa.array(rows)), folder)
     return {"cut": min(cut, less)}
 
 
@@ -61,8 +60,3 @@ def light(table: pa.Table, lots: Words) -> pa.Table:
             cells = pc.utf8_slice_codeunits(cells, 0, LONGEST)
         columns[name] = cells
     return pa.table(columns)
-
-
-def write_light(table: pa.Table, folder: Path) -> None:
-    """Write a sample's rows."""
-    pq.write_table(table, folder / SAMPLE, compression="lz4", write_statistics=False)

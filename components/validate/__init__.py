@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from components.adapters.snapshot_rows import read_rows, write_view
+from components.adapters.snapshot_rows import read_rows, write_sample, write_view
 from components.adapters.store import Record, Store
 from components.context import RunContext, content_of, summed
 from components.contracts.artifacts import Ledger, Part, RawSnapshot, ValidSnapshot
@@ -27,12 +27,11 @@ from components.validate.data_report import (
     REPORT,
     SHOWN,
     drift_since,
-    keep_sample,
+    equal_rows,
     report_of_failure,
     report_page,
     sample_of,
     snapshot_before,
-    standing_twice,
 )
 from components.validate.rules import Balance, Freshness, Rule
 from components.validate.snapshot import (
@@ -88,7 +87,7 @@ def run(config: ValidateConfig, raw: RawSnapshot, *, ctx: RunContext) -> ValidSn
             E_STALE, of all rows together.
     """
     columns = tuple(declared(config, raw.columns))
-    before = snapshot_before(ctx, raw.content)
+    before = snapshot_before(ctx, raw.content) if config.max_drift else None
 
     def build(folder: Path) -> ValidSnapshot:
         again = _standing_twice(config, raw, ctx)
@@ -103,9 +102,9 @@ def run(config: ValidateConfig, raw: RawSnapshot, *, ctx: RunContext) -> ValidSn
         ledger = summed(records, raw.rows)
         _judge(config, raw, ledger, records, ctx)
         classes = classes_of(records)
-        twice = standing_twice(ctx.store, raw) if config.max_duplicates < 1 else None
+        twice = equal_rows(ctx.store, raw) if config.max_duplicates < 1 else None
         sample = sample_of(ctx.store, raw)
-        drift = drift_since(ctx.store, before, sample, config.drift_columns)
+        drift = drift_since(ctx.store, before or snapshot_before(ctx, raw.content), sample, config.drift_columns)
         made = ValidSnapshot(columns=columns, parts=tuple(parts), ledger=ledger)
         # The report is no part of what the rows are: it says how they differ from others.
         made = made.model_copy(
@@ -122,7 +121,7 @@ def run(config: ValidateConfig, raw: RawSnapshot, *, ctx: RunContext) -> ValidSn
             check_duplicates(config, twice or 0, raw.rows)
             check_classes(config, classes)
             check_drift(config, drift)
-        keep_sample(folder, sample)
+        write_sample(sample, folder)
         (folder / REPORT).write_text(report)
         return made
 

@@ -2,12 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from components.adapters.pointers import Pointer
 from components.adapters.snapshot_rows import SAMPLE, read_rows, read_sample
@@ -58,7 +56,7 @@ def sample_of(store: Store, raw: RawSnapshot) -> pa.Table:
     return pa.concat_tables(kept, promote_options="permissive").sort_by(KEY).drop([KEY])
 
 
-def standing_twice(store: Store, raw: RawSnapshot) -> int:
+def equal_rows(store: Store, raw: RawSnapshot) -> int:
     """How many rows equal an earlier one, over all parts, by their keys; memory is a key a row."""
     keys = [np.asarray(read_rows(store, "ingest", part.key, [KEY])[KEY]) for part in raw.parts]
     return raw.rows - len(np.unique(np.concatenate(keys))) if keys else 0
@@ -75,11 +73,6 @@ def drift_since(
         # An older release kept none.
         return {}
     return drift(read_sample(store, record), sample, columns or sample.column_names)
-
-
-def keep_sample(folder: Path, sample: pa.Table) -> None:
-    """Write the sample into the artifact's folder."""
-    pq.write_table(sample, folder / SAMPLE, compression="lz4", write_statistics=False)
 
 
 @contextmanager
