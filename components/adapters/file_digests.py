@@ -23,7 +23,7 @@ class FileDigests:
     def __init__(self, memo: Path) -> None:
         self._memo = memo
         try:
-            self._known: dict[str, list[int | str]] = json.loads(memo.read_bytes())
+            self._known: dict[str, list[Any]] = json.loads(memo.read_bytes())
         except (FileNotFoundError, ValueError):
             self._known = {}
         self._learned = False
@@ -37,15 +37,25 @@ class FileDigests:
 
     def seen(self, path: str, stat: os.stat_result) -> str:
         """The digest of the file at `path`, of which `stat` was just asked."""
+        return str(self._seen(path, stat, lambda: digest_file(Path(path))))
+
+    def kept(self, path: Path, what: str, look: Callable[[], Any]) -> Any:
+        """What `look` finds in the file at `path`, plain JSON: looked for once by this object, and remembered."""
+        stat = path.stat()
+        name = f"{path} {what}"
+        found = self.once(f"{name} {stat.st_size} {stat.st_mtime_ns}", lambda: [self._seen(name, stat, look)])
+        return found[0]
+
+    def _seen(self, name: str, stat: os.stat_result, look: Callable[[], Any]) -> Any:
         now = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
-        known = self._known.get(path)
+        known = self._known.get(name)
         if known is not None and known[:3] == now:
-            return str(known[3])
-        digest = digest_file(Path(path))
+            return known[3]
+        found = look()
         if time.time() - stat.st_mtime > SETTLED_SECONDS:
-            self._known[path] = [*now, digest]
+            self._known[name] = [*now, found]
             self._learned = True
-        return digest
+        return found
 
     def once(self, what: str, look: Callable[[], Any]) -> Any:
         """What `look` finds, looked for once by this object: a run sees one state of a folder, not two."""

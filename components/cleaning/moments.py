@@ -88,7 +88,7 @@ def _placed(naive: pa.ChunkedArray, column: Column) -> Cells:
         return Cells(values=empty, faults=[fault_of(pc.is_valid(naive), "E_TZ", reason)])
     naive = pc.cast(naive, pa.timestamp("us"), safe=False)
     if column.timezone == "UTC":
-        return Cells(values=pc.assume_timezone(naive, "UTC"))
+        return Cells(values=pc.cast(naive, ARROW["timestamp"]))
     first = pc.assume_timezone(naive, column.timezone, ambiguous="earliest", nonexistent="earliest")
     last = pc.assume_timezone(naive, column.timezone, ambiguous="latest", nonexistent="latest")
     reason = f"a clock time that {column.timezone} has twice or not at all"

@@ -11,7 +11,7 @@ from typing import Any
 
 from components.adapters.archives import extracted, is_archive, members
 from components.adapters.blobs import Blob, fetched, listed, local, matches, remote, split_glob, walked
-from components.adapters.compressed import spooled
+from components.adapters.compressed import compression, spooled
 from components.contracts.errors import DataError
 from components.contracts.fingerprint import digest
 from components.sources.partition import NO_SPLIT
@@ -105,6 +105,11 @@ def opened(item: Item, encoding: str, scratch: Path) -> Path:
             action="fetch it and name it alone in source.uri, or unpack it",
         )
     return _transcoded(plain, encoding, scratch, item.name)
+
+
+def is_plain(path: Path) -> bool:
+    """Whether the file has bytes, which are neither compressed nor an archive's."""
+    return path.stat().st_size > 0 and compression(path) is None and not _packed(path)
 
 
 def _packed(path: Path) -> bool:

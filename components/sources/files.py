@@ -8,7 +8,8 @@ an identifier and a postal code keeps its zeros.
 import codecs
 import re
 import threading
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -26,11 +27,11 @@ from components.contracts.spec import Column
 from components.sources.columnar import HEADS, groups, read_group, sniffed
 from components.sources.declared import DeclaredSource
 from components.sources.delimited import Dialect, Text, read_delimited
-from components.sources.file_items import PLACE, Item, find_items, folder_columns, held, opened
+from components.sources.file_items import PLACE, Item, find_items, folder_columns, held, is_plain, opened
 from components.sources.json_lines import read_json_lines
-from components.sources.partition import DigestOf, Partition, Rows, broken_partition, raise_broken
-from components.sources.pieces import pieces
-from components.sources.text_head import Heading, check_names, read_head
+from components.sources.partition import DigestOf, Partition, Rows, broken_partition, kept, raise_broken
+from components.sources.text_cut import Cut, Cutting
+from components.sources.text_head import Heading, check_names
 
 ENDINGS = {
     "csv": "csv", "tsv": "tsv", "tab": "tsv", "jsonl": "jsonl", "ndjson": "jsonl", "json": "jsonl", "pq": "parquet",
@@ -84,11 +85,13 @@ class FilesSource(DeclaredSource):
         return self
 
     def version(self, digest_of: DigestOf) -> str:
-        """The digest of every file with its name, or of the archive."""
+        """What every file holds, with its name, or the digest of the archive."""
         items = self._items()
         if items[0].member:
             return digest_of(items[0].path)
-        return digest([[one.name, one.split, digest_of(one.path)] for one in items])
+        cuts = self._cuts(items, digest_of)
+        versions = [cut.version if cut else digest_of(one.path) for one, cut in zip(items, cuts, strict=True)]
+        return digest([[one.name, one.split, version] for one, version in zip(items, versions, strict=True)])
 
     def columns(self) -> tuple[Column, ...]:
         """The named columns as text; none where only the files know them."""
@@ -98,12 +101,16 @@ class FilesSource(DeclaredSource):
         """Pieces of files, in the order of their names."""
         found: list[Partition] = []
         expected: list[str] = []
-        for item in self._items():
+        items = self._items()
+        for item, cut in zip(items, self._cuts(items, digest_of), strict=True):
             try:
+                if cut:
+                    found += self._text(item, item.path, cut, expected)
+                    continue
                 path = opened(item, self.encoding, scratch)
                 kind = self._format(item, path)
                 if kind in TEXTS:
-                    found += self._text(item, path, kind, expected)
+                    found += self._text(item, path, self._cutting().cut(path, item.name, kind), expected)
                 else:
                     own = path == item.path
                     found += self._groups(item, path, kind, digest_of(item.path) if own else digest_file(path))
@@ -165,26 +172,46 @@ class FilesSource(DeclaredSource):
             argument=argument,
         )
 
-    def _text(self, item: Item, path: Path, kind: str, expected: list[str]) -> list[Partition]:
-        names: tuple[str, ...] = ()
-        start, line, quoted = 0, 1, ""
-        if kind != "jsonl":
-            heading = Heading(header=self.header, names=self.names, rename=self.rename, comment=self.comment)
-            head = read_head(path, item.name, self._dialect(kind), heading)
-            names, start, line, quoted = head.names, head.start, head.line, self._dialect(kind).quoted_by
-            expected[:] = expected or names
-        kept = [one for one in names if one in expected] if self.extra_columns == "drop" else list(names)
-        found = [
-            {"start": one.start, "end": one.end, "line": one.line, "digest": one.digest, "lines": one.plain}
-            for one in pieces(
-                path, quoted, item.name, piece_bytes=int(self.partition_mb * 2**20), start=start, line=line
-            )
+    def _cuts(self, items: list[Item], digest_of: DigestOf) -> list[Cut | None]:
+        """The cut of each text that is read where it lies; None of other files and of those that cannot be cut."""
+        cutting = self._cutting()
+        settings = f"{self.format} {cutting.settings}"
+
+        def look(item: Item) -> dict[str, Any] | None:
+            try:
+                kind = self._format(item, item.path) if is_plain(item.path) else ""
+                return asdict(cutting.cut(item.path, item.name, kind)) if kind in TEXTS else None
+            except DataError:
+                return None
+
+        plain = codecs.lookup(self.encoding).name == "utf-8"
+        said = [
+            kept(digest_of, item.path, settings, partial(look, item))
+            if plain and not item.member and not remote(item.blob.url)
+            else None
+            for item in items
         ]
-        # A header without rows: its columns stand all the same.
-        found = found or [{"start": start, "end": start, "line": line, "digest": digest(""), "lines": 0}]
+        return [Cut.of(one) if one else None for one in said]
+
+    def _text(self, item: Item, path: Path, cut: Cut, expected: list[str]) -> list[Partition]:
+        names = list(cut.names)
+        expected[:] = expected or names
+        chosen = [one for one in names if one in expected] if self.extra_columns == "drop" else names
         return [
-            self._partition(item, path, kind, one["end"] - one["start"], names=list(names), kept=kept, **one)  # type: ignore[operator]
-            for one in found
+            self._partition(
+                item,
+                path,
+                cut.kind,
+                one.end - one.start,
+                names=names,
+                kept=chosen,
+                start=one.start,
+                end=one.end,
+                line=one.line,
+                digest=one.digest,
+                lines=one.plain,
+            )
+            for one in cut.pieces
         ]
 
     def _groups(self, item: Item, path: Path, kind: str, known: str) -> list[Partition]:
@@ -196,9 +223,13 @@ class FilesSource(DeclaredSource):
             for one in groups(path, kind, item.name, int(self.partition_mb * 2**20))
         ]
 
-    def _dialect(self, kind: str) -> Dialect:
-        delimiter = "\t" if kind == "tsv" else self.delimiter
-        return Dialect(delimiter=delimiter, quoting=self.quoting, null_values=self.null_values, trim=self.trim)
+    def _cutting(self) -> Cutting:
+        comma = Dialect(
+            delimiter=self.delimiter, quoting=self.quoting, null_values=self.null_values, trim=self.trim
+        )
+        heading = Heading(header=self.header, names=self.names, rename=self.rename, comment=self.comment)
+        piece_bytes = int(self.partition_mb * 2**20)
+        return Cutting(comma=comma, tab=replace(comma, delimiter="\t"), heading=heading, piece_bytes=piece_bytes)
 
     def _read_text(self, path: Path, argument: dict[str, Any], item: Item) -> Rows:
         data: bytes | memoryview = _span(path, argument["start"], argument["end"])
@@ -215,7 +246,7 @@ class FilesSource(DeclaredSource):
         renamed = {new: old for old, new in self.rename.items()}
         declared = [one.model_copy(update={"name": renamed.get(one.name, one.name)}) for one in self._declared]
         text = Text(view=data, place=item.name, line=argument["line"], plain=argument["lines"])
-        rows = read_delimited(text, names, self._dialect(argument["kind"]), declared)
+        rows = read_delimited(text, names, self._cutting().dialect(argument["kind"]), declared)
         return Rows(table=rows.table.select(kept), numbers=rows.numbers, bad=rows.bad)
 
     def _read_groups(self, path: Path, argument: dict[str, Any], item: Item) -> Rows:
@@ -237,7 +268,8 @@ BUFFERS = threading.local()
 def _span(path: Path, start: int, end: int) -> memoryview:
     """The bytes of the file, until this thread reads the next ones."""
     if len(getattr(BUFFERS, "held", b"")) < end - start:
-        BUFFERS.held = bytearray(end - start)
+        # Pieces are not quite of one size.
+        BUFFERS.held = bytearray((end - start) * 9 // 8)
     view = memoryview(BUFFERS.held)[: end - start]
     with path.open("rb", buffering=0) as file:
         file.seek(start)

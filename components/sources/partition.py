@@ -27,6 +27,12 @@ def once(digest_of: DigestOf, what: str, look: Callable[[], Any]) -> Any:
     return kept(what, look) if kept is not None else look()
 
 
+def kept(digest_of: DigestOf, path: Path, what: str, look: Callable[[], Any]) -> Any:
+    """What `look` finds in the file at `path`, plain JSON, remembered under `what` until the file changes."""
+    memo = getattr(digest_of, "kept", None)
+    return memo(path, what, look) if memo is not None else look()
+
+
 NO_SPLIT = ""
 
 

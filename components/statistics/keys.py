@@ -8,6 +8,7 @@ and is no secret: it does not defend against rows that somebody made up to colli
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -54,26 +55,30 @@ def _words(cells: pa.Array, seed: int) -> Words:
     kind = cells.type
     if pa.types.is_dictionary(kind):
         words = np.append(_words(cells.dictionary, seed), MISSING)
-        codes: NDArray[np.int64] = np.asarray(cells.indices.fill_null(-1)).astype(np.int64)
+        codes: NDArray[np.int64] = np.asarray(_filled(cells.indices, -1)).astype(np.int64)
         return np.take(words, codes)
     if pa.types.is_floating(kind):
         # Adding zero makes -0.0 and 0.0 one.
-        words = (np.asarray(pc.cast(cells, pa.float64()).fill_null(0.0)) + 0.0).view(np.uint64)
+        words = (np.asarray(_filled(pc.cast(cells, pa.float64()), 0.0)) + 0.0).view(np.uint64)
     elif pa.types.is_string(kind) or pa.types.is_binary(kind):
         words = _texts(cells.view(pa.binary()), seed)
     elif pa.types.is_boolean(kind):
-        words = np.asarray(cells.fill_null(False).cast(pa.uint8())).astype(np.uint64)
+        words = np.asarray(_filled(cells, False).cast(pa.uint8())).astype(np.uint64)
     elif pa.types.is_uint64(kind):
-        words = np.asarray(cells.fill_null(0))
+        words = np.asarray(_filled(cells, 0))
     elif pa.types.is_integer(kind) or pa.types.is_temporal(kind):
         whole = cells.cast(pa.int32()) if kind == pa.date32() else cells
-        words = np.asarray(whole.cast(pa.int64()).fill_null(0)).view(np.uint64)
+        words = np.asarray(_filled(whole.cast(pa.int64()), 0)).view(np.uint64)
     else:
         texts = [json.dumps(cell, default=str) for cell in cells.to_pylist()]
         words = _texts(pa.array(texts, pa.string()).view(pa.binary()), seed)
     if cells.null_count:
         words = np.where(np.asarray(cells.is_null()), MISSING, words)
     return words
+
+
+def _filled(cells: pa.Array, value: Any) -> pa.Array:
+    return cells.fill_null(value) if cells.null_count else cells
 
 
 def _texts(cells: pa.Array, seed: int) -> Words:
@@ -89,20 +94,15 @@ def _texts(cells: pa.Array, seed: int) -> Words:
     padded[:-8] = np.frombuffer(data, np.uint8)[first:last]
     # Every byte starts a word; unaligned loads are what the hardware does well.
     view = np.lib.stride_tricks.as_strided(padded[:8].view(np.uint64), shape=(last - first + 1,), strides=(1,))
-    rows = np.flatnonzero((lengths > 0) & (lengths <= LONGEST))
+    some = (lengths > 0) & (lengths <= LONGEST)
+    rows: slice | NDArray[np.int64] = slice(None) if some.all() else np.flatnonzero(some)
     starts, left = starts[rows] - first, lengths[rows]
-    done = 0
-    while len(rows):
-        taken = view[starts + done]
-        short = left - done < 8
-        if short.any():
-            unused = (8 - (left - done)[short]).astype(np.uint64) * np.uint64(8)
-            taken[short] = (taken[short] << unused) >> unused
-        words[rows] = _step(words[rows], taken)
-        done += 8
-        longer = left > done
-        if not longer.all():
-            rows, starts, left = rows[longer], starts[longer], left[longer]
+    while len(left):
+        unused = np.maximum(8 - left, 0).astype(np.uint64) << np.uint64(3)
+        words[rows] = _step(words[rows], (view[starts] << unused) >> unused)
+        longer = np.flatnonzero(left > 8)
+        rows = longer if isinstance(rows, slice) else rows[longer]
+        starts, left = starts[longer] + 8, left[longer] - 8
     for row in np.flatnonzero(lengths > LONGEST):
         digest = blake3(padded[offsets[row] - first : offsets[row + 1] - first].data).digest(length=8, seek=8 * seed)
         words[row] = int.from_bytes(digest, "little")

@@ -121,6 +121,32 @@ def test_a_digest_is_remembered_until_the_file_changes(tmp_path):
     assert FileDigests(memo)(path) == first
 
 
+def test_what_is_found_in_a_file_is_found_again_once_it_changes(tmp_path):
+    path, memo = tmp_path / "data", tmp_path / "memo" / "digests.json"
+    looked = []
+
+    def look():
+        looked.append(path.read_text())
+        return {"says": path.read_text()}
+
+    def seen(settings):
+        digests = FileDigests(memo)
+        found = [digests.kept(path, settings, look) for _ in range(2)]
+        digests.save()
+        return found
+
+    path.write_text("one")
+    assert seen("a") == seen("a") == [{"says": "one"}] * 2
+    assert len(looked) == 2, "once by each object, since the file just changed"
+    os.utime(path, (time.time() - 10, time.time() - 10))
+    assert seen("a") == seen("a")
+    assert len(looked) == 3
+    seen("b")
+    assert len(looked) == 4, "other settings find other things"
+    path.write_text("two")
+    assert seen("a") == [{"says": "two"}] * 2
+
+
 def test_a_file_that_just_changed_is_not_remembered(tmp_path):
     path, memo = tmp_path / "data", tmp_path / "digests.json"
     path.write_bytes(b"one")

@@ -66,9 +66,22 @@ class Api:
         body = {"deployments": {"id": {"any_": [deployment["id"]]}}, "sort": "EXPECTED_START_TIME_ASC", "limit": 100}
         return self.post("/flow_runs/filter", body)[1]
 
+    def named(self, name):
+        """The newest run of that name."""
+        body = {"flow_runs": {"name": {"any_": [name]}}, "sort": "START_TIME_DESC", "limit": 1}
+        return self.post("/flow_runs/filter", body)[1][0]
+
     def tasks(self, number):
         body = {"flow_runs": {"id": {"any_": [number]}}, "limit": 100}
         return self.post("/task_runs/filter", body)[1]
+
+    def ended_tasks(self, number, seconds=20):
+        """The same once all of them have ended: the server learns of them by way of its events."""
+        end = time.monotonic() + seconds
+        while not (tasks := self.tasks(number)) or any(one["state_type"] not in FINAL for one in tasks):
+            assert time.monotonic() < end, tasks
+            time.sleep(0.2)
+        return tasks
 
     def artifacts(self, number):
         """Every artifact of a run, by its key."""

@@ -5,10 +5,14 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
+from components.contracts.placement import Placement
+from flows import server
 from tests.flows.api import Api
 from tests.flows.recipe_lines import SMALL
 
@@ -74,27 +78,27 @@ class Millrace:
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout.strip().splitlines()[-1])
 
+    @property
+    def prefect(self):
+        """The server that a command left running."""
+        return Api(server.find(Placement(home=self.home)).address)
+
+    @cached_property
+    def mlflow(self):
+        address = Placement(home=self.home).tracking
+        return MlflowClient(tracking_uri=address, registry_uri=address)
+
     def prefect_run(self, number):
         """State type and name of a flow run, and the names of its tasks' states."""
-        return self.query(f"""
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
-from prefect.client.schemas.sorting import TaskRunSort
-with get_client(sync_client=True) as client:
-    run = client.read_flow_run({number!r})
-    these = FlowRunFilter(id=FlowRunFilterId(any_=[run.id]))
-    tasks = client.read_task_runs(flow_run_filter=these, limit=50, offset=0, sort=TaskRunSort.END_TIME_DESC)
-    print(json.dumps([run.state.type.value, run.state.name, sorted(one.state.name for one in tasks)]))
-""")
+        run, tasks = self.prefect.run(number), self.prefect.ended_tasks(number)
+        return run["state_type"], run["state_name"], sorted(one["state_name"] for one in tasks)
 
     def mlflow_run(self, number):
         """Status, parameters, metrics, tags and inputs of an MLflow run."""
-        return self.query(f"""
-from mlflow import MlflowClient
-run = MlflowClient().get_run({number!r})
-inputs = [[one.dataset.name, one.dataset.digest, json.loads(one.dataset.profile)] for one in run.inputs.dataset_inputs]
-print(json.dumps([run.info.status, run.data.params, run.data.metrics, run.data.tags, inputs]))
-""")
+        run = self.mlflow.get_run(number)
+        seen = [one.dataset for one in run.inputs.dataset_inputs]
+        inputs = [[one.name, one.digest, json.loads(one.profile)] for one in seen]
+        return run.info.status, run.data.params, run.data.metrics, run.data.tags, inputs
 
 
 @pytest.fixture(scope="session")

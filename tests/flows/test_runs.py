@@ -38,33 +38,19 @@ def test_a_first_run_ends_in_a_registered_champion(millrace, first):
 def test_a_run_is_completed_in_prefect_with_its_artifacts(millrace, first):
     kind, name, tasks = millrace.prefect_run(first["prefect_run"])
     assert (kind, name, tasks) == ("COMPLETED", "Completed", ["Completed"] * len(STEPS))
-    keys = millrace.query(f"""
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
-with get_client(sync_client=True) as client:
-    these = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[{first["prefect_run"]!r}]))
-    print(json.dumps(sorted([one.key, one.type] for one in client.read_artifacts(artifact_filter=these))))
-""")
-    assert keys == [
-        ["digits-cnn-data", "markdown"],
-        ["digits-cnn-metrics", "table"],
-        ["digits-cnn-mlflow", "markdown"],
-        ["digits-cnn-report", "markdown"],
-        ["digits-cnn-steps", "markdown"],
-        ["digits-cnn-train-progress", "progress"],
-    ]
+    artifacts = millrace.prefect.artifacts(first["prefect_run"])
+    assert {name: one["type"] for name, one in artifacts.items()} == {
+        "digits-cnn-data": "markdown",
+        "digits-cnn-metrics": "table",
+        "digits-cnn-mlflow": "markdown",
+        "digits-cnn-report": "markdown",
+        "digits-cnn-steps": "markdown",
+        "digits-cnn-train-progress": "progress",
+    }
 
 
 def test_the_run_page_says_what_ran_and_why(millrace, first):
-    lines = millrace.query(f"""
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
-from prefect.client.schemas.sorting import LogSort
-with get_client(sync_client=True) as client:
-    these = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[{first["prefect_run"]!r}]))
-    logs = client.read_logs(these, limit=200, offset=0, sort=LogSort.TIMESTAMP_ASC)
-    print(json.dumps([one.message for one in logs]))
-""")
+    lines = millrace.prefect.log(first["prefect_run"])
     for step in STEPS:
         assert any(line.startswith(f"{step}: ran in ") and "because: " in line for line in lines), lines
 
@@ -79,16 +65,12 @@ def test_a_run_is_finished_in_mlflow_with_parameters_metrics_data_and_lineage(mi
     assert inputs[0][2] == {"num_rows": 1797, "train": 1292, "validation": 158, "test": 347}
     fingerprints = {one["step"]: one["fingerprint"] for one in first["steps"] if one["fingerprint"]}
     assert {f"millrace.{step}": value for step, value in fingerprints.items()}.items() <= tags.items()
-    version = millrace.query("""
-from mlflow import MlflowClient
-version = MlflowClient().get_model_version_by_alias("digits-cnn", "champion")
-print(json.dumps([int(version.version), version.run_id, version.tags["millrace.verified"], version.model_id != ""]))
-""")
-    assert version == [1, first["mlflow_run"], "true", True]
+    version = millrace.mlflow.get_model_version_by_alias("digits-cnn", "champion")
+    assert (int(version.version), version.run_id) == (1, first["mlflow_run"])
+    assert version.tags["millrace.verified"] == "true"
 
 
 def test_a_second_run_reuses_every_step_imports_no_torch_and_starts_no_process(millrace, first, tmp_path):
-    assert millrace.query("print(json.dumps(running.address))")
     log = tmp_path / "log"
     done = subprocess.run(
         [
@@ -126,7 +108,7 @@ def test_a_second_run_reuses_every_step_imports_no_torch_and_starts_no_process(m
         line for line in log.read_text().splitlines() if "execve(" in line and "= 0" in line and "uname" not in line
     ]
     assert len(started) == 1, started
-    assert millrace.prefect_run(record["prefect_run"]) == ["COMPLETED", "Unchanged", ["Completed"] * len(STEPS)]
+    assert millrace.prefect_run(record["prefect_run"]) == ("COMPLETED", "Unchanged", ["Completed"] * len(STEPS))
     assert millrace.mlflow_run(record["mlflow_run"])[0] == "FINISHED"
 
 
@@ -135,7 +117,7 @@ def test_a_rejected_run_says_so_and_an_approval_lets_it_through(millrace, first)
     assert (rejected["code"], rejected["state"], rejected["verdict"]) == (3, "Rejected", "rejected")
     assert rejected["model"] == {}
     assert rejected["checks"][0].startswith("fail: accuracy 0.")
-    assert millrace.prefect_run(rejected["prefect_run"])[:2] == ["COMPLETED", "Rejected"]
+    assert millrace.prefect_run(rejected["prefect_run"])[:2] == ("COMPLETED", "Rejected")
     assert millrace.mlflow_run(rejected["mlflow_run"])[0] == "FINISHED"
     approved = millrace("approve", rejected["run"], "--why", "a trial", "--who", "ada", "--json")
     assert "E_CONFIG RUN: this run waits for no approval" in millrace("approve", first["run"], "--why", "x").err
@@ -149,7 +131,7 @@ def test_a_rejected_run_says_so_and_an_approval_lets_it_through(millrace, first)
 def test_a_run_that_waits_for_approval_says_so(millrace, first):
     waiting = millrace.run("digits-cnn", "--set", "gate.approval=true", "--set", "register.name=w")
     assert (waiting["code"], waiting["state"], waiting["model"]) == (0, "AwaitingApproval", {})
-    assert millrace.prefect_run(waiting["prefect_run"])[:2] == ["COMPLETED", "AwaitingApproval"]
+    assert millrace.prefect_run(waiting["prefect_run"])[:2] == ("COMPLETED", "AwaitingApproval")
     assert f"millrace approve {waiting['run']}" in waiting["err"]
     approved = millrace("approve", waiting["run"], "--why", "looked at", "--json")
     assert json.loads(approved.out)["model"]["aliases"] == ["challenger", "champion"]
@@ -181,19 +163,10 @@ def test_a_newcomers_own_csv_takes_eight_lines(millrace, tmp_path):
 
 def last_runs(millrace, recipe):
     """The newest run of a recipe in both servers: Prefect's state type and MLflow's status."""
-    return millrace.query(f"""
-from mlflow import MlflowClient
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
-from prefect.client.schemas.sorting import FlowRunSort
-client = MlflowClient()
-experiment = client.get_experiment_by_name("millrace").experiment_id
-runs = client.search_runs([experiment], "tags.`millrace.recipe` = '{recipe}'", order_by=["attributes.start_time DESC"])
-with get_client(sync_client=True) as prefect:
-    named = FlowRunFilter(name=FlowRunFilterName(any_=[{str(recipe)!r}]))
-    flows = prefect.read_flow_runs(flow_run_filter=named, limit=1, offset=0, sort=FlowRunSort.START_TIME_DESC)
-    print(json.dumps([flows[0].state.type.value, runs[0].info.status if runs else None]))
-""")
+    experiment = millrace.mlflow.get_experiment_by_name("millrace").experiment_id
+    these, newest = f"tags.`millrace.recipe` = '{recipe}'", ["attributes.start_time DESC"]
+    runs = millrace.mlflow.search_runs([experiment], these, order_by=newest)
+    return [millrace.prefect.named(str(recipe))["state_type"], runs[0].info.status if runs else None]
 
 
 def test_a_failed_run_is_failed_everywhere_in_one_line(millrace, tmp_path):
@@ -240,13 +213,8 @@ def test_a_run_that_is_killed_leaves_nothing_and_the_next_one_tells_the_truth_ab
     record = millrace.run("digits-cnn")
     assert record["state"] == "Unchanged"
     assert "went away earlier; it is now marked as crashed" in record["err"]
-    states = millrace.query("""
-from mlflow import MlflowClient
-client = MlflowClient()
-runs = client.search_runs([client.get_experiment_by_name("millrace").experiment_id])
-print(json.dumps(sorted({run.info.status for run in runs})))
-""")
-    assert "RUNNING" not in states
+    runs = millrace.mlflow.search_runs([millrace.mlflow.get_experiment_by_name("millrace").experiment_id])
+    assert "RUNNING" not in {run.info.status for run in runs}
     assert list((millrace.home / "runs").iterdir()) == []
 
 

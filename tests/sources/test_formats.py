@@ -158,6 +158,24 @@ def test_a_grown_file_is_read_again_only_where_it_grew(tmp_path, ctx):
     assert second.rows == 3001
 
 
+def test_texts_that_read_otherwise_have_other_versions(tmp_path):
+    def version(name, text):
+        path = tmp_path / name
+        path.write_text(text)
+        return FilesSource(uri=str(path), comment="#").version(digest_file)
+
+    rows = '{"a": 1}\n{"a": 2}\n'
+    texts = [
+        ("a.csv", "a,b\n1,2\n"), ("a.csv", "a,b\n1,3\n"), ("a.csv", "a,c\n1,2\n"), ("a.csv", "\na,b\n1,2\n"),
+        ("a.csv", "a,b\n"), ("a.csv", ""), ("a.csv", 'a,b\n"1,2\n'), ("a.csv", "a,a\n1,2\n"), ("b.csv", "a,b\n1,2\n"),
+        ("a.tsv", "a,b\n1,2\n"), ("a.jsonl", rows), ("a.csv", rows), ("a.jsonl", rows[:-1]),
+    ]  # fmt: skip
+    versions = [version(*one) for one in texts]
+    assert len(set(versions)) == len(texts)
+    assert versions == [version(*one) for one in texts]
+    assert version("a.csv", "# one\na,b\n1,2\n") == version("a.csv", "# other\na,b\n1,2\n"), "a note is no row"
+
+
 CELLS = st.text(st.sampled_from('a",\n\r é0'), max_size=6)
 
 
