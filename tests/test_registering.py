@@ -84,6 +84,7 @@ def judged(recipe, ctx):
     return gate.run(recipe.gate, report), model
 
 
+@pytest.mark.faults
 def test_of_two_runs_that_overlap_one_promotes_and_the_other_says_so(folder, ctx, monkeypatch):
     config = RegisterConfig(name="toy")
     recipes = [table_recipe(folder, settings=TrainSettings(max_epochs=1, seed=seed)) for seed in range(3)]

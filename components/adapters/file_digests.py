@@ -15,6 +15,8 @@ from components.adapters.blobs import digest_of, listed
 from components.adapters.store import digest_file
 
 SETTLED_SECONDS = 2
+MOST_SHARE = 2
+"""Lines of the memo to each name in it."""
 
 
 class FileDigests:
@@ -22,11 +24,12 @@ class FileDigests:
 
     def __init__(self, memo: Path) -> None:
         self._memo = memo
-        try:
-            self._known: dict[str, list[Any]] = json.loads(memo.read_bytes())
-        except (FileNotFoundError, ValueError):
-            self._known = {}
-        self._learned = False
+        self._known: dict[str, list[Any]] = {}
+        self._learned: dict[str, list[Any]] = {}
+        self._lines = 0
+        for name, *found in self._read():
+            self._known[name] = found
+            self._lines += 1
         self._found: dict[str, Any] = {}
 
     def __call__(self, path: Path | str) -> str:
@@ -37,6 +40,9 @@ class FileDigests:
 
     def seen(self, path: str, stat: os.stat_result) -> str:
         """The digest of the file at `path`, of which `stat` was just asked."""
+        known = self._known.get(path)
+        if known is not None and known[1] == stat.st_mtime_ns and known[0] == stat.st_size and known[2] == stat.st_ino:
+            return str(known[3])
         return str(self._seen(path, stat, lambda: digest_file(Path(path))))
 
     def kept(self, path: Path, what: str, look: Callable[[], Any]) -> Any:
@@ -53,8 +59,7 @@ class FileDigests:
             return known[3]
         found = look()
         if time.time() - stat.st_mtime > SETTLED_SECONDS:
-            self._known[name] = [*now, found]
-            self._learned = True
+            self._learned[name] = self._known[name] = [*now, found]
         return found
 
     def once(self, what: str, look: Callable[[], Any]) -> Any:
@@ -71,16 +76,44 @@ class FileDigests:
             return str(known[1])
         digest = digest_of(blob, "source.uri")
         if marked:
-            self._known[url] = [blob.stamp, digest]
-            self._learned = True
+            self._learned[url] = self._known[url] = [blob.stamp, digest]
         return digest
 
     def save(self) -> None:
-        """Write the memo, whole or not at all."""
+        """Add what was learned to the memo; it is written anew when most of its lines are out of date."""
         if not self._learned:
             return
         self._memo.parent.mkdir(parents=True, exist_ok=True)
-        scratch = self._memo.with_suffix(f".{os.getpid()}")
-        scratch.write_text(json.dumps(self._known))
-        Path(scratch).replace(self._memo)
-        self._learned = False
+        self._lines += len(self._learned)
+        if self._lines <= MOST_SHARE * len(self._known):
+            with self._memo.open("ab", buffering=0) as memo:
+                memo.write(_lines(self._learned))
+        else:
+            scratch = self._memo.with_suffix(f".{os.getpid()}")
+            scratch.write_bytes(_lines(self._known))
+            scratch.replace(self._memo)
+            self._lines = len(self._known)
+        self._learned = {}
+
+    def _read(self) -> list[list[Any]]:
+        """The lines of the memo. One that was cut off when a writer died is passed over."""
+        try:
+            body = self._memo.read_text(errors="replace")
+        except FileNotFoundError:
+            return []
+        try:
+            lines = json.loads(f"[{body.rstrip().replace(chr(10), ',')}]")
+        except ValueError:
+            lines = [_parsed(line) for line in body.splitlines()]
+        return [line for line in lines if isinstance(line, list) and len(line) > 1]
+
+
+def _lines(known: dict[str, list[Any]]) -> bytes:
+    return "".join([json.dumps([name, *found]) + "\n" for name, found in known.items()]).encode()
+
+
+def _parsed(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None

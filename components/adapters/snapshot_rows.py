@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from components.adapters.arrow_files import read_table, write_table
@@ -20,7 +19,7 @@ from components.contracts.spec import KEY
 
 FORMAT = 2
 ROWS, VIEW, GONE = "rows.arrow", "view.json", "gone.npy"
-ADDED, SAMPLE = "added.arrow", "sample.parquet"
+ADDED, SAMPLE = "added.arrow", "sample.arrow"
 
 
 def write_rows(table: pa.Table, folder: Path, name: str = ROWS) -> None:
@@ -56,9 +55,7 @@ def write_patch(
     """
     write_rows(added, folder, ADDED)
     # They are few, and a file less is made durable faster.
-    said = {"of": before.content, GONE: gone.tolist(), "places": places.tolist()}
-    (folder / VIEW).write_text(json.dumps(said))
-    return {"of": _named(step, before)}
+    return {"of": _named(step, before), "gone": gone.tolist(), "places": places.tolist()}
 
 
 def read_rows(store: Store, step: str, key: str, columns: list[str] | None = None) -> pa.Table:
@@ -73,14 +70,12 @@ def read_rows(store: Store, step: str, key: str, columns: list[str] | None = Non
         own = own.select([name for name in own.column_names if name in columns])
     mine = set(own.column_names) if own is not None else set()
     below = None if columns is None else [one for one in columns if one not in mine]
+    if ADDED in names:
+        return _patched(store, record, columns)
     # A table without columns has no rows: one column says how many there are.
     table = read_rows(store, of["step"], of["key"], below if below is None or below else [KEY])
     if GONE in names:
         table = without(table, np.load(store.open(record, GONE)))
-    if ADDED in names:
-        said = json.loads(store.open(record, VIEW).read_bytes())
-        added = read_table(store.open(record, ADDED), table.column_names)
-        table = merged(without(table, np.array(said[GONE], np.int64)), added, np.array(said["places"], np.int64))
     for name in own.column_names if own is not None else ():
         cells = own[name]  # type: ignore[index]
         at = table.column_names.index(name) if name in table.column_names else None
@@ -88,14 +83,42 @@ def read_rows(store: Store, step: str, key: str, columns: list[str] | None = Non
     return table if columns is None else table.select(columns)
 
 
+def _patched(store: Store, record: Record, columns: list[str] | None) -> pa.Table:
+    """The rows of a part that patches another, which may be a patch too: gathered at once."""
+    patches = []
+    while ADDED in {file.name for file in record.files}:
+        patches.append(record)
+        of = record.meta["of"]
+        record = store.part(of["step"], of["key"]).standing()
+    table = read_rows(store, of["step"], of["key"], columns)
+    tables, rows, count = [table], np.arange(table.num_rows), table.num_rows
+    for one in reversed(patches):
+        added = read_table(store.open(one, ADDED), table.column_names)
+        new = np.arange(count, count + added.num_rows)
+        left = np.delete(rows, np.array(one.meta["gone"], np.int64))
+        rows = _placed(left, new, np.array(one.meta["places"], np.int64))
+        count += added.num_rows
+        tables.append(added)
+    return pa.concat_tables(tables).unify_dictionaries().take(pa.array(rows))
+
+
+def _placed(rows: NDArray[np.int64], new: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Both in their order, the `new` ones at `places`."""
+    is_new = np.zeros(len(rows) + len(new), bool)
+    is_new[places] = True
+    found = np.empty(len(is_new), np.int64)
+    found[is_new], found[~is_new] = new, rows
+    return found
+
+
 def write_sample(table: pa.Table, folder: Path) -> None:
     """Write the sample that lies beside a part or an artifact."""
-    pq.write_table(table, folder / SAMPLE, compression="lz4", write_statistics=False)
+    write_rows(table, folder, SAMPLE)
 
 
 def read_sample(store: Store, record: Record) -> pa.Table:
     """The sample that lies beside a part or an artifact."""
-    return pq.read_table(store.open(record, SAMPLE), partitioning=None, use_threads=False)
+    return read_table(store.open(record, SAMPLE))
 
 
 def without(table: pa.Table, gone: NDArray[np.int64]) -> pa.Table:
@@ -105,14 +128,11 @@ def without(table: pa.Table, gone: NDArray[np.int64]) -> pa.Table:
     return table.filter(pa.array(kept))
 
 
-def merged(table: pa.Table, added: pa.Table, places: NDArray[np.int64]) -> pa.Table:
-    """Both tables' rows, each in its order, those of `added` at `places`."""
-    is_new = np.zeros(table.num_rows + added.num_rows, bool)
-    is_new[places] = True
-    order = np.empty(len(is_new), np.int64)
-    order[~is_new] = np.arange(table.num_rows)
-    order[is_new] = np.arange(table.num_rows, len(is_new))
-    return pa.concat_tables([table.unify_dictionaries(), added.select(table.column_names)]).take(pa.array(order))
+def merged(table: pa.Table, gone: NDArray[np.int64], added: pa.Table, places: NDArray[np.int64]) -> pa.Table:
+    """The rows of `table` that are not `gone` in their order, and those of `added` at `places`."""
+    rows, new = np.arange(table.num_rows), np.arange(table.num_rows, table.num_rows + added.num_rows)
+    both = pa.concat_tables([table, added.select(table.column_names)]).unify_dictionaries()
+    return both.take(pa.array(_placed(np.delete(rows, gone), new, places)))
 
 
 def read_seen(store: Store, step: str, key: str, columns: list[str]) -> pa.Table:

@@ -7,6 +7,7 @@ cut, since they carry FORMAT numbers and their text may change without changing 
 
 import json
 from collections.abc import Iterable, Mapping
+from functools import cache
 from importlib import metadata
 from sys import stdlib_module_names
 from typing import Any
@@ -56,6 +57,7 @@ def code_of(step: str, configs: Any, kinds: Iterable[str] = ()) -> Code:
     )
 
 
+@cache
 def library_version(module: str) -> str:
     """The installed release of the library that ships `module`, without the local part (`+cpu`)."""
     try:

@@ -51,7 +51,7 @@ def run(config: IngestConfig, *, ctx: RunContext) -> RawSnapshot:
         EnvironmentFault: E_PERMISSION, E_CREDENTIALS, E_SERVER_UNREACHABLE.
     """
     source: Source = resumed(config.source, ctx)
-    digests = FileDigests(ctx.placement.home / "memo" / "file_digests.json")
+    digests = FileDigests(ctx.placement.home / "memo" / "file_digests.jsonl")
     version = source.version(digests)
     digests.save()
 
@@ -121,7 +121,6 @@ def read_partition(
         added = _with_own(rows, piece)
         made = patched(store, standing, piece, added=added, columns=columns, folder=folder)
         if made:
-            _write_quarantine([], folder)
             return made
     try:
         found = landed_rows(source, piece, store) or source.read(piece)
@@ -140,7 +139,7 @@ def read_partition(
     table = _with_own(rows, piece)
     count = table.num_rows
     write_rows(table, folder)
-    content = write_members(piece, table, folder) if count == len(piece.members) else {}
+    content = write_members(piece, table, folder) if piece.members and count == len(piece.members) else {}
     content |= keep_sample(table, folder)
     lines = [
         {
@@ -196,7 +195,8 @@ def _set_aside(piece: Partition, error: DataError, folder: Path) -> dict[str, An
 
 
 def _write_quarantine(lines: Sequence[dict[str, Any]], folder: Path) -> None:
-    (folder / "quarantine.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    if lines:
+        (folder / "quarantine.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
 def _constant(text: str, count: int) -> pa.Array:

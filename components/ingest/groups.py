@@ -1,9 +1,9 @@
 """Groups of small files of which few changed: their part says so, and the others are not read again.
 
-A part of a group keeps its members (each file gives one row) and a digest of each row. When the group has changed, the
-new part names the one before, the rows that are gone and those that came. Its content is the digest of the rows'
-digests, so that it is the same however the rows came together. After DEEPEST such steps the part is written whole, out
-of the store.
+A part of a group keeps its members (each file gives one row) with the digests of each row. When the group has changed,
+the new part names the one before, the rows that are gone and those that came. Its content is the digest of the rows'
+digests, so that it is the same however the rows came together. After some such steps the part is written whole, out of
+the store: not all groups at the same time, and large ones less often.
 """
 
 import json
@@ -11,26 +11,32 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import pyarrow as pa
 from blake3 import blake3
 from numpy.typing import NDArray
 
+from components.adapters.arrow_files import read_table, write_table
 from components.adapters.pointers import Pointer
-from components.adapters.snapshot_rows import merged, read_rows, read_sample, without, write_patch, write_rows
+from components.adapters.snapshot_rows import merged, read_rows, read_sample, write_patch, write_rows
 from components.adapters.store import Record, Store
 from components.contracts.artifacts import Ledger, Part
-from components.contracts.spec import FILE, KEY, OWN_COLUMNS, ROW, Column
+from components.contracts.spec import OWN_COLUMNS, Column
 from components.ingest.samples import drawn, patch_sample
 from components.sources.partition import Partition
 from components.statistics.keys import row_keys
 
 STEP = "ingest"
-MEMBERS, DIGESTS = "members.json", "digests.npy"
+MEMBERS = "members.arrow"
+DIGESTS = ("own", "cells", "lot")
+"""Of a row: of the columns that every snapshot has, of the others, and its lot (ingest/samples.py)."""
 LARGEST_SHARE = 0.25
 """A group of which more is new is read as a whole."""
-DEEPEST = 8
+FEWEST, MOST = 8, 64
+STEP_BYTES = 2**20
+"""Reading a part by way of one more step costs about as much as copying so many bytes."""
 
 Digests = NDArray[np.uint64]
 
@@ -50,11 +56,15 @@ def remember(store: Store, base: str, partitions: Sequence[Partition], parts: Se
 
 @dataclass(frozen=True, kw_only=True)
 class Before:
-    """A group's part of before: which of the group's members now are `new`, and which of its rows are `gone`."""
+    """A group's part of before: which of the group's members now are `new`, and which of its rows are `gone`.
+
+    `digests` are those of its rows.
+    """
 
     record: Record
     new: list[int]
     gone: NDArray[np.int64]
+    digests: Digests
 
     @classmethod
     def find(cls, store: Store, key: str, piece: Partition) -> "Before | None":
@@ -62,7 +72,8 @@ class Before:
         record = store.part(STEP, key).record()
         if record is None or "content" not in record.meta:
             return None
-        members: list[tuple[str, str]] = json.loads(store.open(record, MEMBERS).read_bytes())
+        table = read_table(store.open(record, MEMBERS))
+        members = list(zip(table["name"].to_pylist(), table["digest"].to_pylist(), strict=True))
         then = dict(members)
         now = dict(piece.members)
         new = [at for at, (name, digest) in enumerate(piece.members) if then.get(name) != digest]
@@ -70,7 +81,10 @@ class Before:
         if not new or len(new) > LARGEST_SHARE * len(now):
             return None
         left = [name for name, digest in members if now.get(name) == digest]
-        return cls(record=record, new=new, gone=np.array(gone, np.int64)) if _in_order(left, piece) else None
+        if not _in_order(left, piece):
+            return None
+        digests = np.stack([np.asarray(table[name]) for name in DIGESTS], axis=1)
+        return cls(record=record, new=new, gone=np.array(gone, np.int64), digests=digests)
 
 
 def _in_order(names: Sequence[str], piece: Partition) -> bool:
@@ -82,7 +96,8 @@ def _in_order(names: Sequence[str], piece: Partition) -> bool:
 
 def write_members(piece: Partition, table: pa.Table, folder: Path) -> dict[str, Any]:
     """Keep what a later part needs to build on this one; what its record has to say."""
-    return _write(piece, _digests(table), table.schema, folder, depth=0)
+    depth = crc32(piece.group.encode()) % _deepest(piece)
+    return _write(piece, _digests(table), table.schema, folder, depth=depth)
 
 
 def patched(
@@ -95,25 +110,24 @@ def patched(
     names = [one.model_dump(include={"name", "type"}) for one in columns]
     if added.num_rows != len(before.new) or names != before.record.meta["columns"]:
         return None
-    there = read_rows(store, STEP, before.record.entry.rpartition("/")[2], [KEY, FILE, ROW])
-    gone = drawn(there.take(pa.array(before.gone)))
-    sample = read_sample(store, before.record)
-    drew = patch_sample(sample, before.record.meta["cut"], gone, added, folder)
+    sample, new = read_sample(store, before.record), _digests(added)
+    lot = DIGESTS.index("lot")
+    gone = before.digests[before.gone, lot]
+    drew = patch_sample(sample, before.record.meta["cut"], gone, added=added, lots=new[:, lot], folder=folder)
     if drew is None:
         return None
-    then: Digests = np.load(store.open(before.record, DIGESTS))
-    digests = np.empty((len(piece.members), 2), np.uint64)
+    digests = np.empty((len(piece.members), len(DIGESTS)), np.uint64)
     is_new = np.zeros(len(digests), bool)
     is_new[before.new] = True
-    digests[is_new] = _digests(added)
-    digests[~is_new] = np.delete(then, before.gone, axis=0)
-    depth = (before.record.meta["depth"] + 1) % DEEPEST
+    digests[is_new] = new
+    digests[~is_new] = np.delete(before.digests, before.gone, axis=0)
+    depth = (before.record.meta["depth"] + 1) % _deepest(piece)
     places = np.array(before.new, np.int64)
     if depth:
         meta = write_patch(folder, STEP, before.record, before.gone, added=added, places=places)
     else:
         table = read_rows(store, STEP, before.record.entry.rpartition("/")[2])
-        write_rows(merged(without(table, before.gone), added, places), folder)
+        write_rows(merged(table, before.gone, added, places), folder)
         meta = {}
     rows = len(digests)
     return {
@@ -127,15 +141,21 @@ def patched(
     }
 
 
+def _deepest(piece: Partition) -> int:
+    """How many steps a part of the group may stand above one that is whole."""
+    return min(max(piece.size_bytes // STEP_BYTES, FEWEST), MOST)
+
+
 def _write(piece: Partition, digests: Digests, schema: pa.Schema, folder: Path, *, depth: int) -> dict[str, Any]:
-    (folder / MEMBERS).write_text(json.dumps(piece.members))
-    np.save(folder / DIGESTS, digests)
+    names, files = zip(*piece.members, strict=True)
+    columns = {name: np.ascontiguousarray(digests[:, at]) for at, name in enumerate(DIGESTS)}
+    write_table(pa.table({"name": pa.array(names), "digest": pa.array(files), **columns}), folder / MEMBERS)
     said = json.dumps([[field.name, str(field.type)] for field in schema])
     content = blake3(said.encode() + digests.tobytes()).hexdigest(length=16)
     return {"content": content, "depth": depth}
 
 
 def _digests(table: pa.Table) -> Digests:
-    """128 bits a row, over all its columns: uint64[rows, 2]."""
+    """128 bits a row, over all its columns, and its lot: uint64[rows, 3]."""
     own = list(OWN_COLUMNS)
-    return np.stack([row_keys(table.select(own), seed=1), row_keys(table.drop(own), seed=2)], axis=1)
+    return np.stack([row_keys(table.select(own), seed=1), row_keys(table.drop(own), seed=2), drawn(table)], axis=1)

@@ -31,12 +31,13 @@ def drawn(table: pa.Table) -> Words:
     return row_keys(table.select([KEY, FILE, ROW]), seed=3)
 
 
-def patch_sample(before: pa.Table, cut: int, gone: Words, added: pa.Table, folder: Path) -> dict[str, Any] | None:
-    """Keep the sample of before (complete up to `cut`) without the lots `gone` and with the rows `added`.
+def patch_sample(
+    before: pa.Table, cut: int, gone: Words, *, added: pa.Table, lots: Words, folder: Path
+) -> dict[str, Any] | None:
+    """Keep the sample of before (complete up to `cut`) without the lots `gone` and with the rows `added` of `lots`.
 
     None, and nothing written, where too few rows are left below the cut for it to be the sample of all.
     """
-    lots = drawn(added)
     below = np.flatnonzero(lots < np.uint64(cut)) if cut < EVERY else np.arange(len(lots))
     kept = before.filter(pc.invert(pc.is_in(before[KEY], pa.array(gone))))
     both = pa.concat_tables([kept, light(added.take(pa.array(below)), lots[below]).select(kept.column_names)])

@@ -209,14 +209,17 @@ class ClassFolder(StepConfig):
         return found
 
     def _listed(self, root: Path, digest_of: DigestOf) -> list[Sample]:
-        samples = []
+        samples, seen = [], digest_seen(digest_of)
         for split, levels in self._wanted():
-            for name, path, stat in listed(root, levels, PLACE):
+            for folder, files in listed(root, levels, PLACE):
+                label = _label(folder)
                 try:
-                    found = digest_seen(digest_of, path, stat)
+                    samples += [
+                        Sample(split, label, folder + name, seen(path, stat), stat.st_size)
+                        for name, path, stat in files
+                    ]
                 except PermissionError as error:
-                    raise denied(Path(path), PLACE) from error
-                samples.append(Sample(split, _label(name), name, found, stat.st_size))
+                    raise denied(Path(error.filename), PLACE) from error
         return self._some(sorted(samples), root)
 
     def _some(self, samples: list[Sample], root: Path) -> list[Sample]:

@@ -224,9 +224,7 @@ class FilesSource(DeclaredSource):
         ]
 
     def _cutting(self) -> Cutting:
-        comma = Dialect(
-            delimiter=self.delimiter, quoting=self.quoting, null_values=self.null_values, trim=self.trim
-        )
+        comma = Dialect(delimiter=self.delimiter, quoting=self.quoting, null_values=self.null_values, trim=self.trim)
         heading = Heading(header=self.header, names=self.names, rename=self.rename, comment=self.comment)
         piece_bytes = int(self.partition_mb * 2**20)
         return Cutting(comma=comma, tab=replace(comma, delimiter="\t"), heading=heading, piece_bytes=piece_bytes)

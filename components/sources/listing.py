@@ -5,21 +5,24 @@ import re
 from collections.abc import Iterator, Sequence
 from fnmatch import translate
 from pathlib import Path
+from stat import S_ISREG
 from typing import NamedTuple
 
 from components.sources.paths import denied, readable_file
 
 
 class Listed(NamedTuple):
-    """A regular file: its name below the folder, its path, and what `stat` says of it."""
+    """A regular file: its name, its path, and what `stat` says of it."""
 
     name: str
     path: str
     stat: os.stat_result
 
 
-def listed(root: Path, levels: Sequence[str], place: str) -> Iterator[Listed]:
-    """The files below `root` whose path has as many levels as `levels` and fits each; hidden names are passed over.
+def listed(root: Path, levels: Sequence[str], place: str) -> Iterator[tuple[str, list[Listed]]]:
+    """The files below `root` whose path has as many levels as `levels` and fits each, folder by folder.
+
+    A folder is named from `root` on and with a slash at its end; hidden names are passed over.
 
     Raises:
         EnvironmentFault: E_PERMISSION, a folder that may hold some cannot be listed.
@@ -37,6 +40,7 @@ def listed(root: Path, levels: Sequence[str], place: str) -> Iterator[Listed]:
             ]
         folders = sorted(inner)
     for prefix, folder in folders:
+        found = []
         for entry in _entries(folder, place):
             name = entry.name
             if name[0] == "." or not last(name) or entry.is_dir(follow_symlinks=False):
@@ -45,9 +49,10 @@ def listed(root: Path, levels: Sequence[str], place: str) -> Iterator[Listed]:
                 stat = entry.stat()
             except OSError:
                 stat = readable_file(Path(entry.path), place).stat()
-            if not entry.is_file() or not stat.st_size:
+            if not S_ISREG(stat.st_mode) or not stat.st_size:
                 readable_file(Path(entry.path), place)
-            yield Listed(prefix + name, entry.path, stat)
+            found.append(Listed(name, entry.path, stat))
+        yield prefix, found
 
 
 def _entries(folder: str, place: str) -> Iterator[os.DirEntry[str]]:

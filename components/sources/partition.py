@@ -15,10 +15,10 @@ DigestOf = Callable[[Path], str]
 """A file's content digest, remembered by size and time of change: adapters/file_digests.py."""
 
 
-def digest_seen(digest_of: DigestOf, path: str, stat: os.stat_result) -> str:
-    """The digest of a file of which `stat` was just asked."""
+def digest_seen(digest_of: DigestOf) -> Callable[[str, os.stat_result], str]:
+    """What gives the digest of a file of which `stat` was just asked."""
     seen: Callable[[str, os.stat_result], str] | None = getattr(digest_of, "seen", None)
-    return seen(path, stat) if seen is not None else digest_of(Path(path))
+    return seen or (lambda path, _: digest_of(Path(path)))
 
 
 def once(digest_of: DigestOf, what: str, look: Callable[[], Any]) -> Any:

@@ -205,7 +205,8 @@ def check_partition(
     if len(gone):
         whole = read_rows(store, "ingest", part.key)
         bad = [_bad_line(whole, int(row), found[why[row] - 1]) for row in gone]
-    (folder / "quarantine.jsonl").write_text("".join(json.dumps(line) + "\n" for line in bad))
+    if bad:
+        (folder / "quarantine.jsonl").write_text("".join(json.dumps(line) + "\n" for line in bad))
     meta = write_view(folder, "ingest", store.part("ingest", part.key).standing(), gone)
     left = part.rows - len(gone)
     meta |= counted(config, table.filter(pa.array(why == 0)) if needed else table)

@@ -147,6 +147,32 @@ def test_what_is_found_in_a_file_is_found_again_once_it_changes(tmp_path):
     assert seen("a") == [{"says": "two"}] * 2
 
 
+def test_a_memo_grows_by_what_is_new_is_written_anew_when_old_and_survives_a_torn_line(tmp_path):
+    memo = tmp_path / "digests.jsonl"
+    paths = [tmp_path / f"{number}" for number in range(4)]
+
+    def seen(change):
+        digests = FileDigests(memo)
+        for path in change:
+            path.write_text(path.name + str(time.time_ns()))
+            os.utime(path, (time.time() - 10, time.time() - 10))
+        found = [digests(path) for path in paths]
+        digests.save()
+        assert found == [digest_file(path) for path in paths]
+        return memo.read_bytes().splitlines()
+
+    assert len(seen(paths)) == 4
+    assert len(seen([])) == 4
+    grown = seen(paths[:1])
+    assert len(grown) == 5
+    assert len(seen(paths[:3])) == 8
+    assert len(seen(paths[:1])) == 4, "more than half were out of date"
+    memo.write_text(memo.read_text()[:-20])
+    seen([])
+    memo.write_bytes(b"\x00\xff{")
+    seen(paths)
+
+
 def test_a_file_that_just_changed_is_not_remembered(tmp_path):
     path, memo = tmp_path / "data", tmp_path / "digests.json"
     path.write_bytes(b"one")

@@ -92,6 +92,12 @@ def media():
     return measured(ImageFolderSource(uri=str(root)), root, "1 % of 6,000 files of 300 kB", 0.06)
 
 
+def middling_media():
+    """A tree of pictures for the web."""
+    root = tree(6000, 100_000)
+    return measured(ImageFolderSource(uri=str(root)), root, "1 % of 6,000 files of 100 kB", 0.06)
+
+
 def small_media():
     """A tree of small pictures: half of the time goes into looking whether files changed."""
     root = tree(50_000, 1500)

@@ -12,7 +12,7 @@ GOALS = {
     "G8": (ingest.polars, ingest.duckdb),
     "G9": (ingest.dask,),
     "G11": (ingest.growth, ingest.memory, ingest.workers),
-    "incremental": (incremental.media, incremental.partitions, incremental.small_media),
+    "incremental": (incremental.media, incremental.middling_media, incremental.partitions, incremental.small_media),
 }
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
 
 from flows.line import STAGES as STEPS
 from tests.flows.conftest import COMMAND
@@ -203,6 +204,7 @@ def test_a_run_that_is_asked_to_stop_can_be_continued(millrace, first):
     assert last_runs(millrace, "digits-cnn") == ["CRASHED", "KILLED"]
 
 
+@pytest.mark.faults
 def test_a_run_that_is_killed_leaves_nothing_and_the_next_one_tells_the_truth_about_it(millrace, first):
     process = millrace.start("run", "digits-cnn", *ENDLESS, "--set", "train.seed=9")
     family = until_training(process)

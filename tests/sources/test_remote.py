@@ -131,7 +131,7 @@ def test_fault_F13_a_download_is_cut(bucket, ctx, s3, tally):
                     return how
 
                 ctx.rerun = {"ingest": count.injected}
-                (ctx.placement.home / "memo" / "file_digests.json").unlink(missing_ok=True)
+                (ctx.placement.home / "memo" / "file_digests.jsonl").unlink(missing_ok=True)
                 with s3.ruled(rule):
                     _, rows = read(f"{place}/a.csv", ctx)
                 count.injected += seen >= at
@@ -160,7 +160,7 @@ def test_fault_F14_F21_a_server_that_refuses(bucket, ctx, s3, tally, what, code)
 
             count.injected += 1
             ctx.rerun = {"ingest": count.injected}
-            (ctx.placement.home / "memo" / "file_digests.json").unlink(missing_ok=True)
+            (ctx.placement.home / "memo" / "file_digests.jsonl").unlink(missing_ok=True)
             with s3.ruled(rule):
                 try:
                     _, rows = read(f"{place}/a.csv", ctx)
@@ -203,7 +203,7 @@ def test_fault_F16_an_object_is_replaced_while_it_is_read(bucket, ctx, s3, tally
 
             count.injected += 1
             ctx.rerun = {"ingest": number}
-            (ctx.placement.home / "memo" / "file_digests.json").unlink(missing_ok=True)
+            (ctx.placement.home / "memo" / "file_digests.jsonl").unlink(missing_ok=True)
             with s3.ruled(rule):
                 try:
                     _, rows = read(f"{place}/a.csv", ctx)
