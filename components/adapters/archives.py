@@ -43,18 +43,44 @@ def _names(path: Path) -> list[str]:
 def walk(folder: Path) -> list[Path]:
     """Everything below `folder` that is not a folder, sorted, whatever it is; hidden names are passed over.
 
+    Links to folders are followed, except to one that they lie in.
+
     Raises:
         PermissionError: a folder below it cannot be listed. `Path.glob` would pass it over in silence.
+        DataError: E_ENCODING, a name that is not UTF-8.
     """
 
     def stop(error: OSError) -> None:
         raise error
 
     found = []
-    for parent, folders, files in os.walk(folder, onerror=stop):
-        folders[:] = [name for name in folders if name[0] != "."]
-        found += [Path(parent, name) for name in files if name[0] != "."]
+    above = {folder: {folder.resolve()}}
+    for parent, folders, files in os.walk(folder, onerror=stop, followlinks=True):
+        here, inner = above.pop(Path(parent)), []
+        for name in folders:
+            path = Path(parent, name)
+            real = path.resolve()
+            if name[0] != "." and real not in here:
+                inner.append(name)
+                above[path] = {*here, real}
+        folders[:] = inner
+        found += [Path(parent, text_of(name, parent)) for name in files if name[0] != "."]
     return sorted(found)
+
+
+def text_of(name: str, folder: str) -> str:
+    """The name of a file or folder in `folder`, which has to be text: keys, reports and parts hold it.
+
+    Raises:
+        DataError: E_ENCODING, it is not UTF-8.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        shown = os.fsencode(f"{folder}/{name}").decode("utf-8", "backslashreplace")
+        what = "a name that is not UTF-8"
+        raise DataError("E_ENCODING", what, place=shown, allowed="UTF-8", action="rename the file") from error
+    return name
 
 
 def is_archive(path: Path) -> bool:
@@ -142,6 +168,7 @@ def _check_twice(path: Path, names: Sequence[str]) -> None:
 
 def _check_name(path: Path, name: str, *, regular: bool) -> None:
     parts = name.replace("\\", "/").split("/")
+    text_of(name, str(path))
     if regular and ".." not in parts and not name.startswith(("/", "\\")) and ":" not in parts[0] and "\0" not in name:
         return
     raise DataError(

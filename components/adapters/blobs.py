@@ -92,8 +92,13 @@ def local(path: Path, root: Path) -> Blob:
 
 
 def walked(root: Path) -> list[Blob]:
-    """Every file below a local folder that is not hidden, sorted by name."""
-    return [local(path, root) for path in walk(root) if not path.is_symlink() or path.exists()]
+    """Every file below a local folder that is not hidden, sorted by name; a link that leads nowhere has no size."""
+    return [
+        local(path, root)
+        if not path.is_symlink() or path.exists()
+        else Blob(url=str(path), name=path.relative_to(root).as_posix(), size=0, stamp="")
+        for path in walk(root)
+    ]
 
 
 def fetched(blob: Blob, scratch: Path, place: str) -> Path:

@@ -1,16 +1,16 @@
 """Numbers, standardised; what is missing is filled, what lies far off clipped or flagged, as training rows say."""
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from components.contracts.config import StepConfig
 from components.contracts.errors import DataError
 from components.contracts.spec import ColumnType, TensorSpec
-from components.features import missing
+from components.features import forest, missing
 from components.features.feature import NAME, Prepared, State
 from components.statistics.moments import Moments
 from components.statistics.quantiles import joined, quantile, summary
@@ -35,10 +35,21 @@ class Number(StepConfig):
     outliers: Literal["keep", "clip", "flag"] = Field(
         "keep", description="what happens to cells that lie far off; flag adds one 0/1 number per column"
     )
-    outlier_rule: Literal["iqr", "z-score"] = Field(
-        "iqr", description="far off: outlier_factor times the middle half's width beyond it, or so many deviations"
+    outlier_rule: Literal["iqr", "z-score", "isolation-forest"] = Field(
+        "iqr",
+        description="far off: outlier_factor times the middle half's width beyond it, or so many deviations; or, of "
+        "rows, what a forest sets apart early: one flag for all columns",
     )
     outlier_factor: float = Field(3.0, gt=0, description="how far is far off")
+    outlier_share: float = Field(0.01, gt=0, lt=0.5, description="isolation-forest: share of training rows to flag")
+
+    @model_validator(mode="after")
+    def _rows_are_not_clipped(self) -> Self:
+        if self.outliers == "clip" and self.outlier_rule == "isolation-forest":
+            raise ValueError(
+                "outliers: a forest tells rows from rows, and clip is for cells: flag them, or clip by iqr"
+            )
+        return self
 
     def prepare(self, table: pa.Table) -> Prepared:
         """float32[rows, columns], NaN where missing."""
@@ -66,6 +77,7 @@ class Number(StepConfig):
             "m2": moments.squares.tolist(),
             "missing": missing.partial_of(self.missing, values),
             "quartiles": [summary(column) for column in values.T] if self._by_quartiles() else [],
+            "sample": forest.partial_of(values) if self._by_forest() else {},
         }
 
     def merge(self, first: State, second: State) -> State:
@@ -79,6 +91,7 @@ class Number(StepConfig):
             "m2": moments.squares.tolist(),
             "missing": missing.merged(first["missing"], second["missing"]),
             "quartiles": [joined(one, other) for one, other in pairs],
+            "sample": forest.merged(first["sample"], second["sample"]) if self._by_forest() else {},
         }
 
     def finish(self, partial: State) -> State:
@@ -90,6 +103,8 @@ class Number(StepConfig):
         state |= missing.fill_of(partial["missing"], moments.mean, scale)
         if self.outliers == "keep":
             return state
+        if self._by_forest():
+            return state | forest.grown(partial["sample"], moments.mean, scale, self.outlier_share)
         if self._by_quartiles():
             first, last = (np.array([quantile(one, share) for one in partial["quartiles"]]) for share in (0.25, 0.75))
             # Where more than half of the rows have one value there is no middle half to measure by.
@@ -102,8 +117,9 @@ class Number(StepConfig):
         return state | dict(zip(("low", "high"), (np.nan_to_num(one).tolist() for one in bounds), strict=True))
 
     def spec(self, state: State, stored: tuple[int, ...]) -> TensorSpec:
-        """float32[columns], and as many more for each kind of flag."""
-        width = len(self.columns) * (1 + self.missing_flags + (self.outliers == "flag"))
+        """float32[columns], and as many more for each kind of flag; a forest's is one."""
+        flags = {"flag": 1 if self._by_forest() else len(self.columns)}.get(self.outliers, 0)
+        width = len(self.columns) * (1 + self.missing_flags) + flags
         return TensorSpec(name=self.name, shape=(width,), dtype="float32")
 
     def lookup(self, state: State, dictionaries: list[list[str]]) -> list[NDArray[np.int32]]:
@@ -120,7 +136,9 @@ class Number(StepConfig):
         scale = torch.tensor(state["scale"], dtype=torch.float32, device=values.device)
         standard = (scaled - mean) / scale
         flags = [lost.float()] if self.missing_flags else []
-        if self.outliers != "keep":
+        if self._by_forest():
+            flags.append(forest.is_far(standard.masked_fill(lost, 0.0), state))
+        elif self.outliers != "keep":
             low, high = (
                 torch.tensor(state[name], dtype=torch.float32, device=values.device) for name in ("low", "high")
             )
@@ -132,6 +150,9 @@ class Number(StepConfig):
 
     def _by_quartiles(self) -> bool:
         return self.outliers != "keep" and self.outlier_rule == "iqr"
+
+    def _by_forest(self) -> bool:
+        return self.outliers != "keep" and self.outlier_rule == "isolation-forest"
 
     def _scaled(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.sign(values) * np.log1p(np.abs(values)) if self.log else values

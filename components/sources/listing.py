@@ -2,12 +2,14 @@
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fnmatch import translate
+from itertools import chain
 from pathlib import Path
 from stat import S_ISREG
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from components.adapters.archives import text_of
 from components.sources.paths import denied, readable_file
 
 
@@ -26,19 +28,13 @@ def listed(root: Path, levels: Sequence[str], place: str) -> Iterator[tuple[str,
 
     Raises:
         EnvironmentFault: E_PERMISSION, a folder that may hold some cannot be listed.
-        DataError: E_NOT_REGULAR_FILE, E_FILE_EMPTY.
+        DataError: E_NOT_REGULAR_FILE, E_FILE_EMPTY; E_ENCODING, a name that is not UTF-8.
     """
     *above, last = (re.compile(translate(level)).match for level in levels)
     folders = [("", str(root))]
     for matches in above:
-        inner = []
-        for prefix, folder in folders:
-            inner += [
-                (f"{prefix}{entry.name}/", entry.path)
-                for entry in _entries(folder, place)
-                if entry.is_dir(follow_symlinks=False) and entry.name[0] != "." and matches(entry.name)
-            ]
-        folders = sorted(inner)
+        inner = (_folders(prefix, folder, matches, place) for prefix, folder in folders)
+        folders = sorted(chain.from_iterable(inner))
     for prefix, folder in folders:
         found = []
         for entry in _entries(folder, place):
@@ -51,8 +47,18 @@ def listed(root: Path, levels: Sequence[str], place: str) -> Iterator[tuple[str,
                 stat = readable_file(Path(entry.path), place).stat()
             if not S_ISREG(stat.st_mode) or not stat.st_size:
                 readable_file(Path(entry.path), place)
-            found.append(Listed(name, entry.path, stat))
+            found.append(Listed(text_of(name, folder), entry.path, stat))
         yield prefix, found
+
+
+def _folders(prefix: str, folder: str, matches: Callable[[str], Any], place: str) -> Iterator[tuple[str, str]]:
+    """The folders in `folder` that fit, with their names from the root on."""
+    for entry in _entries(folder, place):
+        if entry.name[0] != "." and matches(entry.name):
+            if entry.is_dir():
+                yield f"{prefix}{text_of(entry.name, folder)}/", entry.path
+            elif entry.is_symlink():
+                readable_file(Path(entry.path), place)
 
 
 def _entries(folder: str, place: str) -> Iterator[os.DirEntry[str]]:

@@ -217,13 +217,19 @@ def test_bad_input_B33_nothing_matches(places, uri, files, expected):
 
 
 @pytest.mark.bad_input
-@pytest.mark.parametrize("kind", ["pipe", "socket", "link", "pipe in a table folder"])
+@pytest.mark.parametrize(
+    "kind", ["pipe", "socket", "link", "link for a class", "pipe in a table folder", "link in a table folder"]
+)
 def test_bad_input_B36_not_a_regular_file(places, kind):
     """Refused before it is opened: opening a pipe would hang."""
     path = places["image-folder"] / "cat" / "odd.png"
-    if kind == "pipe":
+    if "table" in kind:
+        path = places["files"] / "odd.csv"
+    elif "class" in kind:
+        path = places["image-folder"] / "odd"
+    if "pipe" in kind:
         os.mkfifo(path)
-    elif kind == "link":
+    elif "link" in kind:
         path.symlink_to(path.parent / "nowhere.png")
     elif kind == "socket":
         here = Path.cwd()
@@ -231,12 +237,8 @@ def test_bad_input_B36_not_a_regular_file(places, kind):
         with socket.socket(socket.AF_UNIX) as bound:
             bound.bind(path.name)
         os.chdir(here)
-    else:
-        path = places["files"] / "odd.csv"
-        os.mkfifo(path)
-    source = source_of(
-        "files" if "table" in kind else "image-folder", path.parent if "table" in kind else path.parents[1]
-    )
+    used = "files" if "table" in kind else "image-folder"
+    source = source_of(used, places[used])
     with pytest.raises(DataError, match=f"E_NOT_REGULAR_FILE source.uri: .*{path.name}"):
         source.version(digest_file)
 
@@ -250,6 +252,33 @@ def test_bad_input_B36_a_folder_that_cannot_be_listed_is_not_passed_over(places,
     said = as_nobody(lambda: source_of(kind, places[kind]).version(digest_file))
     assert said.startswith("E_PERMISSION source.uri: this user may not read it"), said
     assert folder.name in said
+
+
+@pytest.mark.parametrize("kind", ["files", "image-folder"])
+def test_folders_that_are_links_are_read_once(places, kind, tmp_path):
+    whole = source_of(kind, places[kind])
+    expected = [whole.read(one).table for one in whole.partitions(digest_file, tmp_path)]
+    away = tmp_path / "away"
+    inner = next((path for path in sorted(places[kind].iterdir()) if path.is_dir()), None)
+    if inner is None:
+        inner = places[kind] / "inner"
+        inner.mkdir()
+        for path in places[kind].glob("*.*"):
+            path.rename(inner / path.name)
+    inner.rename(away)
+    inner.symlink_to(away)
+    if kind == "files":
+        (away / "round").symlink_to(places[kind])
+    found = [whole.read(one).table for one in whole.partitions(digest_file, tmp_path)]
+    assert found == expected
+
+
+@pytest.mark.parametrize("kind", ["files", "image-folder"])
+def test_a_name_that_is_not_utf8_is_one_line(places, kind):
+    path = next(path for path in sorted(places[kind].rglob("*")) if path.is_file())
+    path.rename(os.fsdecode(os.fsencode(path.parent) + b"/caf\xe9" + os.fsencode(path.suffix)))
+    with pytest.raises(DataError, match=r"E_ENCODING .*caf\\xe9.*: a name that is not UTF-8; allowed: UTF-8"):
+        source_of(kind, places[kind]).version(digest_file)
 
 
 @pytest.mark.bad_input

@@ -1,0 +1,80 @@
+"""Rows that a forest sets apart: the oracle is scikit-learn's own scoring."""
+
+import json
+from functools import reduce
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from pydantic import ValidationError
+from sklearn.ensemble import IsolationForest
+
+from components.features import forest
+from components.features.number import Number
+from components.statistics.samples import MOST
+
+FLAG = Number(
+    columns=("a", "b"), outliers="flag", outlier_rule="isolation-forest", outlier_share=0.02, missing_flags=True
+)
+
+
+def rows(count, far=0):
+    """Two columns that say nearly the same, and rows of which one says the contrary of the other."""
+    drawn = np.random.default_rng(0)
+    one = drawn.normal(0, 1, count)
+    values = np.stack([one, one + drawn.normal(0, 0.05, count)], axis=1)
+    values[:far] = drawn.normal([2.5, -2.5], 0.4, (far, 2))
+    return values.astype(np.float32)
+
+
+def state_of(feature, values, parts=1):
+    tables = [pa.table(dict(zip("ab", one.T, strict=True))) for one in np.array_split(values, parts)]
+    return feature.finish(reduce(feature.merge, [feature.fit(feature.prepare(one)) for one in tables]))
+
+
+def test_paths_are_as_long_as_scikit_learn_says():
+    values = rows(1000, far=5)
+    keys = forest.partial_of(values.astype(np.float64))
+    state = forest.grown(keys, np.zeros(2), np.ones(2), 0.01)["forest"]
+    assert json.loads(json.dumps(state)) == state
+    sample = np.array(keys["rows"])[np.argsort(np.array(keys["keys"], np.uint64))].astype(np.float32)
+    theirs = IsolationForest(n_estimators=forest.TREES, random_state=forest.SEED).fit(sample)
+    mean = forest.lengths(torch.from_numpy(values), state).numpy()
+    expected = forest._expected(np.array([256]))[0]
+    assert -(2 ** (-mean / expected)) == pytest.approx(theirs.score_samples(values), abs=1e-12)
+
+
+def test_rows_that_are_strange_as_a_whole_are_flagged():
+    values = rows(6000, far=20)
+    state = state_of(FLAG, values)
+    tensor = FLAG.apply(torch.from_numpy(values), state)
+    assert tensor.shape == (6000, 5) == (6000, FLAG.spec(state, (2,)).size)
+    flags = tensor[:, 4].numpy()
+    assert flags[:20].mean() >= 0.9
+    assert 0.01 < flags[20:].mean() < 0.03
+    cells = FLAG.model_copy(update={"outlier_rule": "iqr"})
+    assert not cells.apply(torch.from_numpy(values), state_of(cells, values))[:20, 4:].any(), "no cell says so alone"
+    lost = torch.tensor([[float("nan"), 0.0], [float("nan"), float("nan")]])
+    assert FLAG.apply(lost, state)[:, 2:].tolist() == [[1, 0, 0], [1, 1, 0]]
+
+
+def test_the_forest_of_many_parts_is_that_of_all():
+    values = rows(3 * MOST)
+    values[::7, 1] = np.nan
+    whole, parts = state_of(FLAG, values), state_of(FLAG, values[::-1].copy(), parts=9)
+    assert parts["mean"] == pytest.approx(whole["mean"], abs=1e-12)
+    here, there = (FLAG.apply(torch.from_numpy(values), one)[:, 4] for one in (whole, parts))
+    assert (here != there).float().mean() < 0.002, "means differ in their last digit, and with them a bound"
+
+
+def test_rows_that_are_all_equal_are_not_flagged():
+    values = np.ones((2 * MOST, 2), np.float32)
+    assert not FLAG.apply(torch.from_numpy(values), state_of(FLAG, values))[:, 4].any()
+    few = values[:10]
+    assert not FLAG.apply(torch.from_numpy(few), state_of(FLAG, few))[:, 4].any()
+
+
+def test_a_row_is_not_clipped():
+    with pytest.raises(ValidationError, match="clip is for cells"):
+        Number(columns=("a",), outliers="clip", outlier_rule="isolation-forest")
