@@ -45,7 +45,7 @@ def find_items(uri: str, files: str, train: str, test: str) -> list[Item]:
         EnvironmentFault: E_PERMISSION; of a server, E_CREDENTIALS, E_SERVER_UNREACHABLE.
     """
     base, glob = split_glob(uri)
-    given = [(split, one) for split, one in (("train", train), ("test", test)) if one]
+    given = _given(train, test)
     wanted = given or [(NO_SPLIT, glob or files)]
     if remote(base):
         blobs = listed(base, PLACE)
@@ -65,14 +65,30 @@ def find_items(uri: str, files: str, train: str, test: str) -> list[Item]:
 
 
 def _in_file(root: Path, wanted: Wanted) -> list[Item]:
-    blob = local(root, root)
-    if not is_archive(root):
-        return [Item(blob=blob, member="", name=root.name, split=NO_SPLIT)]
+    item = Item(blob=local(root, root), member="", name=root.name, split=NO_SPLIT)
+    return _in_archive(item, root, root, wanted) if is_archive(root) else [item]
+
+
+def _in_archive(item: Item, path: Path, shown: Path, wanted: Wanted) -> list[Item]:
     return [
-        Item(blob=blob, member=name, name=name, split=split)
+        Item(blob=item.blob, member=name, name=name, split=split)
         for split, pattern in wanted
-        for name in _some(members(root, pattern), root, pattern, split)
+        for name in _some(members(path, pattern), shown, pattern, split)
     ]
+
+
+def unpacked(items: list[Item], scratch: Path, files: str, train: str, test: str) -> list[Item]:
+    """`items`, or the members of the only one where that is an archive of another machine, which is fetched."""
+    if len(items) > 1 or not remote(items[0].blob.url):
+        return items
+    path = fetched(items[0].blob, scratch, PLACE)
+    if not is_archive(path):
+        return items
+    return _in_archive(items[0], path, Path(items[0].name), _given(train, test) or [(NO_SPLIT, files)])
+
+
+def _given(train: str, test: str) -> Wanted:
+    return [(split, one) for split, one in (("train", train), ("test", test)) if one]
 
 
 def _chosen(blobs: list[Blob], root: Path, wanted: Wanted) -> list[Item]:
@@ -100,9 +116,9 @@ def opened(item: Item, encoding: str, scratch: Path) -> Path:
     if not item.member and _packed(plain):
         raise DataError(
             "E_FORMAT",
-            "an archive is read by itself, and on this machine",
+            "an archive is read by itself",
             place=item.name,
-            action="fetch it and name it alone in source.uri, or unpack it",
+            action="name it alone in source.uri, or unpack it",
         )
     return _transcoded(plain, encoding, scratch, item.name)
 

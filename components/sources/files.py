@@ -27,7 +27,7 @@ from components.contracts.spec import Column
 from components.sources.columnar import HEADS, groups, read_group, sniffed
 from components.sources.declared import DeclaredSource
 from components.sources.delimited import Dialect, Text, read_delimited
-from components.sources.file_items import PLACE, Item, find_items, folder_columns, held, is_plain, opened
+from components.sources.file_items import PLACE, Item, find_items, folder_columns, held, is_plain, opened, unpacked
 from components.sources.json_lines import read_json_lines
 from components.sources.partition import DigestOf, Partition, Rows, broken_partition, kept, raise_broken
 from components.sources.text_cut import Cut, Cutting
@@ -101,7 +101,7 @@ class FilesSource(DeclaredSource):
         """Pieces of files, in the order of their names."""
         found: list[Partition] = []
         expected: list[str] = []
-        items = self._items()
+        items = unpacked(self._items(), scratch, self.files, self.train, self.test)
         for item, cut in zip(items, self._cuts(items, digest_of), strict=True):
             try:
                 if cut:

@@ -3,7 +3,10 @@
 import functools
 import gzip
 import http.server
+import io
+import tarfile
 import threading
+import zipfile
 
 import fsspec
 import pytest
@@ -91,6 +94,38 @@ def web(tmp_path):
 
 def test_an_address_is_read(web, ctx):
     assert read(f"{web}/a.csv", ctx)[1] == ROWS
+
+
+def packed(form):
+    """An archive with two tables and a note, as bytes."""
+    body = io.BytesIO()
+    if form == "zip":
+        with zipfile.ZipFile(body, "w") as archive:
+            for name in ("t/a.csv", "t/b.csv", "note.txt"):
+                archive.writestr(name, CSV)
+    else:
+        with tarfile.open(fileobj=body, mode="w:gz") as archive:
+            for name in ("t/a.csv", "t/b.csv", "note.txt"):
+                info = tarfile.TarInfo(name)
+                info.size = len(CSV)
+                archive.addfile(info, io.BytesIO(CSV.encode()))
+    return body.getvalue()
+
+
+@pytest.mark.parametrize("form", ["zip", "tar.gz"])
+def test_an_archive_elsewhere_is_read_as_one_here(bucket, web, ctx, tmp_path, form):
+    client, name, place = bucket
+    client.put_object(Bucket=name, Key=f"store/data/all.{form}", Body=packed(form))
+    (tmp_path / "web" / f"all.{form}").write_bytes(packed(form))
+    here, rows = read(str(tmp_path / "web" / f"all.{form}"), ctx, train="a.csv", test="b.csv", partition_mb=0.05)
+    assert rows == ROWS * 2
+    for uri in (f"{place}/all.{form}", f"{web}/all.{form}"):
+        there, _ = read(uri, ctx, train="a.csv", test="b.csv", partition_mb=0.05)
+        assert [part.digest for part in there.parts] == [part.digest for part in here.parts]
+        assert len(there.parts) > 2
+        with pytest.raises(MillraceError, match=f"E_SOURCE_EMPTY source.files: no file in all.{form} matches"):
+            read(uri, ctx, files="*.parquet")
+        assert read(uri, ctx, files="t/*")[1] == rows
 
 
 @pytest.mark.bad_input
