@@ -118,6 +118,7 @@ def read_partition(
     if standing:
         few = source.some(piece, standing.new)
         rows, columns = conformed(source.read(few), _named(source, config), piece.place)
+        _check_unchanged(few)
         added = _with_own(rows, piece)
         made = patched(store, standing, piece, added=added, columns=columns, folder=folder)
         if made:
@@ -128,13 +129,7 @@ def read_partition(
         if not config.set_aside_files or error.code not in SET_ASIDE:
             raise
         return _set_aside(piece, error, folder)
-    for path, known in piece.files:
-        if digest_file(Path(path)) != known:
-            raise changed(path, "source")
-    for path, size, stamp in piece.stamps:
-        stat = Path(path).stat()
-        if (stat.st_size, stat.st_mtime_ns) != (size, stamp):
-            raise changed(path, "source")
+    _check_unchanged(piece)
     rows, columns = conformed(found, _named(source, config), piece.place)
     table = _with_own(rows, piece)
     count = table.num_rows
@@ -160,6 +155,16 @@ def read_partition(
         "bad": lines[:SHOWN],
         **content,
     }
+
+
+def _check_unchanged(piece: Partition) -> None:
+    for path, known in piece.files:
+        if digest_file(Path(path)) != known:
+            raise changed(path, "source")
+    for path, size, stamp in piece.stamps:
+        stat = Path(path).stat()
+        if (stat.st_size, stat.st_mtime_ns) != (size, stamp):
+            raise changed(path, "source")
 
 
 def _named(source: Any, config: IngestConfig) -> tuple[Column, ...]:

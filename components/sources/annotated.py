@@ -6,7 +6,7 @@ another), `width`, `height`, `name`.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 from xml.etree import ElementTree as ET
@@ -84,8 +84,12 @@ class VocSource(StepConfig):
                 if lost is not None:
                     raise _lost(lost)
                 files = [name for one in chunk for name in (images[one], f"{top}Annotations/{one}.xml")]
-                found.append(_partition(tree, split, chunk, files, None))
+                found.append(_partition(tree, f"{split} {start}", chunk, files, None))
         return found
+
+    def some(self, partition: Partition, chosen: Sequence[int]) -> Partition:
+        """The same partition with only these of its members."""
+        return _some(partition, chosen)
 
     def read(self, partition: Partition) -> Rows:
         """Images with what stands in them; an annotation that cannot be read sets its image aside."""
@@ -132,8 +136,13 @@ class CocoSource(StepConfig):
             for start in range(0, len(entries), self.files_per_partition):
                 chunk = entries[start : start + self.files_per_partition]
                 files = [_named(images, str(name), tree.folder_of(file) + file) for name, _ in chunk]
-                found.append(_partition(tree, split, [name for name, _ in chunk], files, [one for _, one in chunk]))
+                names, annotations = ([one[at] for one in chunk] for at in (0, 1))
+                found.append(_partition(tree, f"{split} {start}", names, files, annotations))
         return found
+
+    def some(self, partition: Partition, chosen: Sequence[int]) -> Partition:
+        """The same partition with only these of its members."""
+        return _some(partition, chosen)
 
     def read(self, partition: Partition) -> Rows:
         """Images with what stands in them."""
@@ -142,8 +151,12 @@ class CocoSource(StepConfig):
         return _rows(names, files, [Annotation(**one) for one in annotations], [one for one, _, _ in wanted], [])
 
 
-def _partition(tree: Tree, split: str, names: list[str], files: list[str], annotations: Any) -> Partition:
+def _partition(tree: Tree, group: str, names: list[Any], files: list[str], annotations: list[Any] | None) -> Partition:
+    """A run of images: `files` has as many of each, one after the other. `group` begins with the given part."""
     digests = [[name, tree.members[name].digest] for name in files]
+    rows = zip(*[iter(digests)] * (len(files) // len(names)), annotations or [None] * len(names), strict=True)
+    members = tuple((str(name), digest(row)) for name, row in zip(names, rows, strict=True))
+    split = group.rpartition(" ")[0]
     return Partition(
         place=f"{names[0]} and {len(names) - 1} more",
         version=digest([split, digests, annotations]),
@@ -151,7 +164,22 @@ def _partition(tree: Tree, split: str, names: list[str], files: list[str], annot
         files=tree.files(files),
         stamps=tree.stamps(),
         split=split,
+        group=group if len(dict(members)) == len(members) else "",
+        members=members,
         argument=[str(tree.root), str(tree.plain), names, tree.wanted(files), annotations],
+    )
+
+
+def _some(partition: Partition, chosen: Sequence[int]) -> Partition:
+    root, plain, names, wanted, annotations = partition.argument
+    each = len(wanted) // len(names)
+    spots = [at * each + more for at in chosen for more in range(each)]
+    kept = [annotations[at] for at in chosen] if annotations else None
+    return replace(
+        partition,
+        members=tuple(partition.members[at] for at in chosen),
+        files=tuple(partition.files[at] for at in spots) if partition.files else (),
+        argument=[root, plain, [names[at] for at in chosen], [wanted[at] for at in spots], kept],
     )
 
 

@@ -1,5 +1,6 @@
 """A tree of small files of which few changed: only these are read, and the result is that of reading all."""
 
+import json
 import random
 
 import pytest
@@ -10,12 +11,13 @@ from components.adapters.snapshot_rows import read_rows
 from components.context import open_context
 from components.contracts.errors import MillraceError
 from components.contracts.placement import Placement
-from components.sources import class_folder
+from components.sources import annotated, class_folder
+from components.sources.annotated import CocoSource, VocSource
 from components.sources.image_folder import ImageFolderSource
 from components.sources.text_folder import TextFolderSource
 from components.statistics.samples import smallest
 from components.validate import ValidateConfig
-from tests.sources.conftest import png
+from tests.sources.conftest import OBJECT, XML, png
 
 
 @pytest.fixture
@@ -187,3 +189,54 @@ def test_only_replaced_columns_of_a_changed_group(tree, ctx):
     (tree / "cat" / "7.txt").write_text("new")
     assert column().count("three") == 2
     assert len(column()) == 80
+
+
+def annotated_set(folder, kind):
+    """Twelve pictures with boxes; returns the source, and what writes picture and annotation of a number anew."""
+    numbers = range(12)
+    if kind == "pascal-voc":
+        for inner in ("JPEGImages", "Annotations", "ImageSets/Main"):
+            (folder / inner).mkdir(parents=True)
+        (folder / "ImageSets" / "Main" / "trainval.txt").write_text("\n".join(map(str, numbers)))
+        one = VocSource(uri=str(folder), test="")
+    else:
+        (folder / "train2017").mkdir(parents=True)
+        (folder / "annotations").mkdir()
+        one = CocoSource(uri=str(folder), test="")
+    boxes = dict.fromkeys(numbers, 1)
+
+    def write(number, picture, box):
+        boxes[number] = box
+        if kind == "pascal-voc":
+            (folder / "JPEGImages" / f"{number}.jpg").write_bytes(png(picture))
+            text = XML.format(OBJECT.format("cell", box, 2, 3, 4))
+            (folder / "Annotations" / f"{number}.xml").write_text(text)
+            return
+        (folder / "train2017" / f"{number}.jpg").write_bytes(png(picture))
+        data = {
+            "images": [{"id": at, "file_name": f"{at}.jpg", "width": 4, "height": 4} for at in numbers],
+            "categories": [{"id": 7, "name": "dog"}],
+            "annotations": [{"image_id": at, "category_id": 7, "bbox": [box, 0, 1, 1]} for at, box in boxes.items()],
+        }
+        (folder / "annotations" / "instances_train2017.json").write_text(json.dumps(data))
+
+    for number in numbers:
+        write(number, number, 1)
+    return one, write
+
+
+@pytest.mark.parametrize("kind", ["pascal-voc", "coco"])
+def test_of_annotated_pictures_only_those_that_changed_are_read(tmp_path, ctx, monkeypatch, kind):
+    one, write = annotated_set(tmp_path / "set", kind)
+    take(one, ctx)
+    seen, whole = [], annotated.read_files
+    monkeypatch.setattr(annotated, "read_files", lambda *given: (seen.extend(given[2]), whole(*given))[1])
+    for number, picture, box in ((3, 50, 1), (7, 7, 2), (0, 60, 3)):
+        write(number, picture, box)
+        seen.clear()
+        raw, rows = take(one, ctx)
+        assert {name.rpartition("/")[2].partition(".")[0] for name, _, _ in seen} == {str(number)}
+        fresh, expected = take(one, context(tmp_path / f"home-{number}"))
+        assert rows == expected
+        assert raw.content == fresh.content
+        assert rows[number]["boxes"][0] == box
