@@ -27,6 +27,7 @@ class FileDigests:
         self._known: dict[str, list[Any]] = {}
         self._learned: dict[str, list[Any]] = {}
         self._lines = 0
+        self._torn = False
         for name, *found in self._read():
             self._known[name] = found
             self._lines += 1
@@ -40,27 +41,26 @@ class FileDigests:
 
     def seen(self, path: str, stat: os.stat_result) -> str:
         """The digest of the file at `path`, of which `stat` was just asked."""
-        known = self._known.get(path)
-        if known is not None and known[1] == stat.st_mtime_ns and known[0] == stat.st_size and known[2] == stat.st_ino:
-            return str(known[3])
-        return str(self._seen(path, stat, lambda: digest_file(Path(path))))
+        return str(self._seen(path, stat, lambda: digest_file(Path(path)), path))
 
     def kept(self, path: Path, what: str, look: Callable[[], Any]) -> Any:
-        """What `look` finds in the file at `path`, plain JSON: looked for once by this object, and remembered."""
+        """What `look` finds in the file at `path`, plain JSON, remembered as a digest is."""
         stat = path.stat()
-        name = f"{path} {what}"
-        found = self.once(f"{name} {stat.st_size} {stat.st_mtime_ns}", lambda: [self._seen(name, stat, look)])
-        return found[0]
+        return self._seen(f"{path}\n{what}", stat, look, path)
 
-    def _seen(self, name: str, stat: os.stat_result, look: Callable[[], Any]) -> Any:
-        now = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+    def _seen(self, name: str, stat: os.stat_result, look: Callable[[], Any], path: Path | str) -> Any:
         known = self._known.get(name)
-        if known is not None and known[:3] == now:
+        if known is not None and known[1] == stat.st_mtime_ns and known[0] == stat.st_size and known[2] == stat.st_ino:
             return known[3]
         found = look()
-        if time.time() - stat.st_mtime > SETTLED_SECONDS:
+        now = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+        if time.time() - stat.st_mtime > SETTLED_SECONDS and _state(path) == now:
             self._learned[name] = self._known[name] = [*now, found]
         return found
+
+    def forget(self) -> None:
+        """A file is not what the memo says, although it looks the same: nothing is remembered."""
+        self._memo.unlink(missing_ok=True)
 
     def once(self, what: str, look: Callable[[], Any]) -> Any:
         """What `look` finds, looked for once by this object: a run sees one state of a folder, not two."""
@@ -87,12 +87,14 @@ class FileDigests:
         self._lines += len(self._learned)
         if self._lines <= MOST_SHARE * len(self._known):
             with self._memo.open("ab", buffering=0) as memo:
-                memo.write(_lines(self._learned))
+                memo.write(b"\n" * self._torn + _lines(self._learned))
         else:
+            self._known = {name: found for name, found in self._known.items() if _lives(name)}
             scratch = self._memo.with_suffix(f".{os.getpid()}")
             scratch.write_bytes(_lines(self._known))
             scratch.replace(self._memo)
             self._lines = len(self._known)
+        self._torn = False
         self._learned = {}
 
     def _read(self) -> list[list[Any]]:
@@ -101,11 +103,25 @@ class FileDigests:
             body = self._memo.read_text(errors="replace")
         except FileNotFoundError:
             return []
+        self._torn = not body.endswith("\n")
         try:
             lines = json.loads(f"[{body.rstrip().replace(chr(10), ',')}]")
         except ValueError:
             lines = [_parsed(line) for line in body.splitlines()]
-        return [line for line in lines if isinstance(line, list) and len(line) > 1]
+        return [line for line in lines if isinstance(line, list) and len(line) in {3, 5} and isinstance(line[0], str)]
+
+
+def _state(path: Path | str) -> list[int]:
+    try:
+        stat = Path(path).stat()
+    except OSError:
+        return []
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+
+
+def _lives(name: str) -> bool:
+    """Whether what is remembered by that name is of a file that is still there, or elsewhere."""
+    return "://" in name or Path(name.partition("\n")[0]).exists()
 
 
 def _lines(known: dict[str, list[Any]]) -> bytes:

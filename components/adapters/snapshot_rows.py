@@ -6,6 +6,7 @@ with the part that a group of files had before some of them changed: its part sa
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from components.adapters.arrow_files import read_table, write_table
 from components.adapters.store import Record, Store
 from components.contracts.spec import KEY
 
-FORMAT = 2
+FORMAT = 3
 ROWS, VIEW, GONE = "rows.arrow", "view.json", "gone.npy"
 ADDED, SAMPLE = "added.arrow", "sample.arrow"
 
@@ -99,7 +100,18 @@ def _patched(store: Store, record: Record, columns: list[str] | None) -> pa.Tabl
         rows = _placed(left, new, np.array(one.meta["places"], np.int64))
         count += added.num_rows
         tables.append(added)
-    return pa.concat_tables(tables).unify_dictionaries().take(pa.array(rows))
+    return _gathered(tables, rows)
+
+
+def _gathered(tables: Sequence[pa.Table], rows: NDArray[np.int64]) -> pa.Table:
+    """The rows, counted through all tables. What is not among them is left behind before tables are joined."""
+    left, start = [], 0
+    place = np.argsort(np.argsort(rows))
+    for table in tables:
+        end = start + table.num_rows
+        left.append(table.take(pa.array(np.sort(rows[(rows >= start) & (rows < end)]) - start)))
+        start = end
+    return pa.concat_tables(left).unify_dictionaries().take(pa.array(place))
 
 
 def _placed(rows: NDArray[np.int64], new: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -131,8 +143,7 @@ def without(table: pa.Table, gone: NDArray[np.int64]) -> pa.Table:
 def merged(table: pa.Table, gone: NDArray[np.int64], added: pa.Table, places: NDArray[np.int64]) -> pa.Table:
     """The rows of `table` that are not `gone` in their order, and those of `added` at `places`."""
     rows, new = np.arange(table.num_rows), np.arange(table.num_rows, table.num_rows + added.num_rows)
-    both = pa.concat_tables([table, added.select(table.column_names)]).unify_dictionaries()
-    return both.take(pa.array(_placed(np.delete(rows, gone), new, places)))
+    return _gathered([table, added.select(table.column_names)], _placed(np.delete(rows, gone), new, places))
 
 
 def read_seen(store: Store, step: str, key: str, columns: list[str]) -> pa.Table:

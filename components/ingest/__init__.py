@@ -63,16 +63,17 @@ def run(config: IngestConfig, *, ctx: RunContext) -> RawSnapshot:
             groups = remembered(ctx.store, base)
             items = [(piece.place, piece.version, (piece, groups.get(piece.group))) for piece in partitions]
             size = sum(piece.size_bytes for piece in partitions)
-            parts, records = ctx.parts(
-                "ingest",
-                module=__name__,
-                config=config,
-                work=read_partition,
-                items=items,
-                size_bytes=size,
-                native=True,
-                base=base,
-            )
+            with _doubted(digests):
+                parts, records = ctx.parts(
+                    "ingest",
+                    module=__name__,
+                    config=config,
+                    work=read_partition,
+                    items=items,
+                    size_bytes=size,
+                    native=True,
+                    base=base,
+                )
             remember(ctx.store, base, partitions, parts)
         columns = _described(_agreed(parts, records), source.columns())
         ledger = summed(records, entered=0)
@@ -101,6 +102,17 @@ def _opened(source: Any) -> Iterator[Source]:
     """A source that reads by way of a session, inside one; any other as it is."""
     with source.session() if hasattr(source, "session") else nullcontext(source) as opened:
         yield opened
+
+
+@contextmanager
+def _doubted(digests: FileDigests) -> Iterator[None]:
+    """A file that is not what was found in it may have been so before: the next run looks anew."""
+    try:
+        yield
+    except DataError as error:
+        if error.code == "E_SOURCE_CHANGED":
+            digests.forget()
+        raise
 
 
 def read_partition(

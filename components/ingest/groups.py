@@ -2,8 +2,8 @@
 
 A part of a group keeps its members (each file gives one row) with the digests of each row. When the group has changed,
 the new part names the one before, the rows that are gone and those that came. Its content is the digest of the rows'
-digests, so that it is the same however the rows came together. After some such steps the part is written whole, out of
-the store: not all groups at the same time, and large ones less often.
+digests, so that it is the same however the rows came together. After some such steps, or when they hold as much as the
+group, the part is written whole, out of the store: not all groups at the same time, and large ones less often.
 """
 
 import json
@@ -96,8 +96,7 @@ def _in_order(names: Sequence[str], piece: Partition) -> bool:
 
 def write_members(piece: Partition, table: pa.Table, folder: Path) -> dict[str, Any]:
     """Keep what a later part needs to build on this one; what its record has to say."""
-    depth = crc32(piece.group.encode()) % _deepest(piece)
-    return _write(piece, _digests(table), table.schema, folder, depth=depth)
+    return {**_write(piece, _digests(table), table.schema, folder), "depth": 0, "patched": 0}
 
 
 def patched(
@@ -121,14 +120,14 @@ def patched(
     is_new[before.new] = True
     digests[is_new] = new
     digests[~is_new] = np.delete(before.digests, before.gone, axis=0)
-    depth = (before.record.meta["depth"] + 1) % _deepest(piece)
+    depth, size = before.record.meta["depth"] + 1, before.record.meta["patched"] + added.nbytes
     places = np.array(before.new, np.int64)
-    if depth:
+    if depth < _deepest(piece) and size < max(piece.size_bytes, STEP_BYTES):
         meta = write_patch(folder, STEP, before.record, before.gone, added=added, places=places)
     else:
         table = read_rows(store, STEP, before.record.entry.rpartition("/")[2])
         write_rows(merged(table, before.gone, added, places), folder)
-        meta = {}
+        meta, depth, size = {}, 0, 0
     rows = len(digests)
     return {
         "rows": rows,
@@ -137,22 +136,25 @@ def patched(
         "bad": [],
         **meta,
         **drew,
-        **_write(piece, digests, added.schema, folder, depth=depth),
+        **_write(piece, digests, added.schema, folder),
+        "depth": depth,
+        "patched": size,
     }
 
 
 def _deepest(piece: Partition) -> int:
-    """How many steps a part of the group may stand above one that is whole."""
-    return min(max(piece.size_bytes // STEP_BYTES, FEWEST), MOST)
+    """How many steps a part of the group may stand above one that is whole; less for some groups than for others."""
+    most = min(max(piece.size_bytes // STEP_BYTES, FEWEST), MOST)
+    return most - crc32(piece.group.encode()) % (most // 2)
 
 
-def _write(piece: Partition, digests: Digests, schema: pa.Schema, folder: Path, *, depth: int) -> dict[str, Any]:
+def _write(piece: Partition, digests: Digests, schema: pa.Schema, folder: Path) -> dict[str, Any]:
     names, files = zip(*piece.members, strict=True)
     columns = {name: np.ascontiguousarray(digests[:, at]) for at, name in enumerate(DIGESTS)}
     write_table(pa.table({"name": pa.array(names), "digest": pa.array(files), **columns}), folder / MEMBERS)
     said = json.dumps([[field.name, str(field.type)] for field in schema])
     content = blake3(said.encode() + digests.tobytes()).hexdigest(length=16)
-    return {"content": content, "depth": depth}
+    return {"content": content}
 
 
 def _digests(table: pa.Table) -> Digests:

@@ -218,7 +218,8 @@ class ClassFolder(StepConfig):
                         Sample(split, label, folder + name, seen(path, stat), stat.st_size)
                         for name, path, stat in files
                     ]
-                except PermissionError as error:
+                except (PermissionError, FileNotFoundError) as error:
+                    readable_file(Path(error.filename), PLACE)
                     raise denied(Path(error.filename), PLACE) from error
         return self._some(sorted(samples), root)
 

@@ -78,12 +78,12 @@ def _in_archive(item: Item, path: Path, shown: Path, wanted: Wanted) -> list[Ite
 
 
 def unpacked(items: list[Item], scratch: Path, files: str, train: str, test: str) -> list[Item]:
-    """`items`, or the members of the only one where that is an archive of another machine, which is fetched."""
+    """The members of the only one of `items` where that is an archive of another machine, which is fetched."""
     if len(items) > 1 or not remote(items[0].blob.url):
-        return items
+        return []
     path = fetched(items[0].blob, scratch, PLACE)
     if not is_archive(path):
-        return items
+        return []
     return _in_archive(items[0], path, Path(items[0].name), _given(train, test) or [(NO_SPLIT, files)])
 
 

@@ -8,8 +8,7 @@ an identifier and a postal code keeps its zeros.
 import codecs
 import re
 import threading
-from dataclasses import asdict, replace
-from functools import partial
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -22,15 +21,16 @@ from components.adapters.blobs import Blob, changed, local, remote
 from components.adapters.store import digest_file
 from components.contracts.config import placed
 from components.contracts.errors import DataError
-from components.contracts.fingerprint import digest
+from components.contracts.fingerprint import code_of, digest
 from components.contracts.spec import Column
 from components.sources.columnar import HEADS, groups, read_group, sniffed
 from components.sources.declared import DeclaredSource
 from components.sources.delimited import Dialect, Text, read_delimited
 from components.sources.file_items import PLACE, Item, find_items, folder_columns, held, is_plain, opened, unpacked
 from components.sources.json_lines import read_json_lines
-from components.sources.partition import DigestOf, Partition, Rows, broken_partition, kept, raise_broken
-from components.sources.text_cut import Cut, Cutting
+from components.sources.partition import DigestOf, Partition, Rows, broken_partition, kept, once, raise_broken
+from components.sources.paths import readable_file
+from components.sources.text_cut import Cut, cut_text, head_of
 from components.sources.text_head import Heading, check_names
 
 ENDINGS = {
@@ -86,12 +86,10 @@ class FilesSource(DeclaredSource):
 
     def version(self, digest_of: DigestOf) -> str:
         """What every file holds, with its name, or the digest of the archive."""
-        items = self._items()
-        if items[0].member:
-            return digest_of(items[0].path)
-        cuts = self._cuts(items, digest_of)
-        versions = [cut.version if cut else digest_of(one.path) for one, cut in zip(items, cuts, strict=True)]
-        return digest([[one.name, one.split, version] for one, version in zip(items, versions, strict=True)])
+        found = self._found(digest_of)
+        if found[0][0].member:
+            return digest_of(found[0][0].path)
+        return digest([[one.name, one.split, cut.version if cut else digest_of(one.path)] for one, cut in found])
 
     def columns(self) -> tuple[Column, ...]:
         """The named columns as text; none where only the files know them."""
@@ -101,8 +99,9 @@ class FilesSource(DeclaredSource):
         """Pieces of files, in the order of their names."""
         found: list[Partition] = []
         expected: list[str] = []
-        items = unpacked(self._items(), scratch, self.files, self.train, self.test)
-        for item, cut in zip(items, self._cuts(items, digest_of), strict=True):
+        known = self._found(digest_of)
+        members = unpacked([item for item, _ in known], scratch, self.files, self.train, self.test)
+        for item, cut in [(one, None) for one in members] or known:
             try:
                 if cut:
                     found += self._text(item, item.path, cut, expected)
@@ -110,7 +109,7 @@ class FilesSource(DeclaredSource):
                 path = opened(item, self.encoding, scratch)
                 kind = self._format(item, path)
                 if kind in TEXTS:
-                    found += self._text(item, path, self._cutting().cut(path, item.name, kind), expected)
+                    found += self._text(item, path, self._cut(path, item.name, kind, expected), expected)
                 else:
                     own = path == item.path
                     found += self._groups(item, path, kind, digest_of(item.path) if own else digest_file(path))
@@ -172,26 +171,40 @@ class FilesSource(DeclaredSource):
             argument=argument,
         )
 
-    def _cuts(self, items: list[Item], digest_of: DigestOf) -> list[Cut | None]:
-        """The cut of each text that is read where it lies; None of other files and of those that cannot be cut."""
-        cutting = self._cutting()
-        settings = f"{self.format} {cutting.settings}"
+    def _found(self, digest_of: DigestOf) -> list[tuple[Item, Cut | None]]:
+        """The files, each with its cut where it is a text that is read where it lies; in a run they are one state."""
+        plain = codecs.lookup(self.encoding).name == "utf-8"
+        how = [self.format, self.delimiter, self.quoting, self.partition_mb, asdict(self._heading())]
+        settings = digest([code_of(__name__, None).digest, how])
+
+        def cut(item: Item) -> Cut | None:
+            if not plain or item.member or remote(item.blob.url):
+                return None
+            try:
+                said = kept(digest_of, item.path, settings, lambda: look(item))
+            except FileNotFoundError:
+                readable_file(item.path, PLACE)
+                raise
+            return Cut.of(said) if said else None
 
         def look(item: Item) -> dict[str, Any] | None:
             try:
                 kind = self._format(item, item.path) if is_plain(item.path) else ""
-                return asdict(cutting.cut(item.path, item.name, kind)) if kind in TEXTS else None
+                return asdict(self._cut(item.path, item.name, kind, [])) if kind in TEXTS else None
             except DataError:
                 return None
 
-        plain = codecs.lookup(self.encoding).name == "utf-8"
-        said = [
-            kept(digest_of, item.path, settings, partial(look, item))
-            if plain and not item.member and not remote(item.blob.url)
-            else None
-            for item in items
-        ]
-        return [Cut.of(one) if one else None for one in said]
+        found: list[tuple[Item, Cut | None]] = once(
+            digest_of, self.model_dump_json(), lambda: [(item, cut(item)) for item in self._items()]
+        )
+        return found
+
+    def _cut(self, path: Path, place: str, kind: str, expected: list[str]) -> Cut:
+        """The cut of a text; the first file whose top can be read says which columns are `expected`."""
+        dialect = self._dialect(kind)
+        head = head_of(path, place, kind, dialect, self._heading())
+        expected[:] = expected or head.names
+        return cut_text(path, place, kind, dialect, head=head, piece_bytes=int(self.partition_mb * 2**20))
 
     def _text(self, item: Item, path: Path, cut: Cut, expected: list[str]) -> list[Partition]:
         names = list(cut.names)
@@ -223,11 +236,12 @@ class FilesSource(DeclaredSource):
             for one in groups(path, kind, item.name, int(self.partition_mb * 2**20))
         ]
 
-    def _cutting(self) -> Cutting:
-        comma = Dialect(delimiter=self.delimiter, quoting=self.quoting, null_values=self.null_values, trim=self.trim)
-        heading = Heading(header=self.header, names=self.names, rename=self.rename, comment=self.comment)
-        piece_bytes = int(self.partition_mb * 2**20)
-        return Cutting(comma=comma, tab=replace(comma, delimiter="\t"), heading=heading, piece_bytes=piece_bytes)
+    def _heading(self) -> Heading:
+        return Heading(header=self.header, names=self.names, rename=self.rename, comment=self.comment)
+
+    def _dialect(self, kind: str) -> Dialect:
+        delimiter = "\t" if kind == "tsv" else self.delimiter
+        return Dialect(delimiter=delimiter, quoting=self.quoting, null_values=self.null_values, trim=self.trim)
 
     def _read_text(self, path: Path, argument: dict[str, Any], item: Item) -> Rows:
         data: bytes | memoryview = _span(path, argument["start"], argument["end"])
@@ -244,7 +258,7 @@ class FilesSource(DeclaredSource):
         renamed = {new: old for old, new in self.rename.items()}
         declared = [one.model_copy(update={"name": renamed.get(one.name, one.name)}) for one in self._declared]
         text = Text(view=data, place=item.name, line=argument["line"], plain=argument["lines"])
-        rows = read_delimited(text, names, self._cutting().dialect(argument["kind"]), declared)
+        rows = read_delimited(text, names, self._dialect(argument["kind"]), declared)
         return Rows(table=rows.table.select(kept), numbers=rows.numbers, bad=rows.bad)
 
     def _read_groups(self, path: Path, argument: dict[str, Any], item: Item) -> Rows:

@@ -1,16 +1,13 @@
 """A text file's columns and pieces, remembered like its digest: of many files only those that changed are looked at."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from components.contracts.fingerprint import digest
 from components.sources.delimited import Dialect
 from components.sources.pieces import Piece, pieces
-from components.sources.text_head import Heading, read_head
-
-NUMBER = 1
-"""Raise it when a file is cut otherwise than before."""
+from components.sources.text_head import Head, Heading, read_head
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,37 +29,23 @@ class Cut:
         return cls(kind=said["kind"], names=tuple(said["names"]), pieces=tuple(Piece(**one) for one in said["pieces"]))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Cutting:
-    """How texts are cut: `comma` and `tab` are the dialects of csv and tsv."""
+def head_of(path: Path, place: str, kind: str, dialect: Dialect, heading: Heading) -> Head:
+    """Where the rows of a text of format `kind` begin, and the columns that its top says.
 
-    comma: Dialect
-    tab: Dialect
-    heading: Heading
-    piece_bytes: int
+    Raises:
+        DataError: E_FILE_EMPTY, E_ENCODING, E_DUP_COLUMN, E_COLUMN_MISSING.
+    """
+    return Head(names=(), start=0, line=1) if kind == "jsonl" else read_head(path, place, dialect, heading)
 
-    @property
-    def settings(self) -> str:
-        """What a cut hangs on beside the file."""
-        return digest([NUMBER, asdict(self)])
 
-    def dialect(self, kind: str) -> Dialect:
-        """How cells are told apart."""
-        return self.tab if kind == "tsv" else self.comma
+def cut_text(path: Path, place: str, kind: str, dialect: Dialect, *, head: Head, piece_bytes: int) -> Cut:
+    """The pieces of the text file at `path`, which `place` names to a person.
 
-    def cut(self, path: Path, place: str, kind: str) -> Cut:
-        """The pieces of the text file at `path`, which `place` names to a person.
-
-        Raises:
-            DataError: E_FILE_EMPTY, E_ENCODING, E_DUP_COLUMN, E_COLUMN_MISSING, E_QUOTE, E_LINE_TOO_LONG.
-        """
-        names: tuple[str, ...] = ()
-        start, line, quoted = 0, 1, ""
-        if kind != "jsonl":
-            dialect = self.dialect(kind)
-            head = read_head(path, place, dialect, self.heading)
-            names, start, line, quoted = head.names, head.start, head.line, dialect.quoted_by
-        found = pieces(path, quoted, place, piece_bytes=self.piece_bytes, start=start, line=line)
-        # A header without rows: its columns stand all the same.
-        found = found or [Piece(start=start, end=start, line=line, digest=digest(""), plain=0)]
-        return Cut(kind=kind, names=names, pieces=tuple(found))
+    Raises:
+        DataError: E_QUOTE, E_LINE_TOO_LONG.
+    """
+    quoted = "" if kind == "jsonl" else dialect.quoted_by
+    found = pieces(path, quoted, place, piece_bytes=piece_bytes, start=head.start, line=head.line)
+    # A header without rows: its columns stand all the same.
+    found = found or [Piece(start=head.start, end=head.start, line=head.line, digest=digest(""), plain=0)]
+    return Cut(kind=kind, names=head.names, pieces=tuple(found))

@@ -7,7 +7,7 @@ import numpy as np
 import psutil
 import pytest
 
-from components.adapters import compute
+from components.adapters import compute, file_digests
 from components.adapters.archives import extracted, is_archive, members
 from components.adapters.compute import THREADS_UP_TO_BYTES, Compute
 from components.adapters.dataset_store import Batches, ShardFile, write_shard
@@ -136,8 +136,8 @@ def test_what_is_found_in_a_file_is_found_again_once_it_changes(tmp_path):
         return found
 
     path.write_text("one")
-    assert seen("a") == seen("a") == [{"says": "one"}] * 2
-    assert len(looked) == 2, "once by each object, since the file just changed"
+    assert seen("a") == [{"says": "one"}] * 2
+    assert len(looked) == 2, "the file just changed"
     os.utime(path, (time.time() - 10, time.time() - 10))
     assert seen("a") == seen("a")
     assert len(looked) == 3
@@ -147,7 +147,7 @@ def test_what_is_found_in_a_file_is_found_again_once_it_changes(tmp_path):
     assert seen("a") == [{"says": "two"}] * 2
 
 
-def test_a_memo_grows_by_what_is_new_is_written_anew_when_old_and_survives_a_torn_line(tmp_path):
+def test_a_memo_grows_by_what_is_new_is_written_anew_when_old_and_survives_a_torn_line(tmp_path, monkeypatch):
     memo = tmp_path / "digests.jsonl"
     paths = [tmp_path / f"{number}" for number in range(4)]
 
@@ -168,9 +168,37 @@ def test_a_memo_grows_by_what_is_new_is_written_anew_when_old_and_survives_a_tor
     assert len(seen(paths[:3])) == 8
     assert len(seen(paths[:1])) == 4, "more than half were out of date"
     memo.write_text(memo.read_text()[:-20])
+    read = []
+    monkeypatch.setattr(file_digests, "digest_file", lambda path: (read.append(path.name), digest_file(path))[1])
     seen([])
-    memo.write_bytes(b"\x00\xff{")
+    assert read == ["3"], "of which the line was torn"
+    read.clear()
+    assert len(seen([])) == 5
+    assert read == []
+    memo.write_bytes(b'\x00\xff{\n[["a"], 1]\n["b", 5]\n[]')
     seen(paths)
+    assert sorted(read) == ["0", "1", "2", "3"]
+    paths[3].unlink()
+    paths.pop()
+    seen(paths)
+    assert len(seen(paths)) == 3, "what is gone is forgotten then"
+
+
+def test_what_a_file_was_for_a_moment_is_not_remembered_as_what_it_is(tmp_path):
+    path, memo = tmp_path / "data", tmp_path / "digests.jsonl"
+    path.write_text("one")
+    os.utime(path, (time.time() - 10, time.time() - 10))
+
+    def look():
+        other = tmp_path / "other"
+        other.write_text("two")
+        other.replace(path)
+        return path.read_text()
+
+    digests = FileDigests(memo)
+    assert digests.kept(path, "a", look) == "two"
+    digests.save()
+    assert not memo.exists()
 
 
 def test_a_file_that_just_changed_is_not_remembered(tmp_path):

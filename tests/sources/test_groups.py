@@ -11,6 +11,7 @@ from components.adapters.snapshot_rows import read_rows
 from components.context import open_context
 from components.contracts.errors import MillraceError
 from components.contracts.placement import Placement
+from components.ingest import groups
 from components.sources import annotated, class_folder
 from components.sources.annotated import CocoSource, VocSource
 from components.sources.image_folder import ImageFolderSource
@@ -240,3 +241,19 @@ def test_of_annotated_pictures_only_those_that_changed_are_read(tmp_path, ctx, m
         assert rows == expected
         assert raw.content == fresh.content
         assert rows[number]["boxes"][0] == box
+
+
+def test_patches_stay_few_and_small_while_the_group_changes_its_size(tree, ctx, tmp_path, monkeypatch):
+    """One file grows and shrinks between nothing and most of the group."""
+    monkeypatch.setattr(groups, "STEP_BYTES", 500)
+    drawn, seen = random.Random(1), []
+    for step in range(40):
+        (tree / "cat" / "7.txt").write_text("x" * drawn.randrange(1, 12_000))
+        raw, rows = take(source(tree), ctx)
+        assert rows == take(source(tree), context(tmp_path / f"home-{step}"))[1]
+        meta = ctx.store.part("ingest", raw.parts[0].key).record().meta
+        size = sum(path.stat().st_size for path in (tree / "cat").iterdir())
+        assert meta["patched"] < max(size, 500)
+        seen.append(meta["depth"])
+    assert max(seen) < groups.MOST
+    assert {0, 1, 2} <= set(seen)
