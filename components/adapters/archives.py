@@ -43,7 +43,7 @@ def _names(path: Path) -> list[str]:
 def walk(folder: Path) -> list[Path]:
     """Everything below `folder` that is not a folder, sorted, whatever it is; hidden names are passed over.
 
-    Links to folders are followed, except to one that they lie in.
+    Links to folders are followed where these lie elsewhere; each folder is looked at once.
 
     Raises:
         PermissionError: a folder below it cannot be listed. `Path.glob` would pass it over in silence.
@@ -54,18 +54,24 @@ def walk(folder: Path) -> list[Path]:
         raise error
 
     found = []
-    above = {folder: {folder.resolve()}}
+    seen = [folder.resolve()]
     for parent, folders, files in os.walk(folder, onerror=stop, followlinks=True):
-        here, inner = above.pop(Path(parent)), []
-        for name in folders:
-            path = Path(parent, name)
-            real = path.resolve()
-            if name[0] != "." and real not in here:
-                inner.append(name)
-                above[path] = {*here, real}
-        folders[:] = inner
+        folders[:] = [
+            text_of(name, parent) for name in sorted(folders) if name[0] != "." and _is_new(parent, name, seen)
+        ]
         found += [Path(parent, text_of(name, parent)) for name in files if name[0] != "."]
     return sorted(found)
+
+
+def _is_new(parent: str, name: str, seen: list[Path]) -> bool:
+    path = Path(parent, name)
+    if not path.is_symlink():
+        return True
+    real = path.resolve()
+    if any(real.is_relative_to(one) or one.is_relative_to(real) for one in seen):
+        return False
+    seen.append(real)
+    return True
 
 
 def text_of(name: str, folder: str) -> str:
@@ -85,7 +91,11 @@ def text_of(name: str, folder: str) -> str:
 
 def is_archive(path: Path) -> bool:
     """Whether `path` is a tar (plain or compressed) or a zip, by its bytes."""
-    return path.is_file() and (zipfile.is_zipfile(path) or tarfile.is_tarfile(path))
+    try:
+        return path.is_file() and (zipfile.is_zipfile(path) or tarfile.is_tarfile(path))
+    except EOFError:
+        # A compressed file that is cut off before a tar's first block.
+        return False
 
 
 @dataclass(frozen=True, kw_only=True)

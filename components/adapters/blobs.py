@@ -111,7 +111,7 @@ def fetched(blob: Blob, scratch: Path, place: str) -> Path:
     if not remote(blob.url):
         return Path(blob.url)
     target = scratch / hashlib.blake2b(f"{blob.url}\n{blob.stamp}".encode(), digest_size=16).hexdigest()
-    if target.is_file() and target.stat().st_size == blob.size:
+    if target.is_file() and blob.size in {-1, target.stat().st_size}:
         return target
     scratch.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_suffix(f".{os.urandom(6).hex()}")

@@ -58,9 +58,14 @@ class FileDigests:
             self._learned[name] = self._known[name] = [*now, found]
         return found
 
-    def forget(self) -> None:
-        """A file is not what the memo says, although it looks the same: nothing is remembered."""
-        self._memo.unlink(missing_ok=True)
+    def forget(self, path: str) -> None:
+        """The file at `path` is not what the memo says, although it looks the same."""
+        gone = [name for name in self._known if name.partition("\n")[0] == path]
+        for name in gone:
+            del self._known[name]
+            self._learned.pop(name, None)
+        if gone:
+            self._write()
 
     def once(self, what: str, look: Callable[[], Any]) -> Any:
         """What `look` finds, looked for once by this object: a run sees one state of a folder, not two."""
@@ -88,14 +93,17 @@ class FileDigests:
         if self._lines <= MOST_SHARE * len(self._known):
             with self._memo.open("ab", buffering=0) as memo:
                 memo.write(b"\n" * self._torn + _lines(self._learned))
+            self._torn = False
         else:
             self._known = {name: found for name, found in self._known.items() if _lives(name)}
-            scratch = self._memo.with_suffix(f".{os.getpid()}")
-            scratch.write_bytes(_lines(self._known))
-            scratch.replace(self._memo)
-            self._lines = len(self._known)
-        self._torn = False
+            self._write()
         self._learned = {}
+
+    def _write(self) -> None:
+        scratch = self._memo.with_suffix(f".{os.getpid()}")
+        scratch.write_bytes(_lines(self._known))
+        scratch.replace(self._memo)
+        self._lines, self._torn = len(self._known), False
 
     def _read(self) -> list[list[Any]]:
         """The lines of the memo. One that was cut off when a writer died is passed over."""
@@ -121,7 +129,7 @@ def _state(path: Path | str) -> list[int]:
 
 def _lives(name: str) -> bool:
     """Whether what is remembered by that name is of a file that is still there, or elsewhere."""
-    return "://" in name or Path(name.partition("\n")[0]).exists()
+    return "://" in name or os.path.lexists(name.partition("\n")[0])
 
 
 def _lines(known: dict[str, list[Any]]) -> bytes:

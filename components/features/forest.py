@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from components.statistics.keys import row_keys
+from components.statistics.keys import Words, mix, row_keys
 from components.statistics.samples import EVERY, MOST, smallest
 
 TREES = 64
@@ -23,12 +23,22 @@ Values = NDArray[np.float64]
 
 
 def partial_of(values: Values) -> dict[str, Any]:
-    """A sample of one partition's training rows, float64[rows, columns]: those whose keys are smallest."""
+    """A sample of one partition's training rows, float64[rows, columns]: those whose lots are smallest."""
     names = [str(at) for at in range(values.shape[1])]
-    keys = row_keys(pa.table(dict(zip(names, np.ascontiguousarray(values.T), strict=True))))
+    keys = _lots(row_keys(pa.table(dict(zip(names, np.ascontiguousarray(values.T), strict=True)))))
     rows, cut = smallest(keys)
     sample = values[rows]
     return {"keys": keys[rows].tolist(), "rows": np.where(np.isnan(sample), None, sample).tolist(), "cut": cut}  # type: ignore[call-overload]
+
+
+def _lots(keys: Words) -> Words:
+    """A lot for each row: equal rows draw one each, here and in other partitions."""
+    order = np.argsort(keys, kind="stable")
+    found, at = keys[order], np.arange(len(keys))
+    first = np.maximum.accumulate(np.where(np.append(True, found[1:] != found[:-1])[: len(found)], at, 0))
+    lots = np.empty_like(keys)
+    lots[order] = mix(found ^ mix((at - first).astype(np.uint64) + keys.sum(dtype=np.uint64)))
+    return lots
 
 
 def merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:

@@ -111,7 +111,7 @@ def _doubted(digests: FileDigests) -> Iterator[None]:
         yield
     except DataError as error:
         if error.code == "E_SOURCE_CHANGED":
-            digests.forget()
+            digests.forget(str(error.value))
         raise
 
 

@@ -7,6 +7,7 @@ another), `width`, `height`, `name`.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import isfinite
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 from xml.etree import ElementTree as ET
@@ -136,7 +137,7 @@ class CocoSource(StepConfig):
             for start in range(0, len(entries), self.files_per_partition):
                 chunk = entries[start : start + self.files_per_partition]
                 files = [_named(images, str(name), tree.folder_of(file) + file) for name, _ in chunk]
-                names, annotations = ([one[at] for one in chunk] for at in (0, 1))
+                names, annotations = [name for name, _ in chunk], [one for _, one in chunk]
                 found.append(_partition(tree, f"{split} {start}", names, files, annotations))
         return found
 
@@ -151,11 +152,11 @@ class CocoSource(StepConfig):
         return _rows(names, files, [Annotation(**one) for one in annotations], [one for one, _, _ in wanted], [])
 
 
-def _partition(tree: Tree, group: str, names: list[Any], files: list[str], annotations: list[Any] | None) -> Partition:
+def _partition(tree: Tree, group: str, names: list[str], files: list[str], annotations: list[Any] | None) -> Partition:
     """A run of images: `files` has as many of each, one after the other. `group` begins with the given part."""
-    digests = [[name, tree.members[name].digest] for name in files]
+    digests = [[tree.members[name].name, tree.members[name].digest] for name in files]
     rows = zip(*[iter(digests)] * (len(files) // len(names)), annotations or [None] * len(names), strict=True)
-    members = tuple((str(name), digest(row)) for name, row in zip(names, rows, strict=True))
+    members = tuple((name, digest(row)) for name, row in zip(names, rows, strict=True))
     split = group.rpartition(" ")[0]
     return Partition(
         place=f"{names[0]} and {len(names) - 1} more",
@@ -217,15 +218,21 @@ def _from_json(text: bytes, file: str) -> list[tuple[str, dict[str, Any]]]:
     try:
         data = json.loads(text)
         names = {one["id"]: one["name"] for one in data["categories"]}
-        found = {
-            one["id"]: (one["file_name"], {"labels": [], "boxes": [], "width": one["width"], "height": one["height"]})
+        found: dict[Any, tuple[str, dict[str, Any]]] = {
+            one["id"]: (
+                str(one["file_name"]),
+                {"labels": [], "boxes": [], "width": int(one["width"]), "height": int(one["height"])},
+            )
             for one in data["images"]
         }
         for one in data["annotations"]:
             left, top, width, height = one["bbox"]
             fields = found[one["image_id"]][1]
-            fields["labels"].append(names[one["category_id"]])
-            fields["boxes"] += [float(left), float(top), float(left + width), float(top + height)]
+            fields["labels"].append(str(names[one["category_id"]]))
+            box = [float(left), float(top), float(left + width), float(top + height)]
+            if not all(map(isfinite, box)):
+                raise ValueError(f"a box without bounds in image {one['image_id']}")
+            fields["boxes"] += box
     except (ValueError, KeyError, TypeError) as error:
         what = f"these are no COCO annotations ({type(error).__name__}: {error})"
         raise DataError("E_FORMAT", what[:200], place=file, action="correct source.train and source.test") from error

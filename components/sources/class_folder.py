@@ -218,8 +218,9 @@ class ClassFolder(StepConfig):
                         Sample(split, label, folder + name, seen(path, stat), stat.st_size)
                         for name, path, stat in files
                     ]
-                except (PermissionError, FileNotFoundError) as error:
-                    readable_file(Path(error.filename), PLACE)
+                except FileNotFoundError as error:
+                    raise changed(str(error.filename), PLACE) from error
+                except PermissionError as error:
                     raise denied(Path(error.filename), PLACE) from error
         return self._some(sorted(samples), root)
 

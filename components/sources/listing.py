@@ -39,7 +39,7 @@ def listed(root: Path, levels: Sequence[str], place: str) -> Iterator[tuple[str,
         found = []
         for entry in _entries(folder, place):
             name = entry.name
-            if name[0] == "." or not last(name) or entry.is_dir(follow_symlinks=False):
+            if name[0] == "." or not last(name) or entry.is_dir():
                 continue
             try:
                 stat = entry.stat()
@@ -58,7 +58,7 @@ def _folders(prefix: str, folder: str, matches: Callable[[str], Any], place: str
             if entry.is_dir():
                 yield f"{prefix}{text_of(entry.name, folder)}/", entry.path
             elif entry.is_symlink():
-                readable_file(Path(entry.path), place)
+                readable_file(Path(entry.path), place, empty=True)
 
 
 def _entries(folder: str, place: str) -> Iterator[os.DirEntry[str]]:

@@ -65,14 +65,39 @@ def test_the_forest_of_many_parts_is_that_of_all():
     whole, parts = state_of(FLAG, values), state_of(FLAG, values[::-1].copy(), parts=9)
     assert parts["mean"] == pytest.approx(whole["mean"], abs=1e-12)
     here, there = (FLAG.apply(torch.from_numpy(values), one)[:, 4] for one in (whole, parts))
-    assert (here != there).float().mean() < 0.002, "means differ in their last digit, and with them a bound"
+    assert 0.01 < here.mean() < 0.03
+    assert 0.01 < there.mean() < 0.03
+    assert (here != there).float().mean() < 0.02, "they are grown on other rows"
 
 
-def test_rows_that_are_all_equal_are_not_flagged():
-    values = np.ones((2 * MOST, 2), np.float32)
-    assert not FLAG.apply(torch.from_numpy(values), state_of(FLAG, values))[:, 4].any()
-    few = values[:10]
-    assert not FLAG.apply(torch.from_numpy(few), state_of(FLAG, few))[:, 4].any()
+def ages(count):
+    return np.random.default_rng(0).normal(40, 12, (count, 2)).round()
+
+
+def hours(count):
+    return np.random.default_rng(0).integers(0, 24, (count, 2)).astype(float)
+
+
+def zeros(count):
+    values = np.random.default_rng(0).normal(5, 1, (count, 2))
+    values[: count * 3 // 5] = 0
+    return values
+
+
+def ones(count):
+    return np.ones((count, 2))
+
+
+@pytest.mark.parametrize("made", [ages, hours, zeros, ones])
+@pytest.mark.parametrize(("count", "parts"), [(10, 1), (3000, 1), (40_000, 7)])
+def test_of_rows_that_are_often_equal_no_more_are_flagged(made, count, parts):
+    values = made(count).astype(np.float32)
+    state = state_of(FLAG, values, parts)
+    assert "forest" in state
+    flags = FLAG.apply(torch.from_numpy(values), state)[:, 4]
+    assert flags.mean() <= (0.04 if count > 10 else 0.2)
+    if made is zeros:
+        assert not flags[: count * 3 // 5].any()
 
 
 def test_a_row_is_not_clipped():

@@ -234,6 +234,22 @@ class Trap:
         return os.mkdir, ("sentinel",)
 
 
+@pytest.mark.parametrize(
+    ("image", "box"),
+    [({"width": "x"}, [0, 0, 1, 1]), ({}, [0, 0, float("nan"), 1]), ({}, [0, 0, float("inf"), 1]), ({}, [0, 0, 1])],
+)
+def test_annotations_that_hold_no_numbers_are_one_line(tmp_path, image, box):
+    (tmp_path / "a.jpg").write_bytes(png(0))
+    data = {
+        "images": [{"id": 1, "file_name": "a.jpg", "width": 4, "height": 4} | image],
+        "categories": [{"id": 7, "name": "dog"}],
+        "annotations": [{"image_id": 1, "category_id": 7, "bbox": box}],
+    }
+    (tmp_path / "c.json").write_text(json.dumps(data))
+    with pytest.raises(DataError, match="E_FORMAT c.json: these are no COCO annotations"):
+        read(CocoSource(uri=str(tmp_path), train="c.json", test=""), tmp_path)
+
+
 def test_coco_never_pairs_boxes_with_another_picture_of_the_same_name(tmp_path):
     data = {"images": [{"id": 1, "file_name": "1.jpg", "width": 4, "height": 4}], "categories": [], "annotations": []}
     for part, value in (("train", 1), ("valid", 2)):

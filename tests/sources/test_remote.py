@@ -129,6 +129,17 @@ def test_an_archive_elsewhere_is_read_as_one_here(bucket, web, ctx, tmp_path, fo
 
 
 @pytest.mark.bad_input
+def test_bad_input_B22_a_short_packed_file_that_is_cut_off(web, ctx, tmp_path):
+    cut = gzip.compress(b"n,c\n1,x\n")[:20]
+    (tmp_path / "web" / "a.csv.gz").write_bytes(cut)
+    for uri in (f"{web}/a.csv.gz", str(tmp_path / "web" / "a.csv.gz")):
+        with pytest.raises(
+            MillraceError, match=r"E_FILE_TRUNCATED .*: the compressed file ends too early, at 20 bytes"
+        ):
+            read(uri, ctx)
+
+
+@pytest.mark.bad_input
 def test_bad_input_addresses(web, bucket, ctx):
     for uri, expected in (
         (f"{web}/b.csv", "E_SOURCE_EMPTY source.uri: nothing is there"),

@@ -269,14 +269,24 @@ def test_folders_that_are_links_are_read_once(places, kind, tmp_path):
     inner.symlink_to(away)
     if kind == "files":
         (away / "round").symlink_to(places[kind])
+        (away / "up").symlink_to(places[kind].parent)
+        for number in range(9):
+            (away / f"beside-{number}").mkdir()
+            for other in range(9):
+                (away / f"beside-{number}" / f"to-{other}").symlink_to(away / f"beside-{other}")
     found = [whole.read(one).table for one in whole.partitions(digest_file, tmp_path)]
     assert found == expected
 
 
+@pytest.mark.parametrize("what", ["file", "folder"])
 @pytest.mark.parametrize("kind", ["files", "image-folder"])
-def test_a_name_that_is_not_utf8_is_one_line(places, kind):
+def test_a_name_that_is_not_utf8_is_one_line(places, kind, what):
     path = next(path for path in sorted(places[kind].rglob("*")) if path.is_file())
-    path.rename(os.fsdecode(os.fsencode(path.parent) + b"/caf\xe9" + os.fsencode(path.suffix)))
+    if what == "folder":
+        (places[kind] / os.fsdecode(b"caf\xe9")).mkdir()
+        path.rename(places[kind] / os.fsdecode(b"caf\xe9") / path.name)
+    else:
+        path.rename(os.fsdecode(os.fsencode(path.parent) + b"/caf\xe9" + os.fsencode(path.suffix)))
     with pytest.raises(DataError, match=r"E_ENCODING .*caf\\xe9.*: a name that is not UTF-8; allowed: UTF-8"):
         source_of(kind, places[kind]).version(digest_file)
 
