@@ -31,6 +31,7 @@ from flows.single_step import check_step
 
 REJECTED = 3
 DRAIN_SECONDS = 10.0
+AGAIN_SECONDS = 15.0
 
 
 def launch(recipe: str, overrides: Sequence[str], rerun: Sequence[str], *, as_json: bool) -> int:
@@ -176,15 +177,25 @@ def _drain() -> None:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Turn SIGTERM and Ctrl-C into `Interruption` inside the block."""
+    """Turn SIGTERM and Ctrl-C into `Interruption` inside the block.
+
+    It is raised again while the block does not end: it may have come just after a lock was taken in code that is not
+    ours, and who needs that lock on the way out would wait for ever.
+    """
+    asked = False
 
     def stop(*_: Any) -> None:
+        nonlocal asked
+        asked = True
+        signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)
         raise Interruption
 
-    before = {name: signal.signal(name, stop) for name in (signal.SIGTERM, signal.SIGINT)}
+    before = {name: signal.signal(name, stop) for name in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)}
     try:
         yield
     finally:
+        if asked:
+            signal.setitimer(signal.ITIMER_REAL, 0)
         for name, handler in before.items():
             signal.signal(name, handler)
 
