@@ -247,7 +247,7 @@ def test_patches_stay_few_and_small_while_the_group_changes_its_size(tree, ctx, 
     """One file grows and shrinks between nothing and most of the group."""
     monkeypatch.setattr(groups, "STEP_BYTES", 500)
     drawn, seen = random.Random(1), []
-    for step in range(40):
+    for step in range(25):
         (tree / "cat" / "7.txt").write_text("x" * drawn.randrange(1, 12_000))
         raw, rows = take(source(tree), ctx)
         assert rows == take(source(tree), context(tmp_path / f"home-{step}"))[1]
