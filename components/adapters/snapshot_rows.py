@@ -66,13 +66,13 @@ def read_rows(store: Store, step: str, key: str, columns: list[str] | None = Non
     of = record.meta.get("of")
     if of is None:
         return read_table(store.open(record, ROWS), columns)
+    if ADDED in names:
+        return _patched(store, record, columns)
     own = read_table(store.open(record, ROWS), None) if ROWS in names else None
     if own is not None and columns is not None:
         own = own.select([name for name in own.column_names if name in columns])
     mine = set(own.column_names) if own is not None else set()
     below = None if columns is None else [one for one in columns if one not in mine]
-    if ADDED in names:
-        return _patched(store, record, columns)
     # A table without columns has no rows: one column says how many there are.
     table = read_rows(store, of["step"], of["key"], below if below is None or below else [KEY])
     if GONE in names:

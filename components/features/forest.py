@@ -56,6 +56,7 @@ def grown(partial: dict[str, Any], mean: Values, scale: Values, share: float) ->
     """The state: the forest over standardised rows, and the length of path below which the `share` of them lies."""
     if not partial["rows"]:
         return {}
+    import torch
     from sklearn.ensemble import IsolationForest
 
     # The order of the sample hangs on how the data lay in partitions.
@@ -73,7 +74,7 @@ def grown(partial: dict[str, Any], mean: Values, scale: Values, share: float) ->
         ])  # fmt: skip
     steps = max(tree.max_depth for tree in trees)
     state = {"shape": list(nodes.shape), "nodes": b64encode(nodes.tobytes()).decode(), "steps": steps}
-    return {"forest": state | {"bound": float(np.quantile(lengths(_tensor(sample), state).numpy(), share))}}
+    return {"forest": state | {"bound": float(np.quantile(lengths(torch.from_numpy(sample), state).numpy(), share))}}
 
 
 def is_far(standard: Any, state: dict[str, Any]) -> Any:
@@ -96,12 +97,6 @@ def lengths(rows: Any, forest: dict[str, Any]) -> Any:
         value = rows.gather(1, feature[tree, at].long())
         at = torch.where(value <= threshold[tree, at], left[tree, at], right[tree, at]).long()
     return length[tree, at].mean(1)
-
-
-def _tensor(sample: NDArray[np.float32]) -> Any:
-    import torch
-
-    return torch.from_numpy(sample)
 
 
 def _depths(tree: Any) -> Values:

@@ -50,11 +50,8 @@ def find_items(uri: str, files: str, train: str, test: str) -> list[Item]:
     if remote(base):
         blobs = listed(base, PLACE)
         if len(blobs) == 1 and (base.startswith("http") or blobs[0].url.rstrip("/") == base.rstrip("/")):
-            return [
-                Item(
-                    blob=blobs[0], member="", name=base.partition("?")[0].rstrip("/").rpartition("/")[2], split=NO_SPLIT
-                )
-            ]
+            name = base.partition("?")[0].rstrip("/").rpartition("/")[2]
+            return [Item(blob=blobs[0], member="", name=name, split=NO_SPLIT)]
         return _chosen(blobs, Path(base), wanted)
     root = locate(base, PLACE)
     if not root.is_dir():
