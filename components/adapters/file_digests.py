@@ -11,8 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from components.adapters.blobs import digest_of, listed
 from components.adapters.store import digest_file
+from components.adapters.tree_digests import Marks, TreeDigests
 
 SETTLED_SECONDS = 2
 MOST_SHARE = 2
@@ -24,6 +27,7 @@ class FileDigests:
 
     def __init__(self, memo: Path) -> None:
         self._memo = memo
+        self._trees = TreeDigests(memo.parent / "trees")
         self._known: dict[str, list[Any]] = {}
         self._learned: dict[str, list[Any]] = {}
         self._lines = 0
@@ -37,11 +41,11 @@ class FileDigests:
         """The digest of the file at `path`, which is text where it is an address of another machine."""
         if isinstance(path, str):
             return self._elsewhere(path)
-        return self.seen(str(path), path.stat())
+        return str(self._seen(str(path), path.stat(), lambda: digest_file(path), path))
 
-    def seen(self, path: str, stat: os.stat_result) -> str:
-        """The digest of the file at `path`, of which `stat` was just asked."""
-        return str(self._seen(path, stat, lambda: digest_file(Path(path)), path))
+    def of_tree(self, root: str, what: str, names: pa.Array, marks: Marks) -> pa.Array:
+        """The digests of the files `names` below `root`, of which `marks` were just asked; `what` names this look."""
+        return self._trees.look(root, what, names, marks)
 
     def kept(self, path: Path, what: str, look: Callable[[], Any]) -> Any:
         """What `look` finds in the file at `path`, plain JSON, remembered as a digest is."""
@@ -60,6 +64,7 @@ class FileDigests:
 
     def forget(self, path: str) -> None:
         """The file at `path` is not what the memo says, although it looks the same."""
+        self._trees.forget(path)
         gone = [name for name in self._known if name.partition("\n")[0] == path]
         for name in gone:
             del self._known[name]

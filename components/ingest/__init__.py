@@ -128,7 +128,7 @@ def read_partition(
         source = source.declaring(config.columns)
     standing = Before.find(store, before, piece) if before else None
     if standing:
-        few = source.some(piece, standing.new)
+        few = source.some(piece, standing.new.tolist())
         rows, columns = conformed(source.read(few), _named(source, config), piece.place)
         _check_unchanged(few)
         added = _with_own(rows, piece)
@@ -146,7 +146,7 @@ def read_partition(
     table = _with_own(rows, piece)
     count = table.num_rows
     write_rows(table, folder)
-    content = write_members(piece, table, folder) if piece.members and count == len(piece.members) else {}
+    content = write_members(piece, table, folder) if piece.members is not None and count == len(piece.members) else {}
     content |= keep_sample(table, folder)
     lines = [
         {

@@ -15,6 +15,7 @@ from zlib import crc32
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from blake3 import blake3
 from numpy.typing import NDArray
 
@@ -25,7 +26,7 @@ from components.adapters.store import Record, Store
 from components.contracts.artifacts import Ledger, Part
 from components.contracts.spec import OWN_COLUMNS, Column
 from components.ingest.samples import drawn, patch_sample
-from components.sources.partition import Partition
+from components.sources.partition import Partition, members_of
 from components.statistics.keys import row_keys
 
 STEP = "ingest"
@@ -62,7 +63,7 @@ class Before:
     """
 
     record: Record
-    new: list[int]
+    new: NDArray[np.int64]
     gone: NDArray[np.int64]
     digests: Digests
 
@@ -72,26 +73,27 @@ class Before:
         record = store.part(STEP, key).record()
         if record is None or "content" not in record.meta:
             return None
-        table = read_table(store.open(record, MEMBERS))
-        members = list(zip(table["name"].to_pylist(), table["digest"].to_pylist(), strict=True))
-        then = dict(members)
-        now = dict(piece.members)
-        new = [at for at, (name, digest) in enumerate(piece.members) if then.get(name) != digest]
-        gone = [at for at, (name, digest) in enumerate(members) if now.get(name) != digest]
-        if not new or len(new) > LARGEST_SHARE * len(now):
+        then, now = read_table(store.open(record, MEMBERS)), members_of(piece)
+        kept = _kept(then, now)
+        new = np.flatnonzero(kept < 0)
+        places = kept[kept >= 0]
+        if not len(new) or len(new) > LARGEST_SHARE * len(now) or (np.diff(places) <= 0).any():
             return None
-        left = [name for name, digest in members if now.get(name) == digest]
-        if not _in_order(left, piece):
-            return None
-        digests = np.stack([np.asarray(table[name]) for name in DIGESTS], axis=1)
-        return cls(record=record, new=new, gone=np.array(gone, np.int64), digests=digests)
+        digests = np.stack([np.asarray(then[name]) for name in DIGESTS], axis=1)
+        gone = np.delete(np.arange(len(then)), places)
+        return cls(record=record, new=new, gone=gone, digests=digests)
 
 
-def _in_order(names: Sequence[str], piece: Partition) -> bool:
-    """Whether these members stand in the group in the same order."""
-    at = {name: number for number, (name, _) in enumerate(piece.members)}
-    places = [at[name] for name in names]
-    return places == sorted(places)
+def _kept(then: pa.Table, now: pa.Table) -> NDArray[np.int64]:
+    """Of each member, where it stood as it is now; -1 where it did not."""
+    if then["name"].equals(now["name"]):
+        at = np.arange(len(now))
+    else:
+        at = np.asarray(pc.index_in(now["name"], then["name"]).fill_null(-1)).astype(np.int64)
+    known = at >= 0
+    same = pc.equal(then["digest"].take(pa.array(at[known])), now["digest"].filter(pa.array(known)))
+    at[known] = np.where(np.asarray(same), at[known], -1)
+    return at
 
 
 def write_members(piece: Partition, table: pa.Table, folder: Path) -> dict[str, Any]:
@@ -115,18 +117,17 @@ def patched(
     drew = patch_sample(sample, before.record.meta["cut"], gone, added=added, lots=new[:, lot], folder=folder)
     if drew is None:
         return None
-    digests = np.empty((len(piece.members), len(DIGESTS)), np.uint64)
+    digests = np.empty((len(members_of(piece)), len(DIGESTS)), np.uint64)
     is_new = np.zeros(len(digests), bool)
     is_new[before.new] = True
     digests[is_new] = new
     digests[~is_new] = np.delete(before.digests, before.gone, axis=0)
     depth, size = before.record.meta["depth"] + 1, before.record.meta["patched"] + added.nbytes
-    places = np.array(before.new, np.int64)
     if depth < _deepest(piece) and size < max(piece.size_bytes, STEP_BYTES):
-        meta = write_patch(folder, STEP, before.record, before.gone, added=added, places=places)
+        meta = write_patch(folder, STEP, before.record, before.gone, added=added, places=before.new)
     else:
         table = read_rows(store, STEP, before.record.entry.rpartition("/")[2])
-        write_rows(merged(table, before.gone, added, places), folder)
+        write_rows(merged(table, before.gone, added, before.new), folder)
         meta, depth, size = {}, 0, 0
     rows = len(digests)
     return {
@@ -149,9 +150,10 @@ def _deepest(piece: Partition) -> int:
 
 
 def _write(piece: Partition, digests: Digests, schema: pa.Schema, folder: Path) -> dict[str, Any]:
-    names, files = zip(*piece.members, strict=True)
-    columns = {name: np.ascontiguousarray(digests[:, at]) for at, name in enumerate(DIGESTS)}
-    write_table(pa.table({"name": pa.array(names), "digest": pa.array(files), **columns}), folder / MEMBERS)
+    members = members_of(piece)
+    for at, name in enumerate(DIGESTS):
+        members = members.append_column(name, pa.array(np.ascontiguousarray(digests[:, at])))
+    write_table(members, folder / MEMBERS)
     said = json.dumps([[field.name, str(field.type)] for field in schema])
     content = blake3(said.encode() + digests.tobytes()).hexdigest(length=16)
     return {"content": content}

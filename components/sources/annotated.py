@@ -19,7 +19,7 @@ from components.contracts.config import StepConfig, placed
 from components.contracts.errors import DataError
 from components.contracts.fingerprint import digest
 from components.contracts.spec import Column
-from components.sources.partition import NO_SPLIT, BadRow, DigestOf, Partition, Rows
+from components.sources.partition import NO_SPLIT, BadRow, DigestOf, Partition, Rows, few
 from components.sources.tree import PLACE, Tree, open_tree, read_files, tree_version
 
 COLUMNS = (
@@ -156,7 +156,7 @@ def _partition(tree: Tree, group: str, names: list[str], files: list[str], annot
     """A run of images: `files` has as many of each, one after the other. `group` begins with the given part."""
     digests = [[tree.members[name].name, tree.members[name].digest] for name in files]
     rows = zip(*[iter(digests)] * (len(files) // len(names)), annotations or [None] * len(names), strict=True)
-    members = tuple((name, digest(row)) for name, row in zip(names, rows, strict=True))
+    members = pa.table({"name": pa.array(names, pa.string()), "digest": pa.array(map(digest, rows), pa.string())})
     split = group.rpartition(" ")[0]
     return Partition(
         place=f"{names[0]} and {len(names) - 1} more",
@@ -165,7 +165,7 @@ def _partition(tree: Tree, group: str, names: list[str], files: list[str], annot
         files=tree.files(files),
         stamps=tree.stamps(),
         split=split,
-        group=group if len(dict(members)) == len(members) else "",
+        group=group if len(set(names)) == len(names) else "",
         members=members,
         argument=[str(tree.root), str(tree.plain), names, tree.wanted(files), annotations],
     )
@@ -178,7 +178,7 @@ def _some(partition: Partition, chosen: Sequence[int]) -> Partition:
     kept = [annotations[at] for at in chosen] if annotations else None
     return replace(
         partition,
-        members=tuple(partition.members[at] for at in chosen),
+        members=few(partition, chosen),
         files=tuple(partition.files[at] for at in spots) if partition.files else (),
         argument=[root, plain, [names[at] for at in chosen], [wanted[at] for at in spots], kept],
     )

@@ -8,40 +8,39 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from itertools import groupby
-from math import ceil, log2
 from pathlib import Path, PurePosixPath
-from typing import ClassVar, NamedTuple
-from zlib import crc32
+from typing import ClassVar
 
+import numpy as np
 import pyarrow as pa
 from pydantic import Field, field_validator
 
 from components.adapters.archives import Member, index, is_archive, read_at
 from components.adapters.blobs import changed
 from components.adapters.store import digest_bytes
+from components.adapters.tree_digests import marks_of
 from components.contracts.config import StepConfig, placed
 from components.contracts.errors import DataError
 from components.contracts.fingerprint import digest
 from components.contracts.spec import Column
+from components.sources.file_groups import Files, grouped
 from components.sources.listing import listed
-from components.sources.partition import NO_SPLIT, BadRow, DigestOf, Partition, Rows, digest_seen, once
+from components.sources.partition import (
+    NO_SPLIT,
+    BadRow,
+    DigestOf,
+    Partition,
+    Rows,
+    digests_of_tree,
+    few,
+    members_of,
+    once,
+)
 from components.sources.paths import denied, locate, nothing_matches, readable_file
 
 PLACE = "source.uri"
 MAC = "__MACOSX"
 """The folder of archives made on a Mac that holds no files of the user's."""
-
-
-class Sample(NamedTuple):
-    """One file: the part that it was given, its folder, its name in the tree, its digest, where an archive has it."""
-
-    split: str
-    label: str
-    name: str
-    digest: str
-    size: int
-    offset: int = -1
 
 
 class ClassFolder(StepConfig):
@@ -101,53 +100,50 @@ class ClassFolder(StepConfig):
         if len({parts[0] for _, parts in named}) == 1:
             # Archives are often made of one folder that holds everything.
             samples = max(samples, self._among([(one, parts[1:]) for one, parts in named]), key=len)
-        return self._pieces(self._some(samples, root), root, plain)
+        files = Files(
+            names=pa.array([one.name for one, _ in samples], pa.string()),
+            digests=pa.array([one.digest for one, _ in samples], pa.string()),
+            sizes=np.array([one.size for one, _ in samples], np.int64),
+            offsets=np.array([one.offset for one, _ in samples], np.int64),
+            runs=[(split, _label(one.name), 1) for one, split in samples],
+        )
+        return self._pieces(files, root, plain)
 
-    def _among(self, named: Sequence[tuple[Member, tuple[str, ...]]]) -> list[Sample]:
-        return [
-            Sample(split, _label(one.name), one.name, one.digest, one.size, one.offset)
-            for one, parts in named
-            for split, wanted in self._wanted()
-            if _matches(parts, wanted)
-        ]
+    def _among(self, named: Sequence[tuple[Member, tuple[str, ...]]]) -> list[tuple[Member, str]]:
+        """The files that are meant, each with the part that it is given to."""
+        return [(one, split) for one, parts in named for split, wanted in self._wanted() if _matches(parts, wanted)]
 
-    def _pieces(self, samples: Sequence[Sample], root: Path, plain: Path) -> list[Partition]:
-        pieces = []
+    def _pieces(self, files: Files, root: Path, plain: Path) -> list[Partition]:
+        found = {split for split, _, count in files.runs if count}
+        for split, levels in self._wanted():
+            if split not in found:
+                raise nothing_matches(root, "/".join(levels), f"source.{split or 'pattern'}")
         inside = not root.is_dir()
         stat = root.stat()
         stamps = ((str(root), stat.st_size, stat.st_mtime_ns),) if inside else ()
-        for (split, label), found in groupby(sorted(samples), key=lambda one: (one.split, one.label)):
-            whole = list(found)
-            size = sum(one.size for one in whole)
-            # A power of two: while a class grows, its groups stay, and then are halved.
-            fewest = max(len(whole) / self.files_per_partition, size / self.bytes_per_partition)
-            groups = 1 << max(0, ceil(log2(fewest)))
-            shared: list[list[Sample]] = [[] for _ in range(groups)]
-            for one in whole:
-                shared[crc32(one.name.encode()) % groups].append(one)
-            for number, chunk in enumerate(shared):
-                if not chunk:
-                    continue
-                members = tuple([(one.name, one.digest) for one in chunk])
-                pieces.append(
-                    Partition(
-                        place=f"{label}/{PurePosixPath(chunk[0].name).name} and {len(chunk) - 1} more",
-                        version=digest(members),
-                        stamps=stamps,
-                        size_bytes=sum(one.size for one in chunk),
-                        split=split,
-                        group=f"{split}/{label} {number} of {groups}",
-                        members=members,
-                        argument=[str(root), str(plain), [(one.offset, one.size) for one in chunk] if inside else []],
-                    )
+        pieces = []
+        for group in grouped(files, self.files_per_partition, self.bytes_per_partition):
+            first = PurePosixPath(group.members["name"][0].as_py()).name
+            spots = list(zip(group.offsets.tolist(), group.sizes.tolist(), strict=True)) if inside else []
+            pieces.append(
+                Partition(
+                    place=f"{group.label}/{first} and {len(group.members) - 1} more",
+                    version=group.version,
+                    stamps=stamps,
+                    size_bytes=int(group.sizes.sum()),
+                    split=group.split,
+                    group=group.name,
+                    members=group.members,
+                    argument=[str(root), str(plain), spots],
                 )
+            )
         return pieces
 
     def some(self, partition: Partition, chosen: Sequence[int]) -> Partition:
         """The same partition with only these of its members."""
         root, plain, spots = partition.argument
-        members = tuple(partition.members[at] for at in chosen)
-        return replace(partition, members=members, argument=[root, plain, [spots[at] for at in chosen if spots]])
+        kept = [spots[at] for at in chosen] if spots else []
+        return replace(partition, members=few(partition, chosen), argument=[root, plain, kept])
 
     def cells(self, files: list[bytes]) -> tuple[pa.Array, dict[int, tuple[str, str]]]:
         """The files' bytes as cells, and of those that are none a code and a reason."""
@@ -160,10 +156,10 @@ class ClassFolder(StepConfig):
             DataError: E_SOURCE_CHANGED, a file is not what it was when it was listed.
         """
         root, plain, spots = Path(partition.argument[0]), Path(partition.argument[1]), partition.argument[2]
-        names = [name for name, _ in partition.members]
+        names, digests = (column.to_pylist() for column in members_of(partition).columns)
         if not spots:
             files = [_file(f"{root}/{name}") for name in names]
-            for body, (name, known) in zip(files, partition.members, strict=True):
+            for body, name, known in zip(files, names, digests, strict=True):
                 if digest_bytes(body) != known:
                     raise changed(str(root / name), "source")
         else:
@@ -208,27 +204,21 @@ class ClassFolder(StepConfig):
         found: list[Partition] = once(digest_of, f"{root} {self.model_dump_json(exclude={'uri'})}", look)
         return found
 
-    def _listed(self, root: Path, digest_of: DigestOf) -> list[Sample]:
-        samples, seen = [], digest_seen(digest_of)
+    def _listed(self, root: Path, digest_of: DigestOf) -> Files:
+        names, stats, runs = [], [], []
         for split, levels in self._wanted():
-            for folder, files in listed(root, levels, PLACE):
-                label = _label(folder)
-                try:
-                    samples += [
-                        Sample(split, label, folder + name, seen(path, stat), stat.st_size)
-                        for name, path, stat in files
-                    ]
-                except FileNotFoundError as error:
-                    raise changed(str(error.filename), PLACE) from error
-                except PermissionError as error:
-                    raise denied(Path(error.filename), PLACE) from error
-        return self._some(sorted(samples), root)
-
-    def _some(self, samples: list[Sample], root: Path) -> list[Sample]:
-        for split, pattern in self._wanted():
-            if not any(one.split == split for one in samples):
-                raise nothing_matches(root, "/".join(pattern), f"source.{split or 'pattern'}")
-        return samples
+            for one in listed(root, levels, PLACE):
+                names += [one.folder + name for name in one.names]
+                stats += one.stats
+                runs.append((split, _label(one.folder), len(one.names)))
+        found, marks = pa.array(names, pa.string()), marks_of(stats)
+        try:
+            digests = digests_of_tree(digest_of, root, str(self._wanted()), found, marks)
+        except FileNotFoundError as error:
+            raise changed(str(error.filename), PLACE) from error
+        except PermissionError as error:
+            raise denied(Path(error.filename), PLACE) from error
+        return Files(found, digests, marks[:, 0], np.full(len(names), -1), runs)
 
     def _archive(self, root: Path) -> Path:
         if is_archive(readable_file(root, PLACE)):

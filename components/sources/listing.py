@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from fnmatch import translate
 from itertools import chain
 from pathlib import Path
-from stat import S_ISREG
+from stat import S_ISDIR, S_ISREG
 from typing import Any, NamedTuple
 
 from components.adapters.archives import text_of
@@ -14,17 +14,20 @@ from components.sources.paths import denied, readable_file
 
 
 class Listed(NamedTuple):
-    """A regular file: its name, its path, and what `stat` says of it."""
+    """The regular files of one folder: their names, and what `stat` says of each.
 
-    name: str
-    path: str
-    stat: os.stat_result
+    `folder` is the folder's name from the root on, with a slash at its end.
+    """
+
+    folder: str
+    names: list[str]
+    stats: list[os.stat_result]
 
 
-def listed(root: Path, levels: Sequence[str], place: str) -> Iterator[tuple[str, list[Listed]]]:
+def listed(root: Path, levels: Sequence[str], place: str) -> Iterator[Listed]:
     """The files below `root` whose path has as many levels as `levels` and fits each, folder by folder.
 
-    A folder is named from `root` on and with a slash at its end; hidden names are passed over.
+    Hidden names are passed over.
 
     Raises:
         EnvironmentFault: E_PERMISSION, a folder that may hold some cannot be listed.
@@ -36,19 +39,24 @@ def listed(root: Path, levels: Sequence[str], place: str) -> Iterator[tuple[str,
         inner = (_folders(prefix, folder, matches, place) for prefix, folder in folders)
         folders = sorted(chain.from_iterable(inner))
     for prefix, folder in folders:
-        found = []
+        names, stats = [], []
         for entry in _entries(folder, place):
             name = entry.name
-            if name[0] == "." or not last(name) or entry.is_dir():
+            if name[0] == "." or not last(name):
                 continue
             try:
                 stat = entry.stat()
             except OSError:
                 stat = readable_file(Path(entry.path), place).stat()
             if not S_ISREG(stat.st_mode) or not stat.st_size:
+                if S_ISDIR(stat.st_mode):
+                    continue
                 readable_file(Path(entry.path), place)
-            found.append(Listed(text_of(name, folder), entry.path, stat))
-        yield prefix, found
+            names.append(name)
+            stats.append(stat)
+        if not "".join(names).isascii():
+            names = [text_of(name, folder) for name in names]
+        yield Listed(prefix, names, stats)
 
 
 def _folders(prefix: str, folder: str, matches: Callable[[str], Any], place: str) -> Iterator[tuple[str, str]]:

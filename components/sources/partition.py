@@ -1,12 +1,13 @@
 """What every source gives: partitions that can be read one by one, anywhere."""
 
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from components.contracts.errors import DataError, rebuilt
 from components.contracts.spec import Column
@@ -15,10 +16,15 @@ DigestOf = Callable[[Path], str]
 """A file's content digest, remembered by size and time of change: adapters/file_digests.py."""
 
 
-def digest_seen(digest_of: DigestOf) -> Callable[[str, os.stat_result], str]:
-    """What gives the digest of a file of which `stat` was just asked."""
-    seen: Callable[[str, os.stat_result], str] | None = getattr(digest_of, "seen", None)
-    return seen or (lambda path, _: digest_of(Path(path)))
+def digests_of_tree(digest_of: DigestOf, root: Path, what: str, names: pa.Array, marks: NDArray[np.int64]) -> pa.Array:
+    """The digests of the files `names` below `root`, of which `marks` were just asked: adapters/tree_digests.py.
+
+    `what` tells this look at the tree from others.
+    """
+    memo = getattr(digest_of, "of_tree", None)
+    if memo is not None:
+        return memo(str(root), what, names, marks)
+    return pa.array([digest_of(root / name) for name in names.to_pylist()], pa.string())
 
 
 def once(digest_of: DigestOf, what: str, look: Callable[[], Any]) -> Any:
@@ -40,8 +46,8 @@ NO_SPLIT = ""
 class Partition:
     """One piece of a source. `place` names it to a person, `version` is the digest of its bytes.
 
-    A `group` is a name that stays while what is in it changes; its `members` are the files that each give one row, in
-    order, with their digests, so that a changed group is read only where it changed.
+    A `group` is a name that stays while what is in it changes; its `members` (columns `name` and `digest`) are the
+    files that each give one row, in order, so that a changed group is read only where it changed.
 
     `files` are the paths that are read and the digests that they had: whoever reads checks them again afterwards. Of a
     file that many pieces share, `stamps` has size and time of change (nanoseconds) instead.
@@ -54,8 +60,20 @@ class Partition:
     stamps: tuple[tuple[str, int, int], ...] = ()
     split: str = NO_SPLIT
     group: str = ""
-    members: tuple[tuple[str, str], ...] = ()
+    members: pa.Table | None = None
     argument: Any = None
+
+
+def few(partition: Partition, chosen: Sequence[int]) -> pa.Table:
+    """The chosen ones of the partition's members."""
+    return members_of(partition).take(pa.array(chosen, pa.int64()))
+
+
+def members_of(partition: Partition) -> pa.Table:
+    """The members of a partition that has some."""
+    if partition.members is None:
+        raise TypeError(f"{partition.place} has no members")
+    return partition.members
 
 
 def broken_partition(place: str, version: str, error: DataError) -> Partition:

@@ -4,10 +4,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+import pyarrow as pa
+
 from components.adapters.archives import Member, index, is_archive, read_at, walk
+from components.adapters.tree_digests import marks_of
 from components.contracts.errors import DataError
 from components.contracts.fingerprint import digest
-from components.sources.partition import DigestOf
+from components.sources.partition import DigestOf, digests_of_tree, once
 from components.sources.paths import denied, locate, readable_file
 
 PLACE = "source.uri"
@@ -62,18 +65,14 @@ def tree_version(uri: str, digest_of: DigestOf) -> str:
     root = locate(uri, PLACE)
     if not root.is_dir():
         return digest_of(readable_file(root, PLACE))
-    return digest([[one.relative_to(root).as_posix(), digest_of(readable_file(one, PLACE))] for one in _walked(root)])
+    return digest([[one.name, one.digest] for one in _in_folder(root, digest_of)])
 
 
 def open_tree(uri: str, digest_of: DigestOf, scratch: Path) -> Tree:
     """The files of `uri`; of a compressed tar an unpacked copy is made in `scratch`."""
     root = locate(uri, PLACE)
     if root.is_dir():
-        found = [
-            Member(name=str(path.relative_to(root).as_posix()), size=path.stat().st_size, digest=digest_of(path))
-            for path in _walked(root)
-        ]
-        plain = root
+        plain, found = root, _in_folder(root, digest_of)
     elif is_archive(readable_file(root, PLACE)):
         plain, found = index(root, scratch)
     else:
@@ -98,8 +97,19 @@ def _hidden(part: str) -> bool:
     return part == "__MACOSX" or (part[:1] == "." and part != ".")
 
 
-def _walked(root: Path) -> list[Path]:
-    try:
-        return walk(root)
-    except PermissionError as error:
-        raise denied(Path(error.filename), PLACE) from error
+def _in_folder(root: Path, digest_of: DigestOf) -> list[Member]:
+    """The files of a folder as they are now; in a run they are looked at once."""
+
+    def look() -> list[Member]:
+        try:
+            paths = walk(root)
+        except PermissionError as error:
+            raise denied(Path(error.filename), PLACE) from error
+        names = [path.relative_to(root).as_posix() for path in paths]
+        marks = marks_of([readable_file(path, PLACE).stat() for path in paths])
+        digests = digests_of_tree(digest_of, root, "all", pa.array(names, pa.string()), marks)
+        described = zip(names, marks[:, 0].tolist(), digests.to_pylist(), strict=True)
+        return [Member(name=name, size=size, digest=known) for name, size, known in described]
+
+    found: list[Member] = once(digest_of, f"{root} all", look)
+    return found
