@@ -1,4 +1,4 @@
-"""ValidSnapshot → CleanSnapshot: the recipe's operations, then the cast to the declared types. Nothing is fitted."""
+"""ValidSnapshot → CleanSnapshot: the recipe's operations, in their order. Nothing is fitted."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -12,6 +12,7 @@ from pydantic import model_validator
 
 from components.adapters.snapshot_rows import read_rows, write_view
 from components.adapters.store import Store
+from components.cleaning.counted import cells_changed
 from components.cleaning.drop_duplicates import DropDuplicates
 from components.cleaning.typed import typed
 from components.context import RunContext, summed
@@ -47,11 +48,11 @@ def run(config: CleanConfig, valid: ValidSnapshot, *, ctx: RunContext) -> CleanS
         DataError: E_COLUMN_MISSING, an operation names a column that is not there.
         ConfigError: E_CONFIG, an operation of text names a column of another type.
     """
-    _check_columns(config, valid)
+    columns = _described(config, valid)
 
     def build(_: Path) -> CleanSnapshot:
         items = [
-            (part.place, digest([part.digest, identity(valid.columns), again]), (part, valid.columns, again))
+            (part.place, digest([part.digest, identity(valid.columns), again]), (part, columns, again))
             for part, again in zip(valid.parts, _standing_twice(config, valid, ctx), strict=True)
         ]
         size = valid.rows * 100
@@ -60,7 +61,7 @@ def run(config: CleanConfig, valid: ValidSnapshot, *, ctx: RunContext) -> CleanS
         )
         operations = tuple(operation.model_dump(mode="json") for operation in config.operations)
         return CleanSnapshot(
-            columns=valid.columns,
+            columns=columns,
             parts=tuple(parts),
             operations=operations,
             valid=valid,
@@ -70,25 +71,34 @@ def run(config: CleanConfig, valid: ValidSnapshot, *, ctx: RunContext) -> CleanS
     return ctx.commit(CleanSnapshot, __name__, config, {"valid": valid.content}, build)
 
 
-def _check_columns(config: CleanConfig, valid: ValidSnapshot) -> None:
-    """At serving a column may be absent; here a name that is not there is a mistake."""
-    types = {column.name: column.type for column in valid.columns}
+def _described(config: CleanConfig, valid: ValidSnapshot) -> tuple[Column, ...]:
+    """The columns once all is done. At serving one may be absent; here a name that is not there is a mistake."""
+    columns = {column.name: column for column in valid.columns}
     for number, operation in enumerate(config.operations):
         place = f"cleaning.{number}"
-        for name in (*getattr(operation, "columns", ()), *filter(None, [getattr(operation, "column", "")])):
-            if name not in types:
+        for name in _named(operation):
+            if name not in columns:
                 raise DataError(
                     "E_COLUMN_MISSING",
                     "the rows have no such column",
                     place=place,
                     value=name,
-                    allowed=", ".join(types),
+                    allowed=", ".join(columns),
                     action="correct the name",
                 )
-            if getattr(operation, "needs", types[name]) != types[name]:
-                what = f"{operation.kind} is for {operation.needs} columns, and {name} is {types[name]}"
+            kind = columns[name].type
+            if getattr(operation, "needs", kind) != kind:
+                what = f"{operation.kind} is for {operation.needs} columns, and {name} is {kind}"
                 action = "correct the name, or the type in checks.columns"
                 raise ConfigError("E_CONFIG", what, place=place, value=name, action=action)
+            if hasattr(operation, "becomes"):
+                columns[name] = operation.becomes(columns[name])
+    return tuple(columns.values())
+
+
+def _named(operation: Any) -> tuple[str, ...]:
+    """The columns that an operation names."""
+    return (*getattr(operation, "columns", ()), *filter(None, [getattr(operation, "column", "")]))
 
 
 def _standing_twice(config: CleanConfig, valid: ValidSnapshot, ctx: RunContext) -> list[list[int]]:
@@ -106,10 +116,10 @@ def compared(
     """What of the rows is compared once `operations` are done, and which of them are left then."""
     left = np.ones(table.num_rows, bool)
     for operation in operations:
-        table = operation.values(table)
         keeps = operation.keeps(table)
         if keeps is not None:
             left &= np.asarray(keeps.fill_null(False)).astype(bool)
+        table = operation.values(table)
     names = [name for name in columns or table.column_names if name not in OWN_COLUMNS]
     return table.select(names), left
 
@@ -117,13 +127,13 @@ def compared(
 def clean_partition(
     store: Store, config: CleanConfig, argument: tuple[Part, tuple[Column, ...], list[int]], folder: Path
 ) -> dict[str, Any]:
-    """Write what of one partition's rows cleaning changes; `dropped` counts the rows that go, by operation."""
+    """Write what of one partition's rows cleaning changes, and count it: rows that go and cells, by operation."""
     part, columns, again = argument
     twice = 0
     given = table = read_rows(store, "validate", part.key)
-    rows, dropped = np.arange(table.num_rows), dict[str, int]()
+    rows = np.arange(table.num_rows)
+    dropped, changed = dict[str, int](), dict[str, int]()
     for operation in config.operations:
-        table = operation.values(table)
         keeps = operation.keeps(table)
         kept = None if keeps is None else np.asarray(keeps.fill_null(False)).astype(bool)
         if isinstance(operation, DropDuplicates):
@@ -133,10 +143,14 @@ def clean_partition(
             dropped[operation.kind] = dropped.get(operation.kind, 0) + int((~kept).sum())
         if kept is not None:
             table, given, rows = table.filter(pa.array(kept)), given.filter(pa.array(kept)), rows[kept]
+        before, table = table, operation.values(table)
+        cells = cells_changed(before, table, _named(operation) or table.column_names)
+        if table is not before:
+            changed[operation.kind] = changed.get(operation.kind, 0) + cells
     table = typed(table, columns)
-    changed = [name for name in table.column_names if not table[name].equals(given[name])]
+    differ = [name for name in table.column_names if not table[name].equals(given[name])]
     gone = np.setdiff1d(np.arange(part.rows), rows)
     seen = store.part("validate", part.key).standing()
-    meta = write_view(folder, "validate", seen, gone, table.select(changed))
-    ledger = Ledger(rows_in=part.rows, rows_out=table.num_rows, deduplicated=twice, dropped=dropped)
+    meta = write_view(folder, "validate", seen, gone, table.select(differ))
+    ledger = Ledger(rows_in=part.rows, rows_out=table.num_rows, deduplicated=twice, dropped=dropped, changed=changed)
     return {"rows": table.num_rows, "ledger": ledger.model_dump(), **meta}

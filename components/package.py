@@ -113,10 +113,9 @@ def run(config: PackageConfig, checkpoint: Checkpoint, dataset: Dataset, *, ctx:
 
 def model_data(checkpoint: Checkpoint, dataset: Dataset) -> dict[str, Any]:
     """What `model.json` says: everything but the weights."""
-    needed = model_inputs(dataset)
     return {
         "columns": [column.model_dump(mode="json") for column in dataset.clean.columns],
-        "needed": [column.name for column in dataset.clean.columns if column.name in needed],
+        "asked": [column.model_dump(mode="json") for column in _asked(dataset)],
         "operations": list(dataset.clean.operations),
         "features": [fitted.model_dump(mode="json") for fitted in dataset.features],
         "target": dataset.target.model_dump(mode="json"),
@@ -135,7 +134,7 @@ def _weights(checkpoint: Checkpoint, ctx: RunContext) -> Path:
 
 def _example(dataset: Dataset, ctx: RunContext) -> pa.Table:
     """A few raw typed rows, complete ones first."""
-    columns = [column for column in dataset.clean.columns if column.name in model_inputs(dataset)]
+    columns = _asked(dataset)
     found: list[pa.Table] = []
     for part in dataset.clean.valid.parts:
         rows = read_rows(ctx.store, "validate", part.key, [column.name for column in columns])
@@ -145,6 +144,12 @@ def _example(dataset: Dataset, ctx: RunContext) -> pa.Table:
     joined = pa.concat_tables(found)
     whole = joined.drop_null()
     return typed((whole if whole.num_rows >= EXAMPLE_ROWS else joined).slice(0, EXAMPLE_ROWS), columns)
+
+
+def _asked(dataset: Dataset) -> list[Column]:
+    """The columns of a request: those that the model needs, as they are before cleaning."""
+    needed = model_inputs(dataset)
+    return [column for column in dataset.clean.valid.columns if column.name in needed]
 
 
 def model_inputs(dataset: Dataset) -> set[str]:
@@ -174,8 +179,8 @@ def _save(scratch: Path, target: Path, code: str, model: dict[str, Any], example
 
     columns = {column.name: column for column in map(Column.model_validate, model["columns"])}
     inputs = [
-        ColSpec(_signature_type(columns[name]), name, required=not columns[name].nullable)
-        for name in example.column_names
+        ColSpec(_signature_type(one), one.name, required=not one.nullable)
+        for one in map(Column.model_validate, model["asked"])
     ]
     (label,) = load_feature(FittedFeature.model_validate(model["target"])).columns
     whole = columns[label].type == "int64"

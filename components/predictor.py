@@ -90,11 +90,10 @@ class Predictor:
                 raise DataError(
                     "E_COLUMN_MISSING", "the model needs this column", place="request", value=name, action="add it"
                 )
-        lost = pc.index(self.accepts(rows), False).as_py()
+        accepted, rows = self._swept(rows)
+        lost = pc.index(accepted, False).as_py()
         if lost >= 0:
             raise _rejected(lost, "cleaning would drop it")
-        for operation in self.operations:
-            rows = operation.values(rows)
         for column in self.columns:
             if column.name in needed:
                 lost = pc.index(pa.array(fits(rows[column.name], column)), False).as_py()
@@ -104,13 +103,17 @@ class Predictor:
 
     def accepts(self, rows: pa.Table) -> pa.ChunkedArray:
         """bool[rows]: the raw rows that cleaning would keep."""
+        return self._swept(rows)[0]
+
+    def _swept(self, rows: pa.Table) -> tuple[pa.ChunkedArray, pa.Table]:
+        """Which rows cleaning would keep, and all of them as its operations leave them."""
         accepted = pa.chunked_array([np.ones(rows.num_rows, bool)])
         for operation in self.operations:
-            rows = operation.values(rows)
             keeps = operation.keeps(rows)
             if keeps is not None:
                 accepted = pc.and_(accepted, keeps)
-        return accepted
+            rows = operation.values(rows)
+        return accepted, rows
 
     def predict(self, rows: pa.Table) -> Predictions:
         """Predictions for raw rows, in their order, in batches."""

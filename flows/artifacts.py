@@ -21,15 +21,18 @@ def show_data(run: Run, snapshots: Sequence[Artifact], report: str) -> None:
     lines = [
         f"[Data report]({report})" if report.startswith("http") else f"Data report: `{report}`",
         "",
-        "| step | rows in | added | rows out | quarantined | duplicates | dropped |",
-        "|---|---:|---:|---:|---:|---:|---|",
+        "| step | rows in | added | rows out | quarantined | duplicates | dropped | cells changed |",
+        "|---|---:|---:|---:|---:|---:|---|---|",
     ]
     for one in snapshots:
         if one.ledger is not None:
             ledger = one.ledger
-            dropped = ", ".join(f"{reason}: {rows:,}" for reason, rows in ledger.dropped.items()) or "0"
+            named = [
+                ", ".join(f"{reason}: {number:,}" for reason, number in one.items()) or "0"
+                for one in (ledger.dropped, ledger.changed)
+            ]
             counts = (ledger.rows_in, ledger.added, ledger.rows_out, ledger.quarantined, ledger.deduplicated)
-            lines.append(f"| {one.step} | {' | '.join(f'{count:,}' for count in counts)} | {dropped} |")
+            lines.append(f"| {one.step} | {' | '.join([*(f'{count:,}' for count in counts), *named])} |")
     bad = list(bad_rows(snapshots, run.ctx.store))
     if bad:
         lines += ["", "| row | code | column | reason |", "|---|---|---|---|"]

@@ -83,13 +83,20 @@ class PipelineConfig(Frozen):
 
     @property
     def validation(self) -> ValidateConfig:
-        """The checks, with the types that features need of columns for which the recipe declares none."""
+        """The checks, with the types that features and cleaning need of columns for which the recipe declares none."""
         implied = {
             name: ColumnCheck(type=feature.needs)
             for feature in self.features
             if hasattr(feature, "needs")
             for name in feature.columns  # type: ignore[attr-defined]
         }
+        for operation in reversed(self.cleaning):
+            if hasattr(operation, "becomes"):
+                # What features need is what cleaning makes of it.
+                columns: tuple[str, ...] = operation.columns  # type: ignore[attr-defined]
+                implied = {name: one for name, one in implied.items() if name not in columns}
+                if hasattr(operation, "needs"):
+                    implied |= {name: ColumnCheck(type=operation.needs) for name in columns}
         return self.checks.model_copy(update={"columns": {**implied, **self.checks.columns}})
 
     @property

@@ -14,6 +14,7 @@ from components.adapters.dataset_store import Batches, ShardFile, write_shard
 from components.contracts.errors import ConfigError, DataError
 from components.features.category import Category
 from components.features.feature import Prepared
+from components.features.label import Label
 from components.features.number import Number
 from components.features.shards import shard_files
 from components.preprocess.outliers import OutlierConfig
@@ -105,6 +106,38 @@ def test_cells_that_lie_far_off_are_clipped_or_flagged(rule):
     tensor = flag.apply(torch.from_numpy(values), state)
     assert tensor.shape == (5000, 3) == (5000, flag.spec(state, (1,)).size)
     assert tensor[:, 2].numpy().astype(bool).tolist() == (values[:, 0] > high).tolist()
+
+
+@pytest.mark.parametrize(("rule", "how"), [("iqr", "clipped"), ("z-score", "flagged"), ("isolation-forest", "flagged")])
+def test_cells_that_are_filled_clipped_or_flagged_are_counted(tmp_path, ctx, rule, how):
+    folder = tmp_path / "t"
+    folder.mkdir()
+    drawn = np.random.default_rng(0)
+    for part in range(3):
+        cells = [("500" if at % 50 == 0 else "" if at % 10 == 1 else f"{drawn.normal():.4f}") for at in range(300)]
+        lines = [f"{one},{'' if at % 7 == 0 else 'a'},{at % 2},{part * 300 + at}" for at, one in enumerate(cells)]
+        (folder / f"{part}.csv").write_text("n,c,label,id\n" + "\n".join(lines) + "\n")
+    checks = ValidateConfig(columns={"n": ColumnCheck(type="float64"), "c": ColumnCheck(type="string")})
+    recipe = table_recipe(folder, checks=checks, cleaning=())
+    number = Number(
+        columns=("n",), outliers="clip" if how == "clipped" else "flag", outlier_rule=rule, outlier_share=0.02
+    )
+    features = (number, Category(columns=("c",), missing="mode"))
+    config = preprocess.PreprocessConfig(features=features, target=Label(column="label"))
+    dataset = preprocess.run(config, cleaned_line(recipe, ctx), ctx=ctx)
+    values = numbers_of(dataset, ctx, TRAIN)
+    far = int((values == 500).sum())
+    assert far > 5
+    codes = np.concatenate([
+        batch["categories"] for batch in Batches(shard_files(dataset, ctx.store, TRAIN)).ordered(1000)
+    ])
+    changed = dataset.ledger.changed
+    assert changed["numbers filled"] == np.isnan(values).sum() > 20
+    assert changed[f"numbers {how}"] == pytest.approx(far, abs=3 if rule == "isolation-forest" else 0)
+    assert 0.1 < changed["categories filled"] / len(codes) < 0.2
+    assert set(changed) == {"numbers filled", f"numbers {how}", "categories filled"}
+    plain = preprocess.PreprocessConfig(features=(Number(columns=("n",)),), target=Label(column="label"))
+    assert set(preprocess.run(plain, cleaned_line(recipe, ctx), ctx=ctx).ledger.changed) == {"numbers filled"}
 
 
 def test_a_missing_category_is_its_own_or_the_commonest():

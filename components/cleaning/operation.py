@@ -10,8 +10,11 @@ class Operation(Protocol):
 
     kind: str
 
-    def values(self, table: pa.Table) -> pa.Table:
-        """`table` with cells rewritten; the same rows and columns. A column that is not there is passed over."""
-
     def keeps(self, table: pa.Table) -> pa.ChunkedArray | None:
-        """bool[rows], which rows stay; None where all do."""
+        """bool[rows], which of the rows stay; None where all do. It is asked before `values`, about the same rows."""
+
+    def values(self, table: pa.Table) -> pa.Table:
+        """`table` with cells rewritten; the same rows and columns. A column that is not there is passed over.
+
+        An operation that gives columns another type says by `becomes(column)` what they are afterwards.
+        """

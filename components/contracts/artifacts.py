@@ -14,7 +14,7 @@ from components.contracts.spec import Column, TensorSpec
 
 
 class Ledger(Frozen):
-    """Where every row of a data step went."""
+    """Where every row of a data step went, and how many cells of those that stayed were changed."""
 
     rows_in: int = 0
     added: int = 0
@@ -22,16 +22,17 @@ class Ledger(Frozen):
     quarantined: int = 0
     deduplicated: int = 0
     dropped: dict[str, int] = Field({}, description="reason to rows")
+    changed: dict[str, int] = Field({}, description="operation to cells")
 
     def __add__(self, other: "Ledger") -> "Ledger":
-        names = {*self.dropped, *other.dropped}
         return Ledger(
             rows_in=self.rows_in + other.rows_in,
             added=self.added + other.added,
             rows_out=self.rows_out + other.rows_out,
             quarantined=self.quarantined + other.quarantined,
             deduplicated=self.deduplicated + other.deduplicated,
-            dropped={name: self.dropped.get(name, 0) + other.dropped.get(name, 0) for name in sorted(names)},
+            dropped=_added(self.dropped, other.dropped),
+            changed=_added(self.changed, other.changed),
         )
 
     def check(self, place: str) -> None:
@@ -45,6 +46,10 @@ class Ledger(Frozen):
                 place=place,
                 action="report this: it is a defect of the step",
             )
+
+
+def _added(first: dict[str, int], second: dict[str, int]) -> dict[str, int]:
+    return {name: first.get(name, 0) + second.get(name, 0) for name in sorted({*first, *second})}
 
 
 class Part(Frozen):

@@ -53,7 +53,10 @@ def merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
 
 
 def grown(partial: dict[str, Any], mean: Values, scale: Values, share: float) -> dict[str, Any]:
-    """The state: the forest over standardised rows, and the length of path below which the `share` of them lies."""
+    """The state: the forest over standardised rows, the length of path below which the `share` of them lies.
+
+    And between which values the others lie, `low` and `high` of each column.
+    """
     if not partial["rows"]:
         return {}
     import torch
@@ -74,15 +77,18 @@ def grown(partial: dict[str, Any], mean: Values, scale: Values, share: float) ->
         ])  # fmt: skip
     steps = max(tree.max_depth for tree in trees)
     state = {"shape": list(nodes.shape), "nodes": b64encode(nodes.tobytes()).decode(), "steps": steps}
-    return {"forest": state | {"bound": float(np.quantile(lengths(torch.from_numpy(sample), state).numpy(), share))}}
+    found = lengths(torch.from_numpy(sample), state).numpy()
+    bound = float(np.quantile(found, share))
+    kept = sample[found >= bound]
+    return {"forest": state | {"bound": bound}, "low": kept.min(axis=0).tolist(), "high": kept.max(axis=0).tolist()}
 
 
 def is_far(standard: Any, state: dict[str, Any]) -> Any:
-    """float32[rows, 1]: 1 where the forest isolates a standardised row, which has no missing numbers, early."""
+    """bool[rows, 1]: whether the forest isolates a standardised row, which has no missing numbers, early."""
     forest = state.get("forest")
     if forest is None:
-        return standard.new_zeros((len(standard), 1))
-    return (lengths(standard, forest) < forest["bound"]).float().unsqueeze(1)
+        return standard.new_zeros((len(standard), 1)) > 0
+    return (lengths(standard, forest) < forest["bound"]).unsqueeze(1)
 
 
 def lengths(rows: Any, forest: dict[str, Any]) -> Any:

@@ -1,11 +1,11 @@
 """Numbers, standardised; what is missing is filled, what lies far off clipped or flagged, as training rows say."""
 
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from components.contracts.config import StepConfig
 from components.contracts.errors import DataError
@@ -38,18 +38,10 @@ class Number(StepConfig):
     outlier_rule: Literal["iqr", "z-score", "isolation-forest"] = Field(
         "iqr",
         description="far off: outlier_factor times the middle half's width beyond it, or so many deviations; or, of "
-        "rows, what a forest sets apart early: one flag for all columns",
+        "rows, what a forest sets apart early: one flag for all columns, or clipped to where the other rows lie",
     )
     outlier_factor: float = Field(3.0, gt=0, description="how far is far off")
-    outlier_share: float = Field(0.01, gt=0, lt=0.5, description="isolation-forest: share of training rows to flag")
-
-    @model_validator(mode="after")
-    def _rows_are_not_clipped(self) -> Self:
-        if self.outliers == "clip" and self.outlier_rule == "isolation-forest":
-            raise ValueError(
-                "outliers: a forest tells rows from rows, and clip is for cells: flag them, or clip by iqr"
-            )
-        return self
+    outlier_share: float = Field(0.01, gt=0, lt=0.5, description="isolation-forest: share of training rows set apart")
 
     def prepare(self, table: pa.Table) -> Prepared:
         """float32[rows, columns], NaN where missing."""
@@ -131,22 +123,50 @@ class Number(StepConfig):
         import torch
 
         lost = torch.isnan(values)
-        scaled = values.sign() * values.abs().log1p() if self.log else values
-        mean = torch.tensor(state["mean"], dtype=torch.float32, device=values.device)
-        scale = torch.tensor(state["scale"], dtype=torch.float32, device=values.device)
-        standard = (scaled - mean) / scale
+        standard = self._standard(values, state)
         flags = [lost.float()] if self.missing_flags else []
-        if self._by_forest():
-            flags.append(forest.is_far(standard.masked_fill(lost, 0.0), state))
-        elif self.outliers != "keep":
-            low, high = (
-                torch.tensor(state[name], dtype=torch.float32, device=values.device) for name in ("low", "high")
-            )
-            if self.outliers == "clip":
-                standard = standard.clamp(low, high)
-            else:
-                flags.append(((standard < low) | (standard > high)).float())
+        if self.outliers == "clip":
+            standard = self._clipped(standard, state)
+        elif self.outliers == "flag":
+            flags.append(self._far(standard, state).float())
         return torch.cat([missing.filled(standard, lost, state), *flags], 1)
+
+    def filled(self, state: State) -> int:
+        """How many cells of the training rows were missing."""
+        return sum(state["missing"])
+
+    def far_off(self, values: NDArray[np.float32], state: State) -> int:
+        """How many of the stored cells are clipped; or flagged, by a forest how many rows."""
+        import torch
+
+        standard = self._standard(torch.from_numpy(values), state)
+        if self.outliers == "flag":
+            return int(self._far(standard, state).sum())
+        clipped = self._clipped(standard, state)
+        return int(((clipped != standard) & ~standard.isnan()).sum())
+
+    def _standard(self, values: Any, state: State) -> Any:
+        import torch
+
+        scaled = values.sign() * values.abs().log1p() if self.log else values
+        mean, scale = (
+            torch.tensor(state[name], dtype=torch.float32, device=values.device) for name in ("mean", "scale")
+        )
+        return (scaled - mean) / scale
+
+    def _far(self, standard: Any, state: State) -> Any:
+        """bool[rows, columns]: the cells that lie far off; bool[rows, 1] by a forest."""
+        if self._by_forest():
+            return forest.is_far(standard.nan_to_num(), state)
+        low, high = _bounds(state, standard)
+        return (standard < low) | (standard > high)
+
+    def _clipped(self, standard: Any, state: State) -> Any:
+        """The cells brought within the bounds; by a forest, those of the rows that it sets apart."""
+        if "low" not in state:
+            return standard
+        inside = standard.clamp(*_bounds(state, standard))
+        return inside.where(self._far(standard, state), standard) if self._by_forest() else inside
 
     def _by_quartiles(self) -> bool:
         return self.outliers != "keep" and self.outlier_rule == "iqr"
@@ -156,6 +176,13 @@ class Number(StepConfig):
 
     def _scaled(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.sign(values) * np.log1p(np.abs(values)) if self.log else values
+
+
+def _bounds(state: State, like: Any) -> tuple[Any, Any]:
+    import torch
+
+    low, high = (torch.tensor(state[name], dtype=torch.float32, device=like.device) for name in ("low", "high"))
+    return low, high
 
 
 def _moments(partial: State) -> Moments:

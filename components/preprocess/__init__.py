@@ -22,6 +22,7 @@ from components.contracts.errors import ConfigError, DataError
 from components.contracts.fingerprint import digest
 from components.contracts.spec import FILE, ROW
 from components.features.feature import Feature, Prepared
+from components.preprocess.changes import cells_changed
 from components.preprocess.leaks import LeakConfig, check_leaks
 from components.preprocess.outliers import OutlierConfig, left_out, write_dropped
 from components.preprocess.rebalance import Rebalance, balanced, classes_left_out
@@ -93,6 +94,8 @@ def run(config: PreprocessConfig, clean: CleanSnapshot, *, ctx: RunContext) -> D
         _check_rows(rows, config.split)
         lost = classes_left_out(config.target, fitted[-1].state, records, out, ctx.store)
         rates, weights = balanced(config.rebalance, fitted[-1].state, lost)
+        features = (*config.features, config.target)
+        pairs = [(feature, one.state) for feature, one in zip(features, fitted, strict=True)]
         specs = [
             feature.spec(state.state, tuple(records[0].meta["shapes"][feature.name]))
             for feature, state in zip((*config.features, config.target), fitted, strict=True)
@@ -108,7 +111,9 @@ def run(config: PreprocessConfig, clean: CleanSnapshot, *, ctx: RunContext) -> D
             clean=clean,
             rates=rates,
             weights=weights,
-            ledger=_with_dropped(summed(records, clean.rows), dropped),
+            ledger=_with_dropped(summed(records, clean.rows), dropped).model_copy(
+                update={"changed": cells_changed(pairs, parts, clean.rows * 100, ctx)}
+            ),
         )
 
     return ctx.commit(Dataset, __name__, config, {"clean": clean.content}, build)

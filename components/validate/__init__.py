@@ -71,7 +71,7 @@ class ValidateConfig(StepConfig):
 
     def declared(self) -> tuple[Column, ...]:
         """The columns as ingest and serving read them, by name: their order says nothing."""
-        return tuple(self.columns[name].column(name) for name in sorted(self.columns))
+        return tuple(self.columns[name].read_as(name) for name in sorted(self.columns))
 
     def columns_together(self) -> set[str]:
         """The columns that are looked at beside what is asked of each by itself."""
@@ -165,7 +165,7 @@ def declared(config: ValidateConfig, found: Iterable[Column]) -> Iterable[Column
             )
     for column in found:
         check = config.columns.get(column.name)
-        yield check.column(column.name).model_copy(update={"nullable": check.nullable}) if check else column
+        yield check.read_as(column.name).model_copy(update={"nullable": check.nullable}) if check else column
 
 
 def _standing_twice(config: ValidateConfig, raw: RawSnapshot, ctx: RunContext) -> list[dict[str, list[int]]]:

@@ -2,12 +2,10 @@
 
 import io
 import math
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Any, Literal, Self
-from zoneinfo import ZoneInfo
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -16,20 +14,13 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
 from components.adapters.audio import is_sound
-from components.contracts.config import StepConfig
-from components.contracts.spec import Column, ColumnType
-
-READING = ("type", "format", "timezone", "nan", "decimal", "thousands", "unit")
-"""What says how cells are read, and nothing of what they may be."""
+from components.cleaning.written import Written
+from components.contracts.spec import Column
 
 
-class ColumnCheck(StepConfig):
+class ColumnCheck(Written):
     """What the cells of one column must be."""
 
-    type: ColumnType = Field(
-        description="string, int64, float64, bool, date, timestamp, binary, image or audio (encoded bytes), floats or "
-        "strings (lists)"
-    )
     nullable: bool = Field(True, description="whether a cell may be missing")
     minimum: float | None = Field(None, description="smallest value of a number")
     maximum: float | None = Field(None, description="largest value of a number")
@@ -40,12 +31,6 @@ class ColumnCheck(StepConfig):
     min_length: int = Field(0, ge=0, description="fewest characters of a text, or entries of a list")
     max_length: int = Field(0, ge=0, description="most of these; 0: any number")
     unique: bool = Field(False, description="whether a value may stand once only; later rows with it are set aside")
-    format: str = Field("", description="how dates and times are written (strptime); none: ISO 8601")
-    timezone: str = Field("", description="IANA zone of clock times that have no offset; none: such times are refused")
-    nan: Literal["refuse", "missing"] = Field("refuse", description="what a number that is NaN means")
-    decimal: Literal[".", ","] = Field(".", description="what stands before a number's fraction in text")
-    thousands: Literal["", ",", ".", " ", "'"] = Field("", description="what stands between a number's thousands")
-    unit: str = Field("", description="what may stand before or after a number: $, kg, %")
 
     @field_validator("pattern")
     @classmethod
@@ -56,16 +41,6 @@ class ColumnCheck(StepConfig):
             raise ValueError(f"not a regular expression of RE2: {error}") from error
         return pattern
 
-    @field_validator("timezone")
-    @classmethod
-    def _is_a_zone(cls, name: str) -> str:
-        try:
-            if name:
-                ZoneInfo(name)
-        except (KeyError, ValueError, OSError) as error:
-            raise ValueError("there is no such time zone; write it as Europe/Berlin or UTC") from error
-        return name
-
     @field_validator("earliest", "latest")
     @classmethod
     def _is_iso(cls, text: str) -> str:
@@ -73,42 +48,20 @@ class ColumnCheck(StepConfig):
             datetime.fromisoformat(text)
         return text
 
-    @field_validator("format")
-    @classmethod
-    def _is_a_format(cls, text: str) -> str:
-        try:
-            now = datetime(2024, 2, 29, 13, 14, 15, tzinfo=UTC)
-            datetime.strptime(now.strftime(text), text)  # noqa: DTZ007 - only tried
-        except (ValueError, re.error) as error:
-            raise ValueError(f"not a format of strptime: {error}") from error
-        return text
-
     @model_validator(mode="after")
     def _fits_the_type(self) -> Self:
         number = self.type in {"int64", "float64"}
-        if self.thousands == self.decimal:
-            raise ValueError("thousands and decimal are the same sign")
         time = self.type in {"date", "timestamp"}
-        for name, value, holds in (
-            ("minimum", self.minimum is not None, number),
-            ("maximum", self.maximum is not None, number),
-            ("earliest", self.earliest, time),
-            ("latest", self.latest, time),
-            ("allowed", self.allowed, self.type == "string"),
-            ("pattern", self.pattern, self.type == "string"),
-            ("format", self.format, time),
-            ("timezone", self.timezone, self.type == "timestamp"),
-            ("decimal", self.decimal == ",", number),
-            ("thousands", self.thousands, number),
-            ("unit", self.unit, number),
-        ):
-            if value and not holds:
-                raise ValueError(f"{name} says nothing of type {self.type}")
+        text = self.type == "string"
+        self._refuse(
+            minimum=self.minimum is not None and not number,
+            maximum=self.maximum is not None and not number,
+            earliest=bool(self.earliest) and not time,
+            latest=bool(self.latest) and not time,
+            allowed=bool(self.allowed) and not text,
+            pattern=bool(self.pattern) and not text,
+        )
         return self
-
-    def column(self, name: str) -> Column:
-        """The column as ingest and serving read it."""
-        return Column(name=name, **{one: getattr(self, one) for one in READING})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +78,9 @@ def asks(column: Column, check: ColumnCheck | None) -> bool:
     """Whether anything is asked of the cells beside their type, which ingest saw to."""
     if not column.nullable or column.type in {"image", "audio"}:
         return True
-    return check is not None and bool(check.model_dump(exclude={*READING, "nullable", "unique"}, exclude_defaults=True))
+    return check is not None and bool(
+        check.model_dump(exclude={*Written.model_fields, "nullable", "unique"}, exclude_defaults=True)
+    )
 
 
 def failures(cells: pa.ChunkedArray, column: Column, check: ColumnCheck | None) -> Iterator[Failure]:

@@ -7,7 +7,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from pydantic import ValidationError
 from sklearn.ensemble import IsolationForest
 
 from components.features import forest
@@ -100,6 +99,25 @@ def test_of_rows_that_are_often_equal_no_more_are_flagged(made, count, parts):
         assert not flags[: count * 3 // 5].any()
 
 
-def test_a_row_is_not_clipped():
-    with pytest.raises(ValidationError, match="clip is for cells"):
-        Number(columns=("a",), outliers="clip", outlier_rule="isolation-forest")
+def test_the_cells_of_a_row_that_is_set_apart_are_brought_to_where_the_others_lie():
+    values = rows(6000, far=20)
+    values[:3] = [[30, 30], [0.1, -40], [np.nan, 30]]
+    clip = FLAG.model_copy(update={"outliers": "clip", "missing_flags": False})
+    state = state_of(clip, values)
+    flags = FLAG.apply(torch.from_numpy(values), state_of(FLAG, values))[:, 4].bool().numpy()
+    before = (values - state["mean"]) / state["scale"]
+    after = clip.apply(torch.from_numpy(values), state).numpy()
+    assert after.shape == (6000, 2) == (6000, clip.spec(state, (2,)).size)
+    assert np.allclose(after[~flags], np.nan_to_num(before)[~flags], atol=1e-5), "the others stay"
+    assert (after[flags] >= np.array(state["low"]) - 1e-6).all()
+    assert (after[flags] <= np.array(state["high"]) + 1e-6).all()
+    assert after[0] == pytest.approx(state["high"])
+    assert after[1] == pytest.approx([before[1, 0], state["low"][1]], abs=1e-5), "the other cell lay among them"
+    assert after[2, 0] == 0, "a missing cell is filled"
+    for bound, share in (("low", 0.01), ("high", 0.99)):
+        assert (np.abs(state[bound]) > np.abs(np.nanquantile(before[~flags], share, axis=0))).all()
+    assert clip.far_off(values, state) == (np.abs(after - np.nan_to_num(before)) > 1e-6).sum()
+    empty = clip.finish(
+        clip.fit(clip.prepare(pa.table({"a": pa.array([], pa.float64()), "b": pa.array([], pa.float64())})))
+    )
+    assert clip.apply(torch.zeros((1, 2)), empty).tolist() == [[0, 0]]

@@ -30,9 +30,9 @@ from components.validate.checks import ColumnCheck
 
 ROWS = [{"n": number, "x": number / 4, "t": f"täxt, {number}" if number % 7 else None} for number in range(3000)]
 COLUMNS = {
-    "n": ColumnCheck(type="int64").column("n"),
-    "x": ColumnCheck(type="float64").column("x"),
-    "t": ColumnCheck(type="string").column("t"),
+    "n": ColumnCheck(type="int64").read_as("n"),
+    "x": ColumnCheck(type="float64").read_as("x"),
+    "t": ColumnCheck(type="string").read_as("t"),
 }
 
 
@@ -141,7 +141,7 @@ def test_the_folders_of_a_partitioned_tree_are_columns(tmp_path, ctx):
     for year in (2023, 2024):
         (tmp_path / f"year={year}" / "month=1").mkdir(parents=True)
         (tmp_path / f"year={year}" / "month=1" / "a.csv").write_text(f"n\n{year}\n")
-    columns = (ColumnCheck(type="int64").column("year"),)
+    columns = (ColumnCheck(type="int64").read_as("year"),)
     _, tables = read(FilesSource(uri=str(tmp_path)), ctx, columns)
     rows = [row for table in tables for row in table.drop(list(OWN_COLUMNS)).to_pylist()]
     assert rows == [{"n": str(year), "year": year, "month": "1"} for year in (2023, 2024)]
