@@ -89,7 +89,7 @@ class ClassFolder(StepConfig):
         )
 
     def partitions(self, digest_of: DigestOf, scratch: Path) -> list[Partition]:
-        """Groups of files that share a class, by the digest of their names: a new file touches one group only."""
+        """Groups of files, by the digest of their names: a new file touches one group only."""
         root = locate(self.uri, PLACE)
         if root.is_dir():
             return self._in_folder(root, digest_of)
@@ -105,7 +105,7 @@ class ClassFolder(StepConfig):
             digests=pa.array([one.digest for one, _ in samples], pa.string()),
             sizes=np.array([one.size for one, _ in samples], np.int64),
             offsets=np.array([one.offset for one, _ in samples], np.int64),
-            runs=[(split, _label(one.name), 1) for one, split in samples],
+            runs=[(split, 1) for _, split in samples],
         )
         return self._pieces(files, root, plain)
 
@@ -114,7 +114,7 @@ class ClassFolder(StepConfig):
         return [(one, split) for one, parts in named for split, wanted in self._wanted() if _matches(parts, wanted)]
 
     def _pieces(self, files: Files, root: Path, plain: Path) -> list[Partition]:
-        found = {split for split, _, count in files.runs if count}
+        found = {split for split, count in files.runs if count}
         for split, levels in self._wanted():
             if split not in found:
                 raise nothing_matches(root, "/".join(levels), f"source.{split or 'pattern'}")
@@ -123,11 +123,10 @@ class ClassFolder(StepConfig):
         stamps = ((str(root), stat.st_size, stat.st_mtime_ns),) if inside else ()
         pieces = []
         for group in grouped(files, self.files_per_partition, self.bytes_per_partition):
-            first = PurePosixPath(group.members["name"][0].as_py()).name
             spots = list(zip(group.offsets.tolist(), group.sizes.tolist(), strict=True)) if inside else []
             pieces.append(
                 Partition(
-                    place=f"{group.label}/{first} and {len(group.members) - 1} more",
+                    place=f"{group.members['name'][0]} and {len(group.members) - 1} more",
                     version=group.version,
                     stamps=stamps,
                     size_bytes=int(group.sizes.sum()),
@@ -205,13 +204,14 @@ class ClassFolder(StepConfig):
         return found
 
     def _listed(self, root: Path, digest_of: DigestOf) -> Files:
-        names, stats, runs = [], [], []
+        names: list[str] = []
+        marked, runs = [], []
         for split, levels in self._wanted():
             for one in listed(root, levels, PLACE):
                 names += [one.folder + name for name in one.names]
-                stats += one.stats
-                runs.append((split, _label(one.folder), len(one.names)))
-        found, marks = pa.array(names, pa.string()), marks_of(stats)
+                marked.append(one.marks)
+                runs.append((split, len(one.names)))
+        found, marks = pa.array(names, pa.string()), np.concatenate([*marked, marks_of([])])
         try:
             digests = digests_of_tree(digest_of, root, str(self._wanted()), found, marks)
         except FileNotFoundError as error:

@@ -19,22 +19,21 @@ Sizes = NDArray[np.int64]
 class Files(NamedTuple):
     """Files in any order: names in the tree, digests, sizes in bytes, where an archive has them.
 
-    `runs` says of how many of them, one run after the other, which part they are given to, and their folder's name.
+    `runs` says of how many of them, one run after the other, which part they are given to.
     """
 
     names: pa.Array
     digests: pa.Array
     sizes: Sizes
     offsets: Sizes
-    runs: list[tuple[str, str, int]]
+    runs: list[tuple[str, int]]
 
 
 class Group(NamedTuple):
-    """Files of one part and one class, in the order of their names; `members` has columns `name` and `digest`."""
+    """Files of one given part, in the order of their names; `members` has columns `name` and `digest`."""
 
     name: str
     split: str
-    label: str
     members: pa.Table
     sizes: Sizes
     offsets: Sizes
@@ -50,18 +49,21 @@ class Group(NamedTuple):
 
 
 def grouped(files: Files, most_files: int, most_bytes: int) -> Iterator[Group]:
-    """Groups of about so many files and bytes at most, by a digest of the names: a new file touches one group only."""
-    classes: dict[tuple[str, str], list[NDArray[np.int64]]] = {}
+    """Groups of about so many files and bytes at most, by a digest of the names: a new file touches one group only.
+
+    Classes share groups: ten thousand of them with a few files each are not ten thousand groups.
+    """
+    given: dict[str, list[NDArray[np.int64]]] = {}
     start = 0
-    for split, label, count in files.runs:
-        classes.setdefault((split, label), []).append(np.arange(start, start + count))
+    for split, count in files.runs:
+        given.setdefault(split, []).append(np.arange(start, start + count))
         start += count
-    for (split, label), runs in sorted(classes.items(), key=lambda one: one[0]):
+    for split, runs in sorted(given.items()):
         whole = np.concatenate(runs)
         names = files.names.take(pa.array(whole))
         order = np.asarray(pc.array_sort_indices(names))
         whole = whole[order]
-        # A power of two: while a class grows, its groups stay, and then are halved.
+        # A power of two: while the tree grows, its groups stay, and then are halved.
         fewest = max(len(whole) / most_files, int(files.sizes[whole].sum()) / most_bytes)
         groups = 1 << max(0, ceil(log2(fewest)))
         lots = _lots(names.take(pa.array(order)), groups)
@@ -70,8 +72,7 @@ def grouped(files: Files, most_files: int, most_bytes: int) -> Iterator[Group]:
             if len(chosen):
                 rows = pa.array(chosen)
                 members = pa.table({"name": files.names.take(rows), "digest": files.digests.take(rows)})
-                name = f"{split}/{label} {number} of {groups}"
-                yield Group(name, split, label, members, files.sizes[chosen], files.offsets[chosen])
+                yield Group(f"{split} {number} of {groups}", split, members, files.sizes[chosen], files.offsets[chosen])
 
 
 def _lots(names: pa.Array, groups: int) -> NDArray[np.int64]:

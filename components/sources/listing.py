@@ -10,18 +10,19 @@ from stat import S_ISDIR, S_ISREG
 from typing import Any, NamedTuple
 
 from components.adapters.archives import text_of
+from components.adapters.tree_digests import Marks, marks_of
 from components.sources.paths import denied, readable_file
 
 
 class Listed(NamedTuple):
-    """The regular files of one folder: their names, and what `stat` says of each.
+    """The regular files of one folder: their names, and what each is recognised by.
 
     `folder` is the folder's name from the root on, with a slash at its end.
     """
 
     folder: str
     names: list[str]
-    stats: list[os.stat_result]
+    marks: Marks
 
 
 def listed(root: Path, levels: Sequence[str], place: str) -> Iterator[Listed]:
@@ -56,7 +57,7 @@ def listed(root: Path, levels: Sequence[str], place: str) -> Iterator[Listed]:
             stats.append(stat)
         if not "".join(names).isascii():
             names = [text_of(name, folder) for name in names]
-        yield Listed(prefix, names, stats)
+        yield Listed(prefix, names, marks_of(stats))
 
 
 def _folders(prefix: str, folder: str, matches: Callable[[str], Any], place: str) -> Iterator[tuple[str, str]]:

@@ -75,12 +75,12 @@ def test_only_files_that_changed_are_read_and_the_result_is_that_of_reading_all(
 
 def test_a_group_of_which_much_changed_is_read_whole(tree, ctx, files_read):
     take(source(tree), ctx)
-    for number in range(15):
+    for number in range(30):
         (tree / "cat" / f"{number}.txt").write_text("new")
     files_read.clear()
     _, rows = take(source(tree), ctx)
-    assert len(files_read) == 40
-    assert sum(row["text"] == "new" for row in rows) == 15
+    assert len(files_read) == 80
+    assert sum(row["text"] == "new" for row in rows) == 30
 
 
 def test_a_changed_file_that_is_no_text_is_set_aside_and_nothing_is_built_on_that(tree, ctx, tmp_path):
@@ -121,7 +121,8 @@ def test_later_steps_see_the_rows_of_a_changed_group(tmp_path, ctx):
     valid = good()
     assert valid.ledger.quarantined == 1
     rows = read_rows(ctx.store, "validate", valid.parts[0].key, ["image", "label"]).to_pylist()
-    assert [row["image"] for row in rows] == [png(number) for number in range(10) if number != 3]
+    expected = [png(number) for label in "ab" for number in range(10) if (label, number) != ("a", 3)]
+    assert [row["image"] for row in rows] == expected
 
 
 def test_a_file_that_changes_between_listing_and_reading_is_an_error(tree, ctx, monkeypatch):
@@ -131,19 +132,28 @@ def test_a_file_that_changes_between_listing_and_reading_is_an_error(tree, ctx, 
         take(source(tree), ctx)
 
 
-def test_a_class_that_grows_keeps_its_groups_and_then_halves_them(tree, ctx, files_read):
+def test_a_tree_that_grows_keeps_its_groups_and_then_halves_them(tree, ctx, files_read):
     small = source(tree, files_per_partition=40)
     raw, _ = take(small, ctx)
     assert len(raw.parts) == 2
     (tree / "cat" / "40.txt").write_text("one more")
     raw, rows = take(small, ctx)
-    assert len(raw.parts) == 3
+    assert len(raw.parts) == 4
     files_read.clear()
     (tree / "cat" / "41.txt").write_text("and one")
     again, more = take(small, ctx)
-    assert len(again.parts) == 3
+    assert len(again.parts) == 4
     assert len(files_read) == 1
     assert len(more) == len(rows) + 1
+
+
+def test_many_classes_of_few_files_are_few_groups(tmp_path, ctx):
+    for number in range(300):
+        (tmp_path / "tree" / f"{number:03}").mkdir(parents=True)
+        (tmp_path / "tree" / f"{number:03}" / "a.txt").write_text(str(number))
+    raw, rows = take(source(tmp_path / "tree", files_per_partition=100), ctx)
+    assert len(raw.parts) == 4
+    assert sorted((row["label"], row["text"]) for row in rows) == [(f"{one:03}", str(one)) for one in range(300)]
 
 
 def test_the_sample_of_a_changed_group_is_that_of_reading_all(tmp_path, ctx, monkeypatch):
