@@ -12,6 +12,7 @@ from pydantic import model_validator
 
 from components.adapters.snapshot_rows import read_rows, write_view
 from components.adapters.store import Store
+from components.cleaning import KINDS
 from components.cleaning.counted import cells_changed
 from components.cleaning.drop_duplicates import DropDuplicates
 from components.cleaning.typed import typed
@@ -144,8 +145,10 @@ def clean_partition(
         if kept is not None:
             table, given, rows = table.filter(pa.array(kept)), given.filter(pa.array(kept)), rows[kept]
         before, table = table, operation.values(table)
-        cells = cells_changed(before, table, _named(operation) or table.column_names)
         if table is not before:
+            # What an operation of the user's own rewrites is not said by its fields.
+            names = _named(operation) if operation.kind in KINDS else table.column_names
+            cells = cells_changed(before, table, names)
             changed[operation.kind] = changed.get(operation.kind, 0) + cells
     table = typed(table, columns)
     differ = [name for name in table.column_names if not table[name].equals(given[name])]

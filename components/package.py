@@ -10,13 +10,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from components.adapters.snapshot_rows import read_rows
+from components.adapters.snapshot_rows import read_seen
 from components.adapters.tracking_calls import quiet
 from components.cleaning import KINDS as OPERATIONS
 from components.cleaning.typed import typed
@@ -47,7 +47,6 @@ from pathlib import Path
 import warnings
 
 import mlflow
-import pyarrow as pa
 
 from {code}.predictor import Predictor
 
@@ -64,8 +63,7 @@ with warnings.catch_warnings():
 
         def predict(self, context, model_input, params=None):
             """Columns `prediction`, `confidence` and `probabilities`, one row per row."""
-            rows = pa.Table.from_pandas(model_input, preserve_index=False)
-            return self.predictor.predict(rows).table().to_pandas()
+            return self.predictor.predict(self.predictor.table(model_input)).table().to_pandas()
 
 
 mlflow.models.set_model(Model())
@@ -115,7 +113,8 @@ def model_data(checkpoint: Checkpoint, dataset: Dataset) -> dict[str, Any]:
     """What `model.json` says: everything but the weights."""
     return {
         "columns": [column.model_dump(mode="json") for column in dataset.clean.columns],
-        "asked": [column.model_dump(mode="json") for column in _asked(dataset)],
+        "raw": [column.model_dump(mode="json") for column in dataset.clean.valid.columns],
+        "needed": [column.name for column in _asked(dataset)],
         "operations": list(dataset.clean.operations),
         "features": [fitted.model_dump(mode="json") for fitted in dataset.features],
         "target": dataset.target.model_dump(mode="json"),
@@ -133,11 +132,11 @@ def _weights(checkpoint: Checkpoint, ctx: RunContext) -> Path:
 
 
 def _example(dataset: Dataset, ctx: RunContext) -> pa.Table:
-    """A few raw typed rows, complete ones first."""
+    """A few raw typed rows of those that cleaning keeps, complete ones first."""
     columns = _asked(dataset)
     found: list[pa.Table] = []
-    for part in dataset.clean.valid.parts:
-        rows = read_rows(ctx.store, "validate", part.key, [column.name for column in columns])
+    for part in dataset.clean.parts:
+        rows = read_seen(ctx.store, "clean", part.key, [column.name for column in columns])
         found.append(rows.slice(0, 100))
         if sum(table.num_rows for table in found) >= EXAMPLE_ROWS:
             break
@@ -177,11 +176,11 @@ def _save(scratch: Path, target: Path, code: str, model: dict[str, Any], example
         from mlflow.types import ColSpec, Schema
         from mlflow.types.schema import Array, DataType
 
-    columns = {column.name: column for column in map(Column.model_validate, model["columns"])}
-    inputs = [
-        ColSpec(_signature_type(one), one.name, required=not one.nullable)
-        for one in map(Column.model_validate, model["asked"])
-    ]
+    raw, columns = (
+        {column.name: column for column in map(Column.model_validate, model[key])} for key in ("raw", "columns")
+    )
+    asked = [raw[name] for name in model["needed"]]
+    inputs = [ColSpec(_signature_type(one), one.name, required=not one.nullable) for one in asked]
     (label,) = load_feature(FittedFeature.model_validate(model["target"])).columns
     whole = columns[label].type == "int64"
     outputs = [
@@ -198,7 +197,7 @@ def _save(scratch: Path, target: Path, code: str, model: dict[str, Any], example
                 artifacts={"package": str(scratch / "package")},
                 code_paths=[str(scratch / code)],
                 signature=ModelSignature(Schema(inputs), Schema(outputs)),
-                input_example=example.to_pandas(),
+                input_example=_frame(example, asked),
                 pip_requirements=model["requirements"],
             )
     finally:
@@ -209,6 +208,18 @@ def _save(scratch: Path, target: Path, code: str, model: dict[str, Any], example
 def _signature_type(column: Column) -> str:
     """MLflow's type. A data frame holds a whole number that may be missing as a float, and MLflow would refuse it."""
     return "double" if column.type == "int64" and column.nullable else SIGNATURE_TYPES[column.type]
+
+
+def _frame(rows: pa.Table, columns: Sequence[Column]) -> Any:
+    """Rows as MLflow has them in a request: times without zones, and as floats whole numbers that may be missing."""
+    frame = rows.to_pandas()
+    for column in columns:
+        cells = frame[column.name]
+        if _signature_type(column) == "double":
+            frame[column.name] = cells.astype("float64")
+        elif column.type == "timestamp":
+            frame[column.name] = cells.dt.tz_convert(column.timezone or "UTC").dt.tz_localize(None)
+    return frame
 
 
 SMOKE = """

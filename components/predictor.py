@@ -5,7 +5,7 @@ copied beside the weights. So it reads only what lies in the package's folder, a
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from components.cleaning import KINDS as OPERATIONS
+from components.cleaning.cells import ARROW
 from components.cleaning.typed import fits, typed
 from components.contracts.artifacts import FittedFeature
 from components.contracts.errors import DataError
@@ -54,6 +55,7 @@ class Predictor:
         from safetensors.torch import load_file
 
         data = json.loads((folder / "model.json").read_bytes())
+        self.raw = tuple(map(_as_asked, data["raw"]))
         self.columns = tuple(Column.model_validate(column) for column in data["columns"])
         self.fitted = tuple(FittedFeature.model_validate(one) for one in data["features"])
         self.features = [load_feature(fitted) for fitted in self.fitted]
@@ -78,8 +80,19 @@ class Predictor:
         """The classes in the order of the probabilities."""
         return list(self.target_state["classes"])
 
+    def table(self, frame: Any) -> pa.Table:
+        """A pandas data frame as rows; what stands in a text column is text."""
+        texts = {column.name for column in self.raw if column.type == "string"}
+        cells = {name: frame[name] for name in frame.columns}
+        return pa.table({
+            name: pa.array([None if lost else str(cell) for cell, lost in zip(column, column.isna(), strict=True)])
+            if name in texts and column.dtype == object
+            else pa.array(column, from_pandas=True)
+            for name, column in cells.items()
+        })
+
     def cleaned(self, rows: pa.Table) -> pa.Table:
-        """`rows` after the recipe's value operations and casts.
+        """`rows` after the recipe's value operations, which are given cells of the types that training rows have.
 
         Raises:
             DataError: E_COLUMN_MISSING; E_ROW_REJECTED, with the row's number counted from 1.
@@ -90,16 +103,15 @@ class Predictor:
                 raise DataError(
                     "E_COLUMN_MISSING", "the model needs this column", place="request", value=name, action="add it"
                 )
+        _check_types(rows, [column for column in self.raw if column.name in needed])
         accepted, rows = self._swept(rows)
         lost = pc.index(accepted, False).as_py()
         if lost >= 0:
             raise _rejected(lost, "cleaning would drop it")
-        for column in self.columns:
-            if column.name in needed:
-                lost = pc.index(pa.array(fits(rows[column.name], column)), False).as_py()
-                if lost >= 0:
-                    raise _rejected(lost, f"{column.name} is not of type {column.type}")
-        return typed(rows, [column for column in self.columns if column.name in rows.column_names])
+        made = [column for column in self.columns if column.name in rows.column_names]
+        made = [column for column in made if rows[column.name].type != ARROW[column.type]]
+        _check_types(rows, [column for column in made if column.name in needed])
+        return typed(rows, made)
 
     def accepts(self, rows: pa.Table) -> pa.ChunkedArray:
         """bool[rows]: the raw rows that cleaning would keep."""
@@ -107,11 +119,12 @@ class Predictor:
 
     def _swept(self, rows: pa.Table) -> tuple[pa.ChunkedArray, pa.Table]:
         """Which rows cleaning would keep, and all of them as its operations leave them."""
+        rows = typed(rows, self.raw)
         accepted = pa.chunked_array([np.ones(rows.num_rows, bool)])
         for operation in self.operations:
             keeps = operation.keeps(rows)
             if keeps is not None:
-                accepted = pc.and_(accepted, keeps)
+                accepted = pc.and_(accepted, pc.fill_null(keeps, False))
             rows = operation.values(rows)
         return accepted, rows
 
@@ -151,6 +164,19 @@ class Predictor:
             return values
         # Code -1 (missing) reads the last entry of each column's table.
         return np.stack([table[prepared.values[:, column]] for column, table in enumerate(tables)], 1)
+
+
+def _as_asked(column: dict[str, Any]) -> Column:
+    """A column as a request has it: clock times of which nobody says the zone are in that of the source, or in UTC."""
+    found = Column.model_validate(column)
+    return found.model_copy(update={"timezone": found.timezone or "UTC"}) if found.type == "timestamp" else found
+
+
+def _check_types(rows: pa.Table, columns: Sequence[Column]) -> None:
+    for column in columns:
+        lost = pc.index(pa.array(fits(rows[column.name], column)), False).as_py()
+        if lost >= 0:
+            raise _rejected(lost, f"{column.name} is not of type {column.type}")
 
 
 def _sibling(package: str) -> str:

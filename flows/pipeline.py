@@ -93,7 +93,7 @@ class PipelineConfig(Frozen):
         for operation in reversed(self.cleaning):
             if hasattr(operation, "becomes"):
                 # What features need is what cleaning makes of it.
-                columns: tuple[str, ...] = operation.columns  # type: ignore[attr-defined]
+                columns = getattr(operation, "columns", None) or (getattr(operation, "column", ""),)
                 implied = {name: one for name, one in implied.items() if name not in columns}
                 if hasattr(operation, "needs"):
                     implied |= {name: ColumnCheck(type=operation.needs) for name in columns}

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from components.adapters.snapshot_rows import read_rows
 from components.cleaning.cast import Cast
+from components.cleaning.cells import ARROW
 from components.cleaning.clip import Clip
 from components.cleaning.counted import cells_changed
 from components.cleaning.fill import Fill
@@ -78,7 +79,9 @@ def test_cells_are_cast_without_loss_or_their_row_goes(cells, kind, expected):
     operation = Cast(columns=("a",), type=kind)
     table = pa.table({"a": cells})
     kept = operation.keeps(table).to_pylist()
-    values = operation.values(table)["a"].to_pylist()
+    made = operation.values(table)["a"]
+    assert made.type == ARROW[kind]
+    values = made.to_pylist()
     assert [value if stays else "gone" for value, stays in zip(values, kept, strict=True)] == expected
 
 
@@ -100,13 +103,20 @@ def test_a_type_that_does_not_fit_is_one_line(tmp_path, ctx, operations, expecte
 
 
 @pytest.mark.parametrize(
-    "fields",
-    [{"type": "int64", "format": "%d"}, {"type": "date", "unit": "kg"}, {"type": "timestamp", "timezone": "Nowhere"},
-     {"type": "float64", "decimal": ",", "thousands": ","}, {"type": "image"}, {"type": "date", "format": "%!"}],
-)  # fmt: skip
-def test_a_way_of_writing_that_says_nothing_is_refused_when_the_recipe_is_read(fields):
-    with pytest.raises(ValidationError):
-        Parse(columns=("w",), **fields)
+    ("fields", "expected"),
+    [
+        ({"type": "int64", "format": "%d"}, "format says nothing of type int64"),
+        ({"type": "date", "unit": "kg"}, "unit says nothing of type date"),
+        ({"type": "timestamp", "timezone": "Nowhere"}, "no such time zone"),
+        ({"type": "float64", "decimal": ",", "thousands": ","}, "the same sign"),
+        ({"type": "image"}, "Input should be"),
+        ({"type": "date", "format": "%d %!"}, "not a format"),
+        ({"type": "date", "columns": ("w", "w")}, "named twice"),
+    ],
+)
+def test_a_way_of_writing_that_says_nothing_is_refused_when_the_recipe_is_read(fields, expected):
+    with pytest.raises(ValidationError, match=expected):
+        Parse(**({"columns": ("w",)} | fields))
 
 
 def test_times_are_read_as_they_are_written():

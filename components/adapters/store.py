@@ -266,6 +266,6 @@ def digest_file(path: Path) -> str:
     return hasher.hexdigest(length=16)
 
 
-def digest_bytes(body: bytes) -> str:
+def digest_bytes(body: Any) -> str:
     """The same of bytes in memory."""
     return blake3(body).hexdigest(length=16)

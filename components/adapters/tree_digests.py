@@ -6,6 +6,7 @@ What adapters/file_digests.py does for single files costs too much for a hundred
 import os
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from components.adapters.arrow_files import read_table
-from components.adapters.store import digest_file
+from components.adapters.store import digest_bytes, digest_file
 from components.contracts.fingerprint import digest
 
 SETTLED_NS = 2 * 10**9
 """A file that changed later than this ago could change again within the same tick of the file system's clock."""
+LEFT_SECONDS = 3600
 MARKS = ("size", "changed", "inode")
+SCHEMA = pa.schema({"name": pa.string(), "digest": pa.string(), **dict.fromkeys(MARKS, pa.int64())})
 ROOT = b"root"
+ENDING = ".tree"
+DIGEST_BYTES = 32
+"""At the end of a table, of all that stands before it."""
 
 Marks = NDArray[np.int64]
 """Size, time of change (nanoseconds) and inode of each file: int64[files, 3]."""
@@ -46,7 +51,7 @@ class TreeDigests:
 
         `what` tells this look at the tree from others.
         """
-        memo = self._folder / f"{digest([root, what])}.arrow"
+        memo = self._folder / f"{digest([os.fsencode(root).hex(), what])}{ENDING}"
         known = _read(memo)
         at = np.arange(len(names)) if known["name"].combine_chunks().equals(names) else _places(names, known["name"])
         same = at >= 0
@@ -69,7 +74,7 @@ class TreeDigests:
         digests = pa.array(found, pa.string())
         columns = dict(zip(MARKS, np.ascontiguousarray(stands.T), strict=True))
         self._prune()
-        _write(memo, pa.table({"name": names, "digest": digests, **columns}, metadata={ROOT: root}))
+        _write(memo, pa.table({"name": names, "digest": digests, **columns}, metadata={ROOT: os.fsencode(root)}))
         return digests
 
     def forget(self, path: str) -> None:
@@ -80,30 +85,40 @@ class TreeDigests:
                 _write(memo, known.filter(pc.not_equal(known["name"], name)))
 
     def _prune(self) -> None:
-        """Forget trees that are gone."""
+        """Forget trees that are gone, and what killed writers left."""
         for memo, root, _ in self._all():
             if not Path(root).is_dir():
                 memo.unlink(missing_ok=True)
+        for left in self._folder.glob(f"*{ENDING}.*"):
+            with suppress(FileNotFoundError):
+                if time.time() - left.stat().st_mtime > LEFT_SECONDS:
+                    left.unlink()
 
     def _all(self) -> list[tuple[Path, str, pa.Table]]:
-        found = [(memo, _read(memo)) for memo in sorted(self._folder.glob("*.arrow"))]
-        return [(memo, (known.schema.metadata or {}).get(ROOT, b"").decode(), known) for memo, known in found]
+        found = [(memo, _read(memo)) for memo in sorted(self._folder.glob(f"*{ENDING}"))]
+        return [(memo, os.fsdecode((known.schema.metadata or {}).get(ROOT, b"")), known) for memo, known in found]
 
 
 def _read(memo: Path) -> pa.Table:
-    """What is remembered; nothing where there is no table, or one that was cut off."""
+    """What is remembered; nothing where there is no table, or one that is not as it was written."""
     try:
-        return read_table(memo)
-    except (FileNotFoundError, pa.ArrowInvalid):
-        kinds = {"name": pa.string(), "digest": pa.string(), **dict.fromkeys(MARKS, pa.int64())}
-        return pa.schema(kinds).empty_table()
+        body = memo.read_bytes()
+    except FileNotFoundError:
+        return SCHEMA.empty_table()
+    table = pa.py_buffer(body).slice(0, max(len(body) - DIGEST_BYTES, 0))
+    if digest_bytes(table).encode() != body[-DIGEST_BYTES:]:
+        return SCHEMA.empty_table()
+    return pa.ipc.open_file(table).read_all()
 
 
 def _write(memo: Path, known: pa.Table) -> None:
     memo.parent.mkdir(parents=True, exist_ok=True)
-    scratch = memo.with_suffix(f".{os.getpid()}")
-    with pa.OSFile(str(scratch), "wb") as file, pa.ipc.new_file(file, known.schema) as writer:
+    scratch = memo.with_suffix(f"{ENDING}.{os.urandom(6).hex()}")
+    body = pa.BufferOutputStream()
+    with pa.ipc.new_file(body, known.schema) as writer:
         writer.write_table(known)
+    whole = body.getvalue().to_pybytes()
+    scratch.write_bytes(whole + digest_bytes(whole).encode())
     scratch.replace(memo)
 
 

@@ -10,7 +10,8 @@ def cells_changed(before: pa.Table, after: pa.Table, names: Iterable[str]) -> in
     """Cells of the columns `names` that differ between two tables of the same rows; of another type, all that are."""
     if after is before:
         return 0
-    return sum(_differing(before[name], after[name]) for name in names if name in before.column_names)
+    both = {*before.column_names} & {*after.column_names}
+    return sum(_differing(before[name], after[name]) for name in both.intersection(names))
 
 
 def _differing(old: pa.ChunkedArray, new: pa.ChunkedArray) -> int:

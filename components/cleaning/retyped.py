@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from components.cleaning.typed import fits, read_cells
 from components.contracts.config import StepConfig
@@ -32,6 +32,13 @@ class Retyped(StepConfig):
     wrong: Literal["drop", "missing"] = Field(
         "drop", description="a cell that cannot be of that type: its row is dropped, or the cell is missing then"
     )
+
+    @field_validator("columns")
+    @classmethod
+    def _once_each(cls, columns: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(columns)) < len(columns):
+            raise ValueError("a column is named twice")
+        return columns
 
     def values(self, table: pa.Table) -> pa.Table:
         """`table` with the columns as the type; a cell that cannot be is missing."""

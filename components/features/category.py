@@ -30,13 +30,12 @@ class Category(StepConfig):
         return encode(table, self.columns)
 
     def fit(self, prepared: Prepared) -> State:
-        """How often each value occurs, and how many cells of each column are missing."""
-        return {"counts": count(prepared), "missing": (prepared.values < 0).sum(axis=0).tolist()}
+        """How often each value occurs."""
+        return {"counts": count(prepared)}
 
     def merge(self, first: State, second: State) -> State:
         """Counts added up."""
-        missing = np.add(first["missing"], second["missing"]).tolist()
-        return {"counts": add_counts(first["counts"], second["counts"]), "missing": missing}
+        return {"counts": add_counts(first["counts"], second["counts"])}
 
     def finish(self, partial: State) -> State:
         """Per column the values, the most frequent first; index 0 is left free."""
@@ -44,11 +43,11 @@ class Category(StepConfig):
         for counts in partial["counts"]:
             frequent = [(-number, value) for value, number in counts.items() if number >= self.min_count]
             vocabularies.append([value for _, value in sorted(frequent)[: self.max_values]])
-        return {"vocabularies": vocabularies, "missing": partial["missing"]}
+        return {"vocabularies": vocabularies}
 
-    def filled(self, state: State) -> int:
-        """How many missing cells of the training rows count as a value of their column."""
-        return sum(state["missing"]) if self.missing == "mode" else 0
+    def counted(self, values: NDArray[np.int32], state: State) -> dict[str, int]:
+        """How many of the stored cells are missing and count as a value of their column."""
+        return {"filled": int((values < 0).sum())} if self.missing == "mode" else {}
 
     def spec(self, state: State, stored: tuple[int, ...]) -> TensorSpec:
         """int64[columns] with the size of each vocabulary plus one."""

@@ -2,7 +2,8 @@
 
 `prepare` hangs on no fitted state, so its result is written to shards once. `fit` of one partition gives a partial
 state, `merge` joins two in any order, `finish` makes the state: plain JSON. `apply` turns a stored batch into the
-tensor that the model sees; training, scoring and serving run that same code.
+tensor that the model sees; training, scoring and serving run that same code. A feature that changes cells may offer
+`counted(values, state)`: how many of the stored training cells it fills, clips or whatever it calls what it does.
 """
 
 from dataclasses import dataclass, field

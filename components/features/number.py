@@ -45,7 +45,7 @@ class Number(StepConfig):
 
     def prepare(self, table: pa.Table) -> Prepared:
         """float32[rows, columns], NaN where missing."""
-        cells = [table[name].cast(pa.float64()).to_numpy(zero_copy_only=False) for name in self.columns]
+        cells = [self._read(table[name], name) for name in self.columns]
         values = np.stack(cells, axis=1)
         if np.nanmax(np.abs(values), initial=0) > np.finfo(np.float32).max:
             raise DataError(
@@ -131,19 +131,18 @@ class Number(StepConfig):
             flags.append(self._far(standard, state).float())
         return torch.cat([missing.filled(standard, lost, state), *flags], 1)
 
-    def filled(self, state: State) -> int:
-        """How many cells of the training rows were missing."""
-        return sum(state["missing"])
-
-    def far_off(self, values: NDArray[np.float32], state: State) -> int:
-        """How many of the stored cells are clipped; or flagged, by a forest how many rows."""
+    def counted(self, values: NDArray[np.float32], state: State) -> dict[str, int]:
+        """How many of the stored cells are filled, and clipped or flagged (by a forest, how many rows)."""
+        found = {"filled": int(np.isnan(values).sum())} if any(state["missing"]) else {}
+        if self.outliers == "keep":
+            return found
         import torch
 
-        standard = self._standard(torch.from_numpy(values), state)
+        standard = self._standard(torch.from_numpy(np.array(values)), state)
         if self.outliers == "flag":
-            return int(self._far(standard, state).sum())
+            return found | {"flagged": int(self._far(standard, state).sum())}
         clipped = self._clipped(standard, state)
-        return int(((clipped != standard) & ~standard.isnan()).sum())
+        return found | {"clipped": int(((clipped != standard) & ~standard.isnan()).sum())}
 
     def _standard(self, values: Any, state: State) -> Any:
         import torch
@@ -167,6 +166,19 @@ class Number(StepConfig):
             return standard
         inside = standard.clamp(*_bounds(state, standard))
         return inside.where(self._far(standard, state), standard) if self._by_forest() else inside
+
+    def _read(self, cells: pa.ChunkedArray, name: str) -> NDArray[np.float64]:
+        try:
+            found: NDArray[np.float64] = cells.cast(pa.float64()).to_numpy(zero_copy_only=False)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise DataError(
+                "E_TYPE",
+                f"{name} is {cells.type}, no number",
+                place=f"features.{self.name}",
+                value=name,
+                action="declare it as a number in checks.columns, or make it one in cleaning (parse, cast)",
+            ) from error
+        return found
 
     def _by_quartiles(self) -> bool:
         return self.outliers != "keep" and self.outlier_rule == "iqr"

@@ -112,7 +112,7 @@ def run(config: PreprocessConfig, clean: CleanSnapshot, *, ctx: RunContext) -> D
             rates=rates,
             weights=weights,
             ledger=_with_dropped(summed(records, clean.rows), dropped).model_copy(
-                update={"changed": cells_changed(pairs, parts, clean.rows * 100, ctx)}
+                update={"changed": cells_changed(pairs, parts, out, ctx)}
             ),
         )
 

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from components.adapters.stores import open_store
 from components.context import RunContext
@@ -14,31 +15,32 @@ from components.contracts.placement import Placement
 from components.features.feature import Feature, State
 from components.statistics.keys import TRAIN
 
-Fitted = tuple[Feature, State]
+Positions = NDArray[np.int64]
 
 
-def cells_changed(fitted: Sequence[Fitted], parts: Sequence[Part], size_bytes: int, ctx: RunContext) -> dict[str, int]:
-    """By feature and what it does; of the rows that it was fitted on."""
+def cells_changed(
+    fitted: Sequence[tuple[Feature, State]], parts: Sequence[Part], out: Sequence[Positions], ctx: RunContext
+) -> dict[str, int]:
+    """By feature and what it does, of the training rows without those that are left `out` of each part."""
+    looked = [one for one in fitted if callable(getattr(one[0], "counted", None))]
+    if not looked:
+        return {}
     found = Counter[str]()
-    for feature, state in fitted:
-        if hasattr(feature, "filled") and (count := feature.filled(state)):
-            found[f"{feature.name} filled"] = count
-    looked = [one for one in fitted if getattr(one[0], "outliers", "keep") != "keep"]
-    if looked:
-        look = partial(_far_off, ctx.placement, looked)
-        for counts in ctx.compute.map(look, list(parts), size_bytes, native=True):
-            found.update(counts)
-    return dict(sorted(found.items()))
+    look = partial(_counted, ctx.placement, looked)
+    size = sum(part.rows for part in parts) * 100
+    for counts in ctx.compute.map(look, list(zip(parts, out, strict=True)), size, native=True):
+        found.update(counts)
+    return {name: count for name, count in sorted(found.items()) if count}
 
 
-def _far_off(placement: Placement, fitted: Sequence[tuple[Any, State]], part: Part) -> dict[str, int]:
+def _counted(placement: Placement, fitted: Sequence[tuple[Any, State]], item: tuple[Part, Positions]) -> dict[str, int]:
     """Of one part."""
+    part, out = item
     store = open_store(placement)
     record = store.part(Dataset.step, part.key).standing()
-    found = {}
+    found: dict[str, int] = {}
     for feature, state in fitted:
-        values = np.load(store.open(record, f"{TRAIN}.{feature.name}.npy"))
-        found[f"{feature.name} {'clipped' if feature.outliers == 'clip' else 'flagged'}"] = feature.far_off(
-            values, state
-        )
+        values = np.load(store.open(record, f"{TRAIN}.{feature.name}.npy"), mmap_mode="r")
+        left = np.delete(values, out, axis=0) if len(out) else values
+        found |= {f"{feature.name} {what}": count for what, count in feature.counted(left, state).items()}
     return found

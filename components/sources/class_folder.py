@@ -36,7 +36,7 @@ from components.sources.partition import (
     members_of,
     once,
 )
-from components.sources.paths import denied, locate, nothing_matches, readable_file
+from components.sources.paths import locate, nothing_matches, readable_file
 
 PLACE = "source.uri"
 MAC = "__MACOSX"
@@ -212,12 +212,7 @@ class ClassFolder(StepConfig):
                 marked.append(one.marks)
                 runs.append((split, len(one.names)))
         found, marks = pa.array(names, pa.string()), np.concatenate([*marked, marks_of([])])
-        try:
-            digests = digests_of_tree(digest_of, root, str(self._wanted()), found, marks)
-        except FileNotFoundError as error:
-            raise changed(str(error.filename), PLACE) from error
-        except PermissionError as error:
-            raise denied(Path(error.filename), PLACE) from error
+        digests = digests_of_tree(digest_of, root, str(self._wanted()), found, marks, place=PLACE)
         return Files(found, digests, marks[:, 0], np.full(len(names), -1), runs)
 
     def _archive(self, root: Path) -> Path:

@@ -9,22 +9,35 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from components.adapters.blobs import changed
 from components.contracts.errors import DataError, rebuilt
 from components.contracts.spec import Column
+from components.sources.paths import denied
 
 DigestOf = Callable[[Path], str]
 """A file's content digest, remembered by size and time of change: adapters/file_digests.py."""
 
 
-def digests_of_tree(digest_of: DigestOf, root: Path, what: str, names: pa.Array, marks: NDArray[np.int64]) -> pa.Array:
+def digests_of_tree(
+    digest_of: DigestOf, root: Path, what: str, names: pa.Array, marks: NDArray[np.int64], *, place: str
+) -> pa.Array:
     """The digests of the files `names` below `root`, of which `marks` were just asked: adapters/tree_digests.py.
 
     `what` tells this look at the tree from others.
+
+    Raises:
+        DataError: E_SOURCE_CHANGED, a file is no more what it was when it was asked.
+        EnvironmentFault: E_PERMISSION.
     """
     memo = getattr(digest_of, "of_tree", None)
-    if memo is not None:
-        return memo(str(root), what, names, marks)
-    return pa.array([digest_of(root / name) for name in names.to_pylist()], pa.string())
+    try:
+        if memo is not None:
+            return memo(str(root), what, names, marks)
+        return pa.array([digest_of(root / name) for name in names.to_pylist()], pa.string())
+    except PermissionError as error:
+        raise denied(Path(error.filename), place) from error
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+        raise changed(str(error.filename), place) from error
 
 
 def once(digest_of: DigestOf, what: str, look: Callable[[], Any]) -> Any:

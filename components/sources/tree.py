@@ -7,6 +7,8 @@ from pathlib import Path, PurePosixPath
 import pyarrow as pa
 
 from components.adapters.archives import Member, index, is_archive, read_at, walk
+from components.adapters.blobs import changed
+from components.adapters.store import digest_bytes
 from components.adapters.tree_digests import marks_of
 from components.contracts.errors import DataError
 from components.contracts.fingerprint import digest
@@ -33,13 +35,16 @@ class Tree:
         """The bytes of one file.
 
         Raises:
-            DataError: E_SOURCE_EMPTY, it is not there.
+            DataError: E_SOURCE_EMPTY, it is not there; E_SOURCE_CHANGED, it is not what it was when it was listed.
         """
         if name not in self.members:
             raise DataError(
                 "E_SOURCE_EMPTY", "the data lack this file", place=PLACE, value=name, action="fetch the data set again"
             )
-        return read_files(self.root, self.plain, self.wanted([name]))[0]
+        (body,) = read_files(self.root, self.plain, self.wanted([name]))
+        if self.root.is_dir() and digest_bytes(body) != self.members[name].digest:
+            raise changed(str(self.root / self.members[name].name), PLACE)
+        return body
 
     def folder_of(self, ending: str) -> str:
         """What stands before `ending` in the one name that ends in it; "" where none does."""
@@ -107,7 +112,7 @@ def _in_folder(root: Path, digest_of: DigestOf) -> list[Member]:
             raise denied(Path(error.filename), PLACE) from error
         names = [path.relative_to(root).as_posix() for path in paths]
         marks = marks_of([readable_file(path, PLACE).stat() for path in paths])
-        digests = digests_of_tree(digest_of, root, "all", pa.array(names, pa.string()), marks)
+        digests = digests_of_tree(digest_of, root, "all", pa.array(names, pa.string()), marks, place=PLACE)
         described = zip(names, marks[:, 0].tolist(), digests.to_pylist(), strict=True)
         return [Member(name=name, size=size, digest=known) for name, size, known in described]
 

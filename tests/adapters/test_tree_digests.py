@@ -98,14 +98,35 @@ def test_two_looks_at_a_folder_do_not_spoil_each_other(tree):
     assert (look("ab", "1"), look("cd", "2")) == ("", "")
 
 
-def test_a_memo_that_was_cut_off_is_as_good_as_none(tree, tmp_path):
+def test_a_memo_that_is_not_as_it_was_written_is_as_good_as_none(tree, tmp_path):
     _, look = tree
     look()
     (memo,) = (tmp_path / "trees").iterdir()
     body = memo.read_bytes()
-    for size in (0, 7, len(body) // 2, len(body) - 1):
-        memo.write_bytes(body[:size])
+    harmed = [body[:size] for size in (0, 7, len(body) // 2, len(body) - 1)]
+    harmed.extend(body[:at] + bytes([body[at] ^ 1 << at % 8]) + body[at + 1 :] for at in range(0, len(body), 37))
+    for one in harmed:
+        memo.write_bytes(one)
         assert look() == "abcd"
+
+
+def test_a_tree_may_lie_where_names_are_no_text(tmp_path):
+    root = tmp_path / os.fsdecode(b"caf\xe9")
+    root.mkdir()
+    write(root / "a", "a")
+    for _ in range(2):
+        found = TreeDigests(tmp_path / "trees").look(str(root), "", pa.array(["a"]), marks_of([(root / "a").stat()]))
+        assert found.to_pylist() == [digest_file(root / "a")]
+    TreeDigests(tmp_path / "trees").forget(str(root / "a"))
+
+
+def test_what_a_killed_writer_left_goes(tree, tmp_path):
+    _, look = tree
+    (tmp_path / "trees").mkdir()
+    write(tmp_path / "trees" / "x.tree.old", "", ago=7200)
+    write(tmp_path / "trees" / "x.tree.new", "", ago=1)
+    look()
+    assert sorted(path.suffix for path in (tmp_path / "trees").iterdir()) == [".new", ".tree"]
 
 
 def test_a_file_can_be_forgotten_and_a_tree_that_is_gone_is(tree, tmp_path):

@@ -127,7 +127,7 @@ def test_the_log_keeps_the_sign_and_is_fitted_on_the_same_scale():
 def test_unknown_rare_and_missing_categories_share_index_zero():
     feature = Category(columns=("c",), min_count=2, max_values=1)
     state = fit(feature, pa.table({"c": ["a", "a", "b", "b", "b", "z", None]}))
-    assert state == {"vocabularies": [["b"]], "missing": [1]}
+    assert state == {"vocabularies": [["b"]]}
     assert applied(feature, state, pa.table({"c": ["b", "a", "new", None]})).tolist() == [[1], [0], [0], [0]]
 
 
@@ -285,3 +285,9 @@ def test_an_empty_partition_can_be_prepared_and_fitted(table):
         for name, value in feature.finish(merged).items():
             assert value == (pytest.approx(whole[name]) if isinstance(value[0], float) else whole[name])
         assert isinstance(prepared, Prepared)
+
+
+@pytest.mark.parametrize("cells", [["a", "1"], [[1.0], [2.0]], [b"x", b"y"]])
+def test_a_number_that_is_none_is_one_line(cells):
+    with pytest.raises(DataError, match=r"E_TYPE features.numbers: a is .*, no number .got 'a'.; declare it"):
+        Number(columns=("a",)).prepare(pa.table({"a": cells}))

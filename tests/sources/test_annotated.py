@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from components.adapters.store import digest_file
 from components.contracts.errors import DataError
 from components.sources.annotated import CocoSource, VocSource
 from tests.sources.conftest import OBJECT, XML, png
@@ -29,6 +30,27 @@ def test_pascal_voc(tmp_path, form):
     assert rows[0]["boxes"] == [0, 2, 3, 4, 1, 2, 4, 4]
     assert (rows[0]["width"], rows[0]["height"], rows[0]["image"]) == (64, 48, png(2))
     assert [(one.file, one.code) for one in bad] == [("Annotations/3.xml", "E_FORMAT")]
+
+
+@pytest.mark.parametrize(
+    ("what", "after"), [("ImageSets/Main/trainval.txt", "JPEGImages/0.jpg"), ("JPEGImages/0.jpg", "Annotations/0.xml")]
+)
+def test_what_changes_after_it_was_looked_at_is_an_error(tmp_path, what, after):
+    """The image set that is read is the one that the source's version covers; a picture that vanishes is one line."""
+    for folder in ("JPEGImages", "Annotations", "ImageSets/Main"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "JPEGImages" / "0.jpg").write_bytes(png(0))
+    (tmp_path / "Annotations" / "0.xml").write_text(XML.format(""))
+    (tmp_path / "ImageSets" / "Main" / "trainval.txt").write_text("0\n")
+
+    def digests(path):
+        found = digest_file(path)
+        if path == tmp_path / after:
+            (tmp_path / what).unlink() if what.endswith("jpg") else (tmp_path / what).write_text("0\n0\n")
+        return found
+
+    with pytest.raises(DataError, match=f"E_SOURCE_CHANGED .*{what}"):
+        list(VocSource(uri=str(tmp_path), test="").partitions(digests, tmp_path / "scratch"))
 
 
 @pytest.mark.parametrize("form", FORMS)
