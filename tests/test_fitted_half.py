@@ -10,7 +10,8 @@ import torch
 from sklearn.ensemble import IsolationForest
 
 from components import preprocess
-from components.adapters.dataset_store import Batches, ShardFile, write_shard
+from components.adapters.dataset_store import Loader, ShardFile
+from components.adapters.shard_files import write_shard
 from components.contracts.errors import ConfigError, DataError
 from components.features.category import Category
 from components.features.feature import Prepared
@@ -129,7 +130,7 @@ def test_cells_that_are_filled_clipped_or_flagged_are_counted(tmp_path, ctx, rul
     far = int((values == 500).sum())
     assert far > 5
     codes = np.concatenate([
-        batch["categories"] for batch in Batches(shard_files(dataset, ctx.store, TRAIN)).ordered(1000)
+        batch["categories"] for batch in Loader(shard_files(dataset, ctx.store, TRAIN), 1000).epoch(0)
     ])
     changed = dataset.ledger.changed
     assert changed["numbers filled"] == np.isnan(values).sum() > 20
@@ -182,8 +183,8 @@ def dataset_of(folder, ctx, **fields):
 
 
 def numbers_of(dataset, ctx, split):
-    batches = Batches(shard_files(dataset, ctx.store, split))
-    return np.concatenate([batch["numbers"][:, 0] for batch in batches.ordered(100)])
+    loader = Loader(shard_files(dataset, ctx.store, split), 100)
+    return np.concatenate([batch["numbers"][:, 0] for batch in loader.epoch(0)])
 
 
 @pytest.mark.parametrize("method", ["iqr", "z-score", "isolation-forest"])
@@ -220,17 +221,15 @@ def test_outliers_name_columns_that_are_numbers(tmp_path, ctx):
 @pytest.mark.parametrize("how", ["over", "under"])
 def test_an_epoch_has_every_class_as_often(tmp_path, how):
     labels = np.array([0] * 90 + [1] * 10 + [2] * 25, np.int32)[:, None]
-    write_shard(np.arange(125)[:, None], tmp_path / "x.npy")
-    write_shard(labels, tmp_path / "label.npy")
+    write_shard({"x": np.arange(125)[:, None], "label": labels}, tmp_path / "all.arrow")
     rates, weights = balanced(how, {"counts": [90, 10, 25]})
     assert weights == ()
-    files = {name: [ShardFile(path=str(tmp_path / f"{name}.npy"), rows=125)] for name in ("x", "label")}
-    batches = Batches(files, "label", rates)
+    loader = Loader([ShardFile(path=str(tmp_path / "all.arrow"), rows=125)], 16, seed=0, classes="label", rates=rates)
     each = 90 if how == "over" else 10
     epochs = []
     for epoch in range(2):
-        seen = list(batches.shuffled(16, 0, epoch))
-        assert len(seen) == batches.count(16)
+        seen = list(loader.epoch(epoch))
+        assert len(seen) == len(loader)
         rows = np.concatenate([batch["x"][:, 0] for batch in seen])
         counts = Counter(labels[rows, 0].tolist())
         assert counts == {0: each, 1: each, 2: each}
@@ -242,9 +241,8 @@ def test_an_epoch_has_every_class_as_often(tmp_path, how):
             assert max(times.values()) == 1
         epochs.append(sorted(rows.tolist()))
     assert epochs[0] != epochs[1], "drawn anew"
-    assert [one["x"][:, 0].tolist() for one in batches.shuffled(16, 0, 1)] == [
-        one["x"][:, 0].tolist() for one in batches.shuffled(16, 0, 1)
-    ]
+    again = [[one["x"][:, 0].tolist() for one in loader.epoch(1)] for _ in range(2)]
+    assert again[0] == again[1]
 
 
 @pytest.mark.parametrize("how", ["none", "weights", "over", "under"])
@@ -321,8 +319,8 @@ def test_classes_are_balanced_over_the_rows_that_are_left(tmp_path, ctx):
     ]
     (tmp_path / "t" / "0.csv").write_text("n,c,label\n" + "\n".join(lines) + "\n")
     _, dataset = dataset_of(tmp_path / "t", ctx, rebalance="over", outliers=(OutlierConfig(columns=("n",)),))
-    batches = Batches(shard_files(dataset, ctx.store, TRAIN), "label", dataset.rates)
-    seen = Counter(np.concatenate([batch["label"][:, 0] for batch in batches.shuffled(64, 0, 0)]).tolist())
+    loader = Loader(shard_files(dataset, ctx.store, TRAIN), 64, seed=0, classes="label", rates=dataset.rates)
+    seen = Counter(np.concatenate([batch["label"][:, 0] for batch in loader.epoch(0)]).tolist())
     assert abs(seen[0] - seen[1]) <= 1
     lines = [f"{500 if at % 20 == 0 else rng.normal():.4f},a,{'yes' if at % 20 == 0 else 'no'}" for at in range(1500)]
     (tmp_path / "t" / "0.csv").write_text("n,c,label\n" + "\n".join(lines) + "\n")

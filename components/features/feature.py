@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from components.contracts.errors import DataError
 from components.contracts.spec import TensorSpec
 
 State = dict[str, Any]
@@ -55,6 +56,26 @@ class Feature(Protocol):
 
     def apply(self, values: Any, state: State) -> Any:
         """A stored batch (a tensor, codes already looked up) as the model's input, on the batch's device."""
+
+
+def numbers_of(cells: pa.ChunkedArray, name: str, place: str, kind: pa.DataType) -> NDArray[np.float64]:
+    """The cells of column `name` as `kind`, then as float64[rows], NaN where missing.
+
+    Raises:
+        DataError: E_TYPE, they cannot be.
+    """
+    try:
+        found: NDArray[np.float64] = cells.cast(kind).cast(pa.float64()).to_numpy(zero_copy_only=False)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        wanted = "truth" if pa.types.is_boolean(kind) else "number"
+        raise DataError(
+            "E_TYPE",
+            f"{name} is {cells.type}, no {wanted}",
+            place=place,
+            value=name,
+            action=f"declare it as a {wanted} in checks.columns, or make it one in cleaning (parse, cast)",
+        ) from error
+    return found
 
 
 def encode(table: pa.Table, columns: tuple[str, ...]) -> Prepared:

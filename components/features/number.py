@@ -11,7 +11,7 @@ from components.contracts.config import StepConfig
 from components.contracts.errors import DataError
 from components.contracts.spec import ColumnType, TensorSpec
 from components.features import forest, missing
-from components.features.feature import NAME, Prepared, State
+from components.features.feature import NAME, Prepared, State, numbers_of
 from components.statistics.moments import Moments
 from components.statistics.quantiles import joined, quantile, summary
 
@@ -45,7 +45,7 @@ class Number(StepConfig):
 
     def prepare(self, table: pa.Table) -> Prepared:
         """float32[rows, columns], NaN where missing."""
-        cells = [self._read(table[name], name) for name in self.columns]
+        cells = [numbers_of(table[name], name, f"features.{self.name}", pa.float64()) for name in self.columns]
         values = np.stack(cells, axis=1)
         if np.nanmax(np.abs(values), initial=0) > np.finfo(np.float32).max:
             raise DataError(
@@ -166,19 +166,6 @@ class Number(StepConfig):
             return standard
         inside = standard.clamp(*_bounds(state, standard))
         return inside.where(self._far(standard, state), standard) if self._by_forest() else inside
-
-    def _read(self, cells: pa.ChunkedArray, name: str) -> NDArray[np.float64]:
-        try:
-            found: NDArray[np.float64] = cells.cast(pa.float64()).to_numpy(zero_copy_only=False)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            raise DataError(
-                "E_TYPE",
-                f"{name} is {cells.type}, no number",
-                place=f"features.{self.name}",
-                value=name,
-                action="declare it as a number in checks.columns, or make it one in cleaning (parse, cast)",
-            ) from error
-        return found
 
     def _by_quartiles(self) -> bool:
         return self.outliers != "keep" and self.outlier_rule == "iqr"

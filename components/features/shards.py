@@ -7,21 +7,28 @@ from components.features.fitted import load_feature
 from components.statistics.keys import TRAIN
 
 
-def shard_files(dataset: Dataset, store: Store, split: str) -> dict[str, list[ShardFile]]:
-    """Per feature the files of one split, each checked, with the lookup of its codes."""
-    fitted = (*dataset.features, dataset.target)
-    features = [(load_feature(one), one.state) for one in fitted]
-    files: dict[str, list[ShardFile]] = {feature.name: [] for feature, _ in features}
+def shard_files(dataset: Dataset, store: Store, split: str) -> list[ShardFile]:
+    """The files of one split, each checked, with the lookups of their codes."""
+    features = [(load_feature(one), one.state) for one in (*dataset.features, dataset.target)]
+    files = []
     for part in dataset.parts:
         record = store.part(dataset.step, part.key).standing()
         rows = record.meta["splits"][split]
-        out = _left_out(dataset, store, part.key) if split == TRAIN else ""
-        for feature, state in features if rows else ():
-            lookup = feature.lookup(state, record.meta["dictionaries"][feature.name])
-            path = store.open(record, f"{split}.{feature.name}.npy")
-            shard = ShardFile(path=str(path), rows=rows, without=out, lookup=[column.tolist() for column in lookup])
-            files[feature.name].append(shard)
+        if rows:
+            out = _left_out(dataset, store, part.key) if split == TRAIN else ""
+            lookups = {
+                feature.name: [column.tolist() for column in feature.lookup(state, known)]
+                for feature, state in features
+                if (known := record.meta["dictionaries"][feature.name])
+            }
+            path = store.open(record, shard_name(split))
+            files.append(ShardFile(path=str(path), rows=rows, without=out, lookups=lookups))
     return files
+
+
+def shard_name(split: str) -> str:
+    """The file of a part that holds its rows of a split."""
+    return f"{split}.arrow"
 
 
 def _left_out(dataset: Dataset, store: Store, key: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from components.adapters.dataset_store import write_shard
+from components.adapters.shard_files import write_shard
 from components.adapters.snapshot_rows import read_rows
 from components.adapters.store import Record, Store
 from components.context import RunContext, summed
@@ -22,6 +22,7 @@ from components.contracts.errors import ConfigError, DataError
 from components.contracts.fingerprint import digest
 from components.contracts.spec import FILE, ROW
 from components.features.feature import Feature, Prepared
+from components.features.shards import shard_name
 from components.preprocess.changes import cells_changed
 from components.preprocess.leaks import LeakConfig, check_leaks
 from components.preprocess.outliers import OutlierConfig, left_out, write_dropped
@@ -120,7 +121,7 @@ def run(config: PreprocessConfig, clean: CleanSnapshot, *, ctx: RunContext) -> D
 
 
 def shard_partition(store: Store, config: PreprocessConfig, item: tuple[Part, Split], folder: Path) -> dict[str, Any]:
-    """Write one partition's shards, one file per split and feature, with the partial states of its training rows."""
+    """Write one partition's shards, a file for each split, with the partial states of its training rows."""
     part, divided = item
     table = read_rows(store, "clean", part.key)
     splits = divided.parts(split_rows(store, part, divided))
@@ -135,14 +136,17 @@ def shard_partition(store: Store, config: PreprocessConfig, item: tuple[Part, Sp
             action="drop such rows: cleaning: [{kind: require, columns: [" + config.target.columns[0] + "]}]",
         )
     meta: dict[str, Any] = {"dictionaries": {}, "partial": {}, "shapes": {}}
+    stored = {}
     for feature in (*config.features, config.target):
         prepared = feature.prepare(table)
-        for split in SPLITS:
-            write_shard(prepared.values[splits == split], folder / f"{split}.{feature.name}.npy")
+        stored[feature.name] = prepared.values
         training = Prepared(values=prepared.values[splits == TRAIN], dictionaries=prepared.dictionaries)
         meta["partial"][feature.name] = feature.fit(training)
         meta["dictionaries"][feature.name] = prepared.dictionaries
         meta["shapes"][feature.name] = list(prepared.values.shape[1:])
+    for split in SPLITS:
+        chosen = splits == split
+        write_shard({name: values[chosen] for name, values in stored.items()}, folder / shard_name(split))
     rows = table.num_rows
     ledger = Ledger(rows_in=rows, rows_out=rows).model_dump()
     return {"rows": rows, "ledger": ledger, "splits": {split: int((splits == split).sum()) for split in SPLITS}, **meta}

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from components.adapters.shard_files import open_shard
 from components.adapters.stores import open_store
 from components.context import RunContext
 from components.contracts.artifacts import Dataset, Part
 from components.contracts.placement import Placement
 from components.features.feature import Feature, State
+from components.features.shards import shard_name
 from components.statistics.keys import TRAIN
 
 Positions = NDArray[np.int64]
@@ -38,9 +40,10 @@ def _counted(placement: Placement, fitted: Sequence[tuple[Any, State]], item: tu
     part, out = item
     store = open_store(placement)
     record = store.part(Dataset.step, part.key).standing()
+    shard: dict[str, Any] = open_shard(store.open(record, shard_name(TRAIN)))
     found: dict[str, int] = {}
     for feature, state in fitted:
-        values = np.load(store.open(record, f"{TRAIN}.{feature.name}.npy"), mmap_mode="r")
+        values = shard[feature.name]
         left = np.delete(values, out, axis=0) if len(out) else values
         found |= {f"{feature.name} {what}": count for what, count in feature.counted(left, state).items()}
     return found

@@ -8,8 +8,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from components.adapters.shard_files import open_shard
 from components.adapters.store import Record, Store
 from components.contracts.errors import ConfigError, DataError
+from components.features.shards import shard_name
 from components.statistics.keys import TRAIN
 
 Rebalance = Literal["none", "weights", "over", "under"]
@@ -24,7 +26,8 @@ def classes_left_out(
     lost: Counter[int] = Counter()
     for record, rows in zip(records, out, strict=True):
         if len(rows) and "counts" in state:
-            codes = np.load(store.open(record, f"{TRAIN}.{target.name}.npy"))[rows, 0]
+            shard: dict[str, Any] = open_shard(store.open(record, shard_name(TRAIN)))
+            codes = shard[target.name][rows, 0]
             (table,) = target.lookup(state, record.meta["dictionaries"][target.name])
             lost.update(table[codes].tolist())
     return dict(lost)

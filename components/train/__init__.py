@@ -89,9 +89,6 @@ def job_of(config: TrainConfig, dataset: Dataset, ctx: RunContext, folder: Path)
         "rates": list(dataset.rates),
         "weights": list(dataset.weights),
         "outputs": [spec.model_dump(mode="json") for spec in dataset.outputs],
-        "shards": {
-            split: {name: [vars(file) for file in files] for name, files in columns.items()}
-            for split, columns in shards.items()
-        },
+        "shards": {split: [vars(file) for file in files] for split, files in shards.items()},
         "folder": str(folder),
     }

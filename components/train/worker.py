@@ -14,7 +14,7 @@ from pytorch_lightning.callbacks import Callback
 from safetensors.torch import save_file
 from torch import Tensor
 
-from components.adapters.dataset_store import Batches, ShardFile
+from components.adapters.dataset_store import Loader, ShardFile
 from components.contracts.errors import ConfigError
 from components.statistics.keys import TRAIN, VALIDATION
 from components.train.module import Learner
@@ -23,32 +23,18 @@ Tell = Callable[[dict[str, Any]], None]
 TELL_SECONDS = 0.5
 
 
-class Epochs:
-    """The training batches of epoch 0, 1, 2, …: each iteration is the next epoch."""
+class Batches:
+    """What Lightning iterates over: each iteration of a split's loader is the next epoch."""
 
-    def __init__(self, batches: Batches, batch_size: int, seed: int) -> None:
-        self._batches, self._batch_size, self._seed, self._epoch = batches, batch_size, seed, 0
+    def __init__(self, loader: Loader) -> None:
+        self._loader, self._epoch = loader, 0
 
     def __len__(self) -> int:
-        return self._batches.count(self._batch_size)
+        return len(self._loader)
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         epoch, self._epoch = self._epoch, self._epoch + 1
-        for batch in self._batches.shuffled(self._batch_size, self._seed, epoch):
-            yield {name: torch.from_numpy(values) for name, values in batch.items()}
-
-
-class Validation:
-    """The validation batches, in order."""
-
-    def __init__(self, batches: Batches, batch_size: int) -> None:
-        self._batches, self._batch_size = batches, batch_size
-
-    def __len__(self) -> int:
-        return self._batches.count(self._batch_size)
-
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        for batch in self._batches.ordered(self._batch_size):
+        for batch in self._loader.ahead(epoch):
             yield {name: torch.from_numpy(values) for name, values in batch.items()}
 
 
@@ -106,15 +92,9 @@ def work(job: dict[str, Any], tell: Tell) -> dict[str, Any]:
     torch.manual_seed(settings["seed"])
     torch.use_deterministic_algorithms(True, warn_only=True)
     target = job["target"]["config"]["name"]
-    shards = {
-        split: Batches(
-            {name: [ShardFile(**file) for file in files] for name, files in columns.items()},
-            target,
-            job["rates"] if split == TRAIN else (),
-        )
-        for split, columns in job["shards"].items()
-    }
-    training = Epochs(shards[TRAIN], settings["batch_size"], settings["seed"])
+    size, seed = settings["batch_size"], settings["seed"]
+    files = {split: [ShardFile(**file) for file in shards] for split, shards in job["shards"].items()}
+    training = Batches(Loader(files[TRAIN], size, seed=seed, classes=target, rates=job["rates"]))
     learner = Learner(job, len(training))
     reporter = Reporter(tell, settings["monitor"], settings["patience"], settings["max_epochs"])
     trainer = pl.Trainer(
@@ -129,7 +109,7 @@ def work(job: dict[str, Any], tell: Tell) -> dict[str, Any]:
         num_sanity_val_steps=0,
         default_root_dir=job["folder"],
     )
-    trainer.fit(learner, training, Validation(shards[VALIDATION], settings["batch_size"]))
+    trainer.fit(learner, training, Batches(Loader(files[VALIDATION], size)))
     save_file({key: value.contiguous() for key, value in reporter.weights.items()}, _weights(job))
     return {"metrics": reporter.best, "device": reporter.device}
 

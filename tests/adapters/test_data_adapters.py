@@ -3,14 +3,12 @@ import tarfile
 import time
 import zipfile
 
-import numpy as np
 import psutil
 import pytest
 
 from components.adapters import compute, file_digests
 from components.adapters.archives import extracted, is_archive, members
 from components.adapters.compute import THREADS_UP_TO_BYTES, Compute
-from components.adapters.dataset_store import Batches, ShardFile, write_shard
 from components.adapters.file_digests import FileDigests
 from components.adapters.store import digest_file
 from components.contracts.errors import DataError, EnvironmentFault
@@ -61,47 +59,6 @@ def test_bad_input_B50_a_scheduler_that_does_not_answer(monkeypatch):
     monkeypatch.setattr(compute, "CONNECT_SECONDS", 0.5)
     with pytest.raises(EnvironmentFault, match="E_SERVER_UNREACHABLE MILLRACE_DASK_ADDRESS: no Dask scheduler answers"):
         Compute(workers=1, address="tcp://127.0.0.1:9").map(double, [1], 1)
-
-
-@pytest.fixture
-def shards(tmp_path):
-    values = np.arange(70).reshape(35, 2).astype(np.float32)
-    codes = (np.arange(35, dtype=np.int32) % 3 - 1).reshape(35, 1)
-    files = {"values": [], "codes": []}
-    for number, (start, stop) in enumerate([(0, 10), (10, 12), (12, 35)]):
-        for name, array, lookup in (("values", values, []), ("codes", codes, [[7 + number, 8 + number, 99]])):
-            path = tmp_path / f"{number}.{name}.npy"
-            write_shard(array[start:stop], path)
-            files[name].append(ShardFile(path=str(path), rows=stop - start, lookup=lookup))
-    return files, values
-
-
-def test_an_epoch_holds_every_row_once_with_its_columns_together(shards):
-    files, values = shards
-    batches = Batches(files)
-    seen = list(batches.shuffled(8, seed=3, epoch=0))
-    assert [len(batch["values"]) for batch in seen] == [8, 8, 8, 8, 3]
-    rows = np.concatenate([batch["values"] for batch in seen])
-    assert sorted(rows[:, 0].tolist()) == values[:, 0].tolist()
-    shard_of = np.searchsorted([10, 12], rows[:, 0] / 2, side="right")
-    code = (rows[:, 0] / 2).astype(int) % 3 - 1
-    expected = np.where(code < 0, 99, 7 + shard_of + code)
-    assert np.concatenate([batch["codes"] for batch in seen])[:, 0].tolist() == expected.tolist()
-
-
-def test_an_epoch_hangs_on_its_seed_and_number_only(shards):
-    def order(seed, epoch):
-        return np.concatenate([batch["values"] for batch in Batches(shards[0]).shuffled(8, seed, epoch)])[:, 0].tolist()
-
-    assert order(1, 0) == order(1, 0)
-    assert order(1, 0) != order(1, 1) != order(2, 1)
-
-
-def test_a_single_row_left_over_joins_the_batch_before_it(shards):
-    batches = Batches(shards[0])
-    assert [len(batch["values"]) for batch in batches.ordered(17)] == [17, 18]
-    assert batches.count(17) == 2
-    assert np.concatenate([batch["values"] for batch in batches.ordered(17)]).tolist() == shards[1].tolist()
 
 
 def test_a_digest_is_remembered_until_the_file_changes(tmp_path):

@@ -2,13 +2,15 @@
 
 import sys
 
-from tests.benchmarks import incremental, ingest, orchestration, start_up
+from tests.benchmarks import incremental, ingest, loading, orchestration, start_up
 from tests.benchmarks.measure import tell
 
 GOALS = {
     "G24": (start_up.help_text,),
     "demo": (start_up.demo,),
     **{goal: orchestration.cases(goal) for goal in ("G16", "G17", "G18")},
+    "G1": (loading.store,),
+    "G2": (loading.torch_loader,),
     "G8": (ingest.polars, ingest.duckdb),
     "G9": (ingest.dask,),
     "G11": (ingest.growth, ingest.memory, ingest.workers),

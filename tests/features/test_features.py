@@ -18,12 +18,15 @@ from components.contracts.artifacts import FittedFeature
 from components.contracts.errors import ConfigError, DataError, EnvironmentFault
 from components.contracts.spec import Column, TensorSpec
 from components.features import KINDS
+from components.features.boolean import Boolean
 from components.features.category import Category
 from components.features.feature import Prepared
 from components.features.fitted import load_feature
 from components.features.image import Image
 from components.features.label import Label
 from components.features.number import Number
+from components.features.times import Times
+from components.features.vector import Vector
 from components.models import KINDS as MODEL_KINDS
 from components.models.cnn import Cnn, Conv, Dense, Dropout, Pool
 from components.models.mlp import Mlp
@@ -45,11 +48,24 @@ def table():
         "y": pa.array(random.integers(0, 9, rows), pa.int64()),
         "c": pa.array([random.choice(["a", "b", "c", None], p=[0.5, 0.3, 0.1, 0.1]) for _ in range(rows)]),
         "image": pa.array([jpeg(random) for _ in range(rows)], pa.binary()),
+        "b": pa.array([random.choice([True, False, None], p=[0.6, 0.3, 0.1]) for _ in range(rows)], pa.bool_()),
+        "when": pa.array(
+            [None if row % 9 == 0 else int(random.integers(0, 2 * 10**15)) for row in range(rows)],
+            pa.timestamp("us", tz="UTC"),
+        ),
+        "v": pa.array([None if row % 11 == 0 else random.normal(5, 2, 3).tolist() for row in range(rows)]),
         "label": pa.array([str(value) for value in random.integers(0, 3, rows)]),
     })
 
 
 FEATURES = {
+    "boolean": Boolean(columns=("b",), missing_flags=True),
+    "datetime": Times(
+        columns=("when",),
+        parts=("time-of-day", "day-of-week", "day-of-month", "day-of-year", "month", "elapsed"),
+        missing_flags=True,
+    ),
+    "vector": Vector(column="v", length=3, standardise=True),
     "number": Number(columns=("x", "y"), missing_flags=True),
     "category": Category(columns=("c", "y")),
     "image": Image(height=4, width=4),
