@@ -5,7 +5,7 @@ copied beside the weights. So it reads only what lies in the package's folder, a
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from components.contracts.artifacts import FittedFeature
 from components.contracts.errors import DataError
 from components.contracts.registry import load_kind
 from components.contracts.spec import Column, TensorSpec
+from components.features.feature import indexed
 from components.features.fitted import load_feature
 from components.models import KINDS as MODELS
 from components.objectives import KINDS as OBJECTIVES
@@ -150,20 +151,11 @@ class Predictor:
 
         with torch.inference_mode():
             inputs = {
-                feature.name: feature.apply(torch.from_numpy(self._indexed(feature, fitted.state, rows)), fitted.state)
+                feature.name: feature.apply(indexed(feature, fitted.state, rows), fitted.state)
                 for feature, fitted in zip(self.features, self.fitted, strict=True)
             }
             probabilities: NDArray[np.float32] = self.objective.decode(self.network(inputs))
             return probabilities
-
-    def _indexed(self, feature: Any, state: Mapping[str, Any], rows: pa.Table) -> NDArray[Any]:
-        prepared = feature.prepare(rows)
-        tables = feature.lookup(state, prepared.dictionaries)
-        if not tables:
-            values: NDArray[Any] = prepared.values
-            return values
-        # Code -1 (missing) reads the last entry of each column's table.
-        return np.stack([table[prepared.values[:, column]] for column, table in enumerate(tables)], 1)
 
 
 def _as_asked(column: dict[str, Any]) -> Column:

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image as Pillow
 
 from components import clean, evaluate, gate, ingest, package, preprocess, register, train, validate
+from components.adapters.dataset_store import Loader
 from components.cleaning.remove_suffix import RemoveSuffix
 from components.cleaning.require import Require
 from components.evaluate import EvaluateConfig
@@ -14,6 +15,7 @@ from components.features.category import Category
 from components.features.image import Image
 from components.features.label import Label
 from components.features.number import Number
+from components.features.shards import lookups_of, shard_files
 from components.gate import GateConfig
 from components.models.cnn import Cnn, Conv
 from components.models.mlp import Mlp
@@ -112,6 +114,17 @@ def cleaned_line(recipe, ctx):
 def prepared(recipe, ctx):
     config = PreprocessConfig(features=recipe.features, target=recipe.target, split=recipe.split)
     return preprocess.run(config, cleaned_line(recipe, ctx), ctx=ctx)
+
+
+def loader_of(dataset, ctx, split, batch_size, **order):
+    """What training reads of a split."""
+    files = shard_files(dataset, ctx.store, split)
+    return Loader(files, batch_size, lookups=lookups_of(files, (*dataset.features, dataset.target)), **order)
+
+
+def numbers_of(dataset, ctx, split):
+    """The stored cells of the first column of the feature `numbers`."""
+    return np.concatenate([batch["numbers"][:, 0] for batch in loader_of(dataset, ctx, split, 100).epoch(0)])
 
 
 def trained(recipe, ctx):

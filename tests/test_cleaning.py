@@ -19,7 +19,9 @@ from components.cleaning.normalise_text import NormaliseText
 from components.cleaning.parse import Parse
 from components.cleaning.remove_suffix import RemoveSuffix
 from components.cleaning.require import Require
+from components.cleaning.typed import fits, typed
 from components.contracts.errors import ConfigError, DataError
+from components.contracts.spec import Column
 from components.sources.files import FilesSource
 from components.validate import ValidateConfig
 from components.validate.checks import ColumnCheck
@@ -202,3 +204,50 @@ def test_text_that_was_read_as_another_encoding_is_made_what_it_was(wrong, right
     once = operation.values(pa.table({"t": pa.chunked_array([["a"], [wrong]], pa.string())}))
     assert once["t"].to_pylist() == ["a", right]
     assert operation.values(once)["t"].to_pylist() == ["a", right]
+
+
+OPERATIONS = [RemoveSuffix(columns=("t", "absent"), suffix="."), Require(columns=("t",))]
+TEXTS = pa.table({"t": ["a.", "b", None, "c..", "."]})
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: one.kind)
+def test_every_operation_keeps_rows_and_columns_and_passes_over_a_column_that_is_not_there(operation):
+    changed = operation.values(TEXTS)
+    assert (changed.column_names, changed.num_rows) == (TEXTS.column_names, TEXTS.num_rows)
+    other = pa.table({"z": [1]})
+    assert operation.values(other) == other
+    assert operation.keeps(other) is None
+
+
+def test_a_suffix_is_cut_once_and_a_required_cell_counts():
+    assert OPERATIONS[0].values(TEXTS)["t"].to_pylist() == ["a", "b", None, "c.", ""]
+    assert OPERATIONS[1].keeps(TEXTS).to_pylist() == [True, True, False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("cell", "kind", "value"),
+    [
+        ("12", "int64", 12),
+        ("+12", "int64", 12),
+        ("-3", "int64", -3),
+        ("9007199254740993", "int64", 9007199254740993),
+        ("1.5", "int64", None),
+        ("99999999999999999999", "int64", None),
+        ("x", "int64", None),
+        ("1e3", "float64", 1000.0),
+        (".5", "float64", 0.5),
+        ("1,5", "float64", None),
+        ("nan", "float64", None),
+        ("1e999", "float64", None),
+        ("True", "bool", True),
+        ("0", "bool", False),
+        ("yes", "bool", None),
+        ("007", "string", "007"),
+    ],
+)
+def test_text_is_read_exactly_or_refused(cell, kind, value):
+    column = pa.chunked_array([pa.array([cell, None])])
+    assert fits(column, Column(name="c", type=kind)).tolist() == [value is not None, True]
+    if value is not None:
+        cast = typed(pa.table({"c": column}), [Column(name="c", type=kind)])
+        assert cast["c"].to_pylist() == [value, None]

@@ -5,45 +5,57 @@ of an epoch has the same rows for any number of ranks: each takes its slice, all
 fills up weighs nothing.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import cycle, pairwise
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from components.adapters.ahead import ahead
-from components.adapters.orders import Drawn, Everywhere, Order, Straight
-from components.adapters.shard_files import FORMAT, Ragged, open_shard
+from components.adapters.lookups import Lookup
+from components.adapters.memory import memory_limit
+from components.adapters.orders import Drawn, Everywhere, Nearby, Order, Straight
+from components.adapters.shard_files import FORMAT, Ragged, Stored, open_shard
+from components.contracts.spec import ROW_WEIGHT
 
 __all__ = ["FORMAT", "Loader", "ShardFile", "Shards"]
 
 Rows = NDArray[np.int64]
 Batch = dict[str, Any]
+Shuffle = Literal["auto", "everywhere", "nearby"]
 DEPTH = 2
 """Batches that are gathered ahead."""
-WEIGHT = "row weight"
-"""float32[rows] beside the columns of a batch in which rows fill up: 1, and 0 for these."""
+IN_MEMORY = 0.5
+"""Shards of up to this share of the memory are read from anywhere: the system keeps them there."""
+WINDOW = 0.125
+"""What rows of a larger set are shuffled in, as a share of the memory: it has to stay there beside what trains."""
+BLOCK_BYTES = 2**20
+"""A disk reads neighbouring rows of so many bytes as fast as it can."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardFile:
-    """One shard: its path, how many rows it has, and of columns of codes the lookup of each code.
+    """One shard: its path, and how many rows it has.
 
-    `without` is the path of the positions that are left out, rising, where any are.
+    `without` is the path of the positions that are left out, rising, where any are. `fit` is the path of what its part
+    says of it (features/shards.py).
     """
 
     path: str
     rows: int
     without: str = ""
-    lookups: dict[str, list[list[int]]] = field(default_factory=dict)
+    fit: str = ""
 
 
 class Shards:
-    """The rows of all shards of a split, by number, as if those that are left out were not there."""
+    """The rows of all shards of a split, by number, as if those that are left out were not there.
 
-    def __init__(self, files: Sequence[ShardFile]) -> None:
+    `lookups` has for each shard the lookups of those columns that are codes.
+    """
+
+    def __init__(self, files: Sequence[ShardFile], lookups: Sequence[Mapping[str, Lookup]] = ()) -> None:
         self._starts = np.cumsum([0, *(file.rows for file in files)])
         out = [
             np.load(file.without) + start if file.without else np.empty(0, np.int64)
@@ -51,10 +63,12 @@ class Shards:
         ]
         gone = np.concatenate([*out, np.empty(0, np.int64)])
         self._before = gone - np.arange(len(gone))
-        self._arrays = [open_shard(file.path) for file in files]
-        self._lookups = [{name: _Lookup(one) for name, one in file.lookups.items() if one} for file in files]
+        shards = [open_shard(file.path) for file in files]
+        self.names = tuple(shards[0]) if files else ()
+        self._arrays: dict[str, list[Any]] = {name: [shard[name] for shard in shards] for name in self.names}
+        self._lookups = {name: [one.get(name) for one in lookups] or [None] * len(files) for name in self.names}
         self.rows = int(self._starts[-1]) - len(gone)
-        self.names = tuple(self._arrays[0]) if files else ()
+        self.bytes = sum(_bytes(one) for arrays in self._arrays.values() for one in arrays)
 
     def gather(self, rows: Rows, into: Batch | None = None) -> Batch:
         """The rows, which are given in rising order.
@@ -64,44 +78,41 @@ class Shards:
         if len(self._before):
             rows = rows + np.searchsorted(self._before, rows, "right")
         cuts = np.searchsorted(rows, self._starts)
-        spans = [(shard, start, stop) for shard, (start, stop) in enumerate(pairwise(cuts)) if stop > start]
-        return {name: self._column(name, rows, spans, (into or {}).get(name)) for name in self.names}
+        spans = [
+            (shard, slice(start, stop), rows[start:stop] - self._starts[shard])
+            for shard, (start, stop) in enumerate(pairwise(cuts))
+            if stop > start
+        ]
+        return {name: self._column(name, len(rows), spans, (into or {}).get(name)) for name in self.names}
 
-    def space(self, rows: int) -> Batch:
-        """Arrays for so many rows, of the columns of fixed shape."""
-        if not self._arrays:
-            return {}
-        fixed = {name: one for name, one in self._arrays[0].items() if not isinstance(one, Ragged)}
-        return {name: np.empty((rows, *one.shape[1:]), one.dtype) for name, one in fixed.items()}
+    def space(self, rows: int, empty: Callable[..., Any] = np.empty) -> Batch:
+        """Arrays for so many rows, of the columns of fixed shape, made by `empty(shape, dtype)`."""
+        first = {name: arrays[0] for name, arrays in self._arrays.items()}
+        fixed = {name: one for name, one in first.items() if not isinstance(one, Ragged)}
+        return {name: empty((rows, *one.shape[1:]), one.dtype) for name, one in fixed.items()}
 
-    def _column(self, name: str, rows: Rows, spans: list[tuple[int, int, int]], into: Any) -> Any:
-        arrays: list[Any] = [shard[name] for shard in self._arrays]
+    def _column(self, name: str, rows: int, spans: list[tuple[int, slice, Rows]], into: Any) -> Any:
+        arrays, lookups = self._arrays[name], self._lookups[name]
         first = arrays[0]
         if isinstance(first, Ragged):
-            pieces = [arrays[shard].take(rows[start:stop] - self._starts[shard]) for shard, start, stop in spans]
-            return Ragged.joined([*pieces, first.take(np.empty(0, np.int64))])
-        found = np.empty((len(rows), *first.shape[1:]), first.dtype) if into is None else into[: len(rows)]
-        for shard, start, stop in spans:
-            part = found[start:stop]
+            pieces = [_looked(arrays[shard].take(at), lookups[shard]) for shard, _, at in spans]
+            return Ragged.joined(pieces or [first.take(np.empty(0, np.int64))])
+        found = np.empty((rows, *first.shape[1:]), first.dtype) if into is None else into[:rows]
+        for shard, part, at in spans:
             # Positions are never out of bounds, and `clip` writes straight into the batch.
-            np.take(arrays[shard], rows[start:stop] - self._starts[shard], axis=0, out=part, mode="clip")
-            lookup = self._lookups[shard].get(name)
+            np.take(arrays[shard], at, axis=0, out=found[part], mode="clip")
+            lookup = lookups[shard]
             if lookup is not None:
-                part[...] = lookup(part)
+                found[part] = lookup(found[part])
         return found
 
 
-class _Lookup:
-    """Codes of a shard's own dictionaries to fitted indices. Code -1 (missing) reads the last entry of its column."""
+def _looked(values: Any, lookup: Lookup | None) -> Any:
+    return values if lookup is None else lookup(values)
 
-    def __init__(self, columns: list[list[int]]) -> None:
-        sizes = np.array([len(column) for column in columns])
-        self._flat = np.concatenate([np.array(column, np.int32) for column in columns])
-        self._starts = np.cumsum([0, *sizes[:-1]])
-        self._sizes = sizes
 
-    def __call__(self, codes: NDArray[np.int32]) -> NDArray[np.int32]:
-        return np.asarray(self._flat[np.where(codes < 0, self._sizes - 1, codes) + self._starts])
+def _bytes(values: Stored) -> int:
+    return values.flat.nbytes + values.offsets.nbytes if isinstance(values, Ragged) else values.nbytes
 
 
 class Loader:
@@ -109,6 +120,7 @@ class Loader:
 
     With `rates` (of each index that the column `classes` has) a shuffled epoch has a row so many times on average:
     the whole part of the rate for all rows, and of the rest as many rows of the class as it says, drawn anew each time.
+    With a `seed` rows are shuffled: everywhere, or nearby (orders.py); auto: as the memory allows.
     """
 
     def __init__(
@@ -116,15 +128,18 @@ class Loader:
         files: Sequence[ShardFile],
         batch_size: int,
         *,
+        lookups: Sequence[Mapping[str, Lookup]] = (),
         seed: int | None = None,
+        shuffle: Shuffle = "auto",
         rank: int = 0,
         ranks: int = 1,
         classes: str = "",
         rates: Sequence[float] = (),
     ) -> None:
-        self.shards = Shards(files)
+        self.shards = Shards(files, lookups)
         self._batch_size, self._seed = batch_size, seed
         self._rank, self._ranks = rank, ranks
+        self._nearby = _blocks(self.shards, shuffle) if seed is not None else {}
         self._classes: list[tuple[Rows, int, int]] = []
         if rates:
             found = self.shards.gather(np.arange(self.shards.rows))[classes][:, 0]
@@ -139,27 +154,42 @@ class Loader:
         more = sum(len(rows) * whole + more for rows, whole, more in self._classes)
         return more if self._classes else self.shards.rows
 
+    @property
+    def shuffled(self) -> str:
+        """How: no, everywhere or nearby."""
+        if self._seed is None:
+            return "no"
+        return "nearby" if self._nearby else "everywhere"
+
     def __len__(self) -> int:
         """How many batches an epoch has, on every rank."""
         return len(self._bounds())
 
-    def epoch(self, number: int, start: int = 0, *, spaces: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch, from batch `start` on; with `spaces`, each is overwritten by one so many later."""
+    def epoch(
+        self, number: int, start: int = 0, *, spaces: int = 0, empty: Callable[..., Any] | None = None
+    ) -> Iterator[Batch]:
+        """The batches of an epoch, from batch `start` on; with `spaces`, each is overwritten by one so many later.
+
+        `empty(shape, dtype)` makes the arrays of each batch, where they are to lie in memory of some other kind.
+        """
         order = self._order(number)
         bounds = self._bounds()[start:]
-        most = max((end - begin for begin, end in bounds), default=0)
-        reused = cycle([self.shards.space(-(-most // self._ranks)) for _ in range(spaces)] or [None])
-        for (begin, end), into in zip(bounds, reused, strict=False):
+        most = -(-max((end - begin for begin, end in bounds), default=0) // self._ranks)
+        kept = cycle([self.shards.space(most) for _ in range(spaces)] or [None])
+        for begin, end in bounds:
+            into = next(kept) if empty is None else self.shards.space(most, empty)
             yield self._mine(order.at(begin, end), into)
 
-    def ahead(self, number: int, start: int = 0) -> Iterator[Batch]:
+    def ahead(self, number: int, start: int = 0, *, empty: Callable[..., Any] | None = None) -> Iterator[Batch]:
         """The same, gathered in a thread while the batches before are at work; each lasts until the next is asked."""
-        return ahead(self.epoch(number, start, spaces=DEPTH + 2), DEPTH)
+        return ahead(self.epoch(number, start, spaces=DEPTH + 2, empty=empty), DEPTH)
 
     def _order(self, epoch: int) -> Order:
         if self._seed is None:
             return Straight(self.rows)
         if not self._classes:
+            if self._nearby:
+                return Nearby(self.rows, self._seed, epoch, **self._nearby)
             return Everywhere(self.rows, self._seed, epoch)
         drawn = np.random.Generator(np.random.PCG64([self._seed, epoch]))
         chosen = [
@@ -169,21 +199,19 @@ class Loader:
         return Drawn(drawn.permutation(np.concatenate(chosen)))
 
     def _mine(self, rows: Rows, into: Batch | None) -> Batch:
-        """This rank's slice of a batch."""
+        """This rank's slice of a batch.
+
+        Where the slices are not equally long, the mean over all ranks of row losses times weights is the batch's mean.
+        """
         each = -(-len(rows) // self._ranks)
+        if each * self._ranks == len(rows):
+            return self.shards.gather(np.sort(rows[self._rank * each : (self._rank + 1) * each]), into)
         mine = rows[self._rank * each : (self._rank + 1) * each]
-        filled = each - len(mine)
-        if not filled:
-            batch = self.shards.gather(np.sort(mine), into)
-        else:
-            batch = self.shards.gather(np.sort(np.concatenate([mine, np.repeat(rows[:1], filled)])), into)
-        if each * self._ranks != len(rows):
-            weight = np.ones(each, np.float32)
-            # Where the filling row stands after sorting.
-            if filled:
-                at = int(np.searchsorted(np.sort(mine), rows[0]))
-                weight[at : at + filled] = 0
-            batch[WEIGHT] = weight
+        fills = np.arange(each) >= len(mine)
+        mine = np.concatenate([mine, np.repeat(rows[:1], each - len(mine))])
+        order = np.argsort(mine, kind="stable")
+        batch = self.shards.gather(mine[order], into)
+        batch[ROW_WEIGHT] = np.where(fills[order], 0, each * self._ranks / len(rows)).astype(np.float32)
         return batch
 
     def _bounds(self) -> list[tuple[int, int]]:
@@ -196,3 +224,12 @@ class Loader:
         if len(starts) > 1 and self.rows - starts[-1] == 1:
             starts.pop()
         return list(zip(starts, [*starts[1:], self.rows], strict=True))
+
+
+def _blocks(shards: Shards, shuffle: Shuffle) -> dict[str, int]:
+    """The blocks of a shuffle nearby; none where rows are shuffled everywhere."""
+    memory = memory_limit()
+    if shuffle == "everywhere" or (shuffle == "auto" and shards.bytes <= IN_MEMORY * memory):
+        return {}
+    block = max(1, BLOCK_BYTES * shards.rows // max(shards.bytes, 1))
+    return {"block": block, "blocks": max(2, int(WINDOW * memory) // BLOCK_BYTES)}

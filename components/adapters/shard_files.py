@@ -7,6 +7,7 @@ and DuckDB can read a shard, and a loader sees each column as one array without 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,18 @@ class Ragged:
         offsets = np.concatenate([[0], np.cumsum(np.concatenate(lengths))])
         return cls(flat=np.concatenate([piece.flat for piece in pieces]), offsets=offsets)
 
+    @classmethod
+    def of(cls, rows: "Sequence[Sequence[Any]]", kind: Any) -> "Ragged":
+        """The rows as numbers of `kind`."""
+        offsets = np.cumsum([0, *map(len, rows)])
+        return cls(flat=np.fromiter(chain.from_iterable(rows), kind, int(offsets[-1])), offsets=offsets)
+
+    def __getitem__(self, chosen: NDArray[Any]) -> "Ragged":
+        """The rows that are true in a bool[rows], or those at these positions."""
+        return self.take(np.flatnonzero(chosen) if chosen.dtype == bool else chosen)
+
     def take(self, rows: NDArray[np.int64]) -> "Ragged":
-        """These rows."""
+        """The rows at these positions."""
         starts = self.offsets[rows]
         lengths = self.offsets[rows + 1] - starts
         offsets = np.concatenate([[0], np.cumsum(lengths)])

@@ -9,12 +9,12 @@ from pydantic import Field
 
 from components.contracts.config import StepConfig
 from components.contracts.spec import ColumnType, TensorSpec
-from components.features.feature import NAME, Prepared, State, numbers_of
+from components.features.feature import NAME, OfNumbers, Prepared, State, numbers_of
 
 MISSING = -1
 
 
-class Boolean(StepConfig):
+class Boolean(OfNumbers, StepConfig):
     """Columns of truths as one float32 tensor."""
 
     needs: ClassVar[ColumnType] = "bool"
@@ -45,14 +45,10 @@ class Boolean(StepConfig):
         """How many of the stored cells are filled."""
         return {"filled": int((values == MISSING).sum())}
 
-    def spec(self, state: State, stored: tuple[int, ...]) -> TensorSpec:
+    def spec(self, state: State) -> TensorSpec:
         """float32[columns], twice as many with flags."""
         width = len(self.columns) * (1 + self.missing_flags)
         return TensorSpec(name=self.name, shape=(width,), dtype="float32")
-
-    def lookup(self, state: State, dictionaries: list[list[str]]) -> list[NDArray[np.int32]]:
-        """Truths have no codes."""
-        return []
 
     def apply(self, values: Any, state: State) -> Any:
         """Zeros and ones, and the share of ones where a cell is missing."""

@@ -49,7 +49,7 @@ class Category(StepConfig):
         """How many of the stored cells are missing and count as a value of their column."""
         return {"filled": int((values < 0).sum())} if self.missing == "mode" else {}
 
-    def spec(self, state: State, stored: tuple[int, ...]) -> TensorSpec:
+    def spec(self, state: State) -> TensorSpec:
         """int64[columns] with the size of each vocabulary plus one."""
         sizes = tuple(len(vocabulary) + 1 for vocabulary in state["vocabularies"])
         return TensorSpec(name=self.name, shape=(len(sizes),), dtype="int64", classes=sizes)

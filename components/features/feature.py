@@ -13,6 +13,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from components.adapters.lookups import Lookup
+from components.adapters.shard_files import Ragged
 from components.contracts.errors import DataError
 from components.contracts.spec import TensorSpec
 
@@ -24,9 +26,12 @@ NAME = r"^[a-z][a-z0-9_]{0,62}$"
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """`values` has one row per row. Dictionary codes in it index `dictionaries`, one per column, -1 where missing."""
+    """`values` has one row per row, an array or Ragged.
 
-    values: NDArray[Any]
+    Dictionary codes in it index `dictionaries`, one per column (of ragged values one in all), -1 where missing.
+    """
+
+    values: Any
     dictionaries: list[list[str]] = field(default_factory=list)
 
 
@@ -48,14 +53,46 @@ class Feature(Protocol):
     def finish(self, partial: State) -> State:
         """The state."""
 
-    def spec(self, state: State, stored: tuple[int, ...]) -> TensorSpec:
-        """The tensor that `apply` gives; `stored` is the shape of one stored row."""
+    def spec(self, state: State) -> TensorSpec:
+        """The tensor that `apply` gives."""
 
-    def lookup(self, state: State, dictionaries: list[list[str]]) -> list[NDArray[np.int32]]:
-        """Per column, which fitted index each dictionary entry has, and last the one of a missing cell."""
+    def lookup(self, state: State, dictionaries: list[list[str]]) -> Any:
+        """Per column, which fitted index each dictionary entry has, and last the one of a missing cell.
+
+        int32 arrays; of ragged values, Ragged: as many indices for each entry as it becomes.
+        """
 
     def apply(self, values: Any, state: State) -> Any:
-        """A stored batch (a tensor, codes already looked up) as the model's input, on the batch's device."""
+        """A stored batch as the model's input, on the batch's device.
+
+        `values` is a tensor, codes already looked up; of ragged values, the numbers of all rows and int64[rows + 1]
+        offsets into them.
+        """
+
+
+class OfNumbers:
+    """The part of a feature that stores no codes."""
+
+    def lookup(self, state: State, dictionaries: list[list[str]]) -> list[NDArray[np.int32]]:
+        """Numbers have none."""
+        return []
+
+
+def tensor_of(values: Any) -> Any:
+    """Stored values as what `apply` takes."""
+    import torch
+
+    if isinstance(values, Ragged):
+        return torch.from_numpy(values.flat), torch.from_numpy(values.offsets)
+    return torch.from_numpy(values)
+
+
+def indexed(feature: Feature, state: State, table: pa.Table) -> Any:
+    """Rows as `apply` takes them, from the columns on: what serving does."""
+    prepared = feature.prepare(table)
+    if not prepared.dictionaries:
+        return tensor_of(prepared.values)
+    return tensor_of(Lookup(feature.lookup(state, prepared.dictionaries))(prepared.values))
 
 
 def numbers_of(cells: pa.ChunkedArray, name: str, place: str, kind: pa.DataType) -> NDArray[np.float64]:

@@ -11,12 +11,12 @@ from pydantic import Field
 from components.contracts.config import StepConfig
 from components.contracts.errors import EnvironmentFault
 from components.contracts.spec import TensorSpec
-from components.features.feature import NAME, Prepared, State
+from components.features.feature import NAME, OfNumbers, Prepared, State
 
 MODES = {1: "L", 3: "RGB"}
 
 
-class Image(StepConfig):
+class Image(OfNumbers, StepConfig):
     """One image column as a float32 tensor of channels, height and width."""
 
     kind: Literal["image"] = "image"
@@ -73,13 +73,9 @@ class Image(StepConfig):
         scale = np.where(variance > 0, np.sqrt(np.maximum(variance, 0)), 1.0)
         return {"mean": mean.tolist(), "scale": scale.tolist()}
 
-    def spec(self, state: State, stored: tuple[int, ...]) -> TensorSpec:
+    def spec(self, state: State) -> TensorSpec:
         """float32[channels, height, width]."""
         return TensorSpec(name=self.name, shape=(self.channels, self.height, self.width), dtype="float32")
-
-    def lookup(self, state: State, dictionaries: list[list[str]]) -> list[NDArray[np.int32]]:
-        """Pixels have no codes."""
-        return []
 
     def apply(self, values: Any, state: State) -> Any:
         """(pixel - mean) / deviation per channel."""

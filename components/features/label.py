@@ -56,7 +56,7 @@ class Label(StepConfig):
         classes = sorted(counts, key=int) if whole else sorted(counts)
         return {"classes": classes, "counts": [counts[value] for value in classes]}
 
-    def spec(self, state: State, stored: tuple[int, ...]) -> TensorSpec:
+    def spec(self, state: State) -> TensorSpec:
         """int64[] with the number of classes."""
         return TensorSpec(name=self.name, shape=(), dtype="int64", classes=(len(state["classes"]),))
 

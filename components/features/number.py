@@ -11,7 +11,7 @@ from components.contracts.config import StepConfig
 from components.contracts.errors import DataError
 from components.contracts.spec import ColumnType, TensorSpec
 from components.features import forest, missing
-from components.features.feature import NAME, Prepared, State, numbers_of
+from components.features.feature import NAME, OfNumbers, Prepared, State, numbers_of
 from components.statistics.moments import Moments
 from components.statistics.quantiles import joined, quantile, summary
 
@@ -19,7 +19,7 @@ FAR = 1e30
 """Further than any bound: JSON knows no infinity."""
 
 
-class Number(StepConfig):
+class Number(OfNumbers, StepConfig):
     """Number columns as one float32 tensor."""
 
     needs: ClassVar[ColumnType] = "float64"
@@ -64,9 +64,7 @@ class Number(StepConfig):
         moments = Moments.of(values)
         return {
             "rows": len(values),
-            "count": moments.count.tolist(),
-            "mean": moments.mean.tolist(),
-            "m2": moments.squares.tolist(),
+            **moments.state,
             "missing": missing.partial_of(self.missing, values),
             "quartiles": [summary(column) for column in values.T] if self._by_quartiles() else [],
             "sample": forest.partial_of(values) if self._by_forest() else {},
@@ -74,13 +72,11 @@ class Number(StepConfig):
 
     def merge(self, first: State, second: State) -> State:
         """Those of two disjoint sets of rows together."""
-        moments = _moments(first).joined(_moments(second))
+        moments = Moments.of_state(first).joined(Moments.of_state(second))
         pairs = zip(first["quartiles"], second["quartiles"], strict=True)
         return {
             "rows": first["rows"] + second["rows"],
-            "count": moments.count.tolist(),
-            "mean": moments.mean.tolist(),
-            "m2": moments.squares.tolist(),
+            **moments.state,
             "missing": missing.merged(first["missing"], second["missing"]),
             "quartiles": [joined(one, other) for one, other in pairs],
             "sample": forest.merged(first["sample"], second["sample"]) if self._by_forest() else {},
@@ -88,8 +84,8 @@ class Number(StepConfig):
 
     def finish(self, partial: State) -> State:
         """Mean and deviation (a constant column is divided by one), fillings, bounds, and how many cells lacked."""
-        moments = _moments(partial)
-        scale = np.where(moments.deviation > 0, moments.deviation, 1.0)
+        moments = Moments.of_state(partial)
+        scale = moments.scale
         state = {"mean": partial["mean"], "scale": scale.tolist()}
         state["missing"] = [int(partial["rows"] - count) for count in partial["count"]]
         state |= missing.fill_of(partial["missing"], moments.mean, scale)
@@ -108,15 +104,11 @@ class Number(StepConfig):
         bounds = ((bound - moments.mean) / scale for bound in (low, high))
         return state | dict(zip(("low", "high"), (np.nan_to_num(one).tolist() for one in bounds), strict=True))
 
-    def spec(self, state: State, stored: tuple[int, ...]) -> TensorSpec:
+    def spec(self, state: State) -> TensorSpec:
         """float32[columns], and as many more for each kind of flag; a forest's is one."""
         flags = {"flag": 1 if self._by_forest() else len(self.columns)}.get(self.outliers, 0)
         width = len(self.columns) * (1 + self.missing_flags) + flags
         return TensorSpec(name=self.name, shape=(width,), dtype="float32")
-
-    def lookup(self, state: State, dictionaries: list[list[str]]) -> list[NDArray[np.int32]]:
-        """Numbers have no codes."""
-        return []
 
     def apply(self, values: Any, state: State) -> Any:
         """(x - mean) / deviation, filled where missing, clipped or flagged where far off."""
@@ -182,7 +174,3 @@ def _bounds(state: State, like: Any) -> tuple[Any, Any]:
 
     low, high = (torch.tensor(state[name], dtype=torch.float32, device=like.device) for name in ("low", "high"))
     return low, high
-
-
-def _moments(partial: State) -> Moments:
-    return Moments(np.array(partial["count"]), np.array(partial["mean"]), np.array(partial["m2"]))

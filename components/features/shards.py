@@ -1,29 +1,60 @@
-"""A Dataset's shards as files that a loader can open."""
+"""A Dataset's shards as files that a loader can open.
+
+Beside the shards of a part lies what it knows of its features: by name the partial state of its training rows, and the
+dictionaries of the codes in its shards.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from components.adapters.dataset_store import ShardFile
-from components.adapters.store import Store
-from components.contracts.artifacts import Dataset
+from components.adapters.lookups import Lookup
+from components.adapters.store import Record, Store
+from components.contracts.artifacts import Dataset, FittedFeature
 from components.features.fitted import load_feature
 from components.statistics.keys import TRAIN
 
+FIT = "fit.json"
+
+
+def write_fit(folder: Path, partial: dict[str, Any], dictionaries: dict[str, list[list[str]]]) -> None:
+    """Write what a part knows of its features."""
+    (folder / FIT).write_text(json.dumps({"partial": partial, "dictionaries": dictionaries}))
+
+
+def read_fit(store: Store, record: Record) -> dict[str, Any]:
+    """The same, checked."""
+    found: dict[str, Any] = json.loads(store.open(record, FIT).read_bytes())
+    return found
+
 
 def shard_files(dataset: Dataset, store: Store, split: str) -> list[ShardFile]:
-    """The files of one split, each checked, with the lookups of their codes."""
-    features = [(load_feature(one), one.state) for one in (*dataset.features, dataset.target)]
+    """The files of one split, each checked."""
     files = []
     for part in dataset.parts:
         record = store.part(dataset.step, part.key).standing()
         rows = record.meta["splits"][split]
         if rows:
             out = _left_out(dataset, store, part.key) if split == TRAIN else ""
-            lookups = {
-                feature.name: [column.tolist() for column in feature.lookup(state, known)]
-                for feature, state in features
-                if (known := record.meta["dictionaries"][feature.name])
-            }
-            path = store.open(record, shard_name(split))
-            files.append(ShardFile(path=str(path), rows=rows, without=out, lookups=lookups))
+            path, fit = store.open(record, shard_name(split)), store.open(record, FIT)
+            files.append(ShardFile(path=str(path), rows=rows, without=out, fit=str(fit)))
     return files
+
+
+def lookups_of(files: Sequence[ShardFile], fitted: Sequence[FittedFeature]) -> list[dict[str, Lookup]]:
+    """For each file, what the codes of its columns mean to the fitted features."""
+    features = [(load_feature(one), one.state) for one in fitted]
+    found = []
+    for file in files:
+        dictionaries = json.loads(Path(file.fit).read_bytes())["dictionaries"]
+        found.append({
+            feature.name: Lookup(feature.lookup(state, known))
+            for feature, state in features
+            if (known := dictionaries[feature.name])
+        })
+    return found
 
 
 def shard_name(split: str) -> str:

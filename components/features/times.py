@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 from components.contracts.config import StepConfig
 from components.contracts.errors import DataError
 from components.contracts.spec import ColumnType, TensorSpec
-from components.features.feature import NAME, Prepared, State
+from components.features.feature import NAME, OfNumbers, Prepared, State
 from components.statistics.moments import Moments
 
 ELAPSED = "elapsed"
@@ -22,7 +22,7 @@ Part = Literal["time-of-day", "day-of-week", "day-of-month", "day-of-year", "mon
 Instants = NDArray[np.datetime64]
 
 
-class Times(StepConfig):
+class Times(OfNumbers, StepConfig):
     """Date and time columns as one float32 tensor."""
 
     needs: ClassVar[ColumnType] = "timestamp"
@@ -54,27 +54,20 @@ class Times(StepConfig):
 
     def fit(self, prepared: Prepared) -> State:
         """Count, mean and sum of squared deviations of the days that have passed."""
-        moments = Moments.of(prepared.values[:, self._elapsed()])
-        return {"count": moments.count.tolist(), "mean": moments.mean.tolist(), "m2": moments.squares.tolist()}
+        return Moments.of(np.asarray(prepared.values)[:, self._elapsed()]).state
 
     def merge(self, first: State, second: State) -> State:
         """Those of two disjoint sets of rows together."""
-        moments = _moments(first).joined(_moments(second))
-        return {"count": moments.count.tolist(), "mean": moments.mean.tolist(), "m2": moments.squares.tolist()}
+        return Moments.of_state(first).joined(Moments.of_state(second)).state
 
     def finish(self, partial: State) -> State:
         """Mean and deviation."""
-        deviation = _moments(partial).deviation
-        return {"mean": partial["mean"], "scale": np.where(deviation > 0, deviation, 1.0).tolist()}
+        return {"mean": partial["mean"], "scale": Moments.of_state(partial).scale.tolist()}
 
-    def spec(self, state: State, stored: tuple[int, ...]) -> TensorSpec:
+    def spec(self, state: State) -> TensorSpec:
         """float32: two numbers for each turning part of each column, one for the time that has passed, and flags."""
         each = sum(1 if part == ELAPSED else 2 for part in self.parts) + self.missing_flags
         return TensorSpec(name=self.name, shape=(len(self.columns) * each,), dtype="float32")
-
-    def lookup(self, state: State, dictionaries: list[list[str]]) -> list[NDArray[np.int32]]:
-        """Times have no codes."""
-        return []
 
     def apply(self, values: Any, state: State) -> Any:
         """Sines and cosines, then the time that has passed; zeros where a cell is missing."""
@@ -136,7 +129,3 @@ def _part(part: Part, times: Instants) -> NDArray[np.float64]:
 def _ratio(passed: Any, whole: Any) -> NDArray[np.float64]:
     found: NDArray[np.float64] = passed / whole
     return found
-
-
-def _moments(partial: State) -> Moments:
-    return Moments(np.array(partial["count"]), np.array(partial["mean"]), np.array(partial["m2"]))

@@ -5,17 +5,16 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 from pydantic import Field
 
 from components.contracts.config import StepConfig
 from components.contracts.errors import DataError
 from components.contracts.spec import ColumnType, TensorSpec
-from components.features.feature import NAME, Prepared, State
+from components.features.feature import NAME, OfNumbers, Prepared, State
 from components.statistics.moments import Moments
 
 
-class Vector(StepConfig):
+class Vector(OfNumbers, StepConfig):
     """One column of lists of numbers, all of one length, as a float32 tensor."""
 
     needs: ClassVar[ColumnType] = "floats"
@@ -56,26 +55,20 @@ class Vector(StepConfig):
 
     def fit(self, prepared: Prepared) -> State:
         """Count, mean and sum of squared deviations per place."""
-        moments = Moments.of(prepared.values.astype(np.float64)) if self.standardise else _nothing()
-        return {"count": moments.count.tolist(), "mean": moments.mean.tolist(), "m2": moments.squares.tolist()}
+        values = np.asarray(prepared.values, np.float64)
+        return Moments.of(values if self.standardise else values[:, :0]).state
 
     def merge(self, first: State, second: State) -> State:
         """Those of two disjoint sets of rows together."""
-        moments = _moments(first).joined(_moments(second))
-        return {"count": moments.count.tolist(), "mean": moments.mean.tolist(), "m2": moments.squares.tolist()}
+        return Moments.of_state(first).joined(Moments.of_state(second)).state
 
     def finish(self, partial: State) -> State:
         """Mean and deviation; a place that is constant is divided by one."""
-        moments = _moments(partial)
-        return {"mean": partial["mean"], "scale": np.where(moments.deviation > 0, moments.deviation, 1.0).tolist()}
+        return {"mean": partial["mean"], "scale": Moments.of_state(partial).scale.tolist()}
 
-    def spec(self, state: State, stored: tuple[int, ...]) -> TensorSpec:
+    def spec(self, state: State) -> TensorSpec:
         """float32[length]."""
         return TensorSpec(name=self.name, shape=(self.length,), dtype="float32")
-
-    def lookup(self, state: State, dictionaries: list[list[str]]) -> list[NDArray[np.int32]]:
-        """Numbers have no codes."""
-        return []
 
     def apply(self, values: Any, state: State) -> Any:
         """The numbers, standardised where the recipe says so."""
@@ -87,11 +80,3 @@ class Vector(StepConfig):
             torch.tensor(state[name], dtype=torch.float32, device=values.device) for name in ("mean", "scale")
         )
         return (values - mean) / scale
-
-
-def _nothing() -> Moments:
-    return Moments(np.zeros(0), np.zeros(0), np.zeros(0))
-
-
-def _moments(partial: State) -> Moments:
-    return Moments(np.array(partial["count"]), np.array(partial["mean"]), np.array(partial["m2"]))

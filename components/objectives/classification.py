@@ -26,7 +26,10 @@ class Classification(StepConfig):
         return (TensorSpec(name=target.name, shape=(target.classes[0],), dtype="float32"),)
 
     def loss(self, outputs: Mapping[str, Any], targets: Mapping[str, Any]) -> Any:
-        """Mean cross-entropy in nats, by ROW_WEIGHT if given; outputs float32[batch, classes], targets int64[batch]."""
+        """Mean of the rows' cross-entropy in nats, times ROW_WEIGHT if given.
+
+        outputs float32[batch, classes], targets int64[batch].
+        """
         from torch.nn.functional import cross_entropy
 
         (name,) = outputs
@@ -36,9 +39,10 @@ class Classification(StepConfig):
         return (rows * targets[ROW_WEIGHT]).mean()
 
     def scores(self, outputs: Mapping[str, Any], targets: Mapping[str, Any]) -> dict[str, Any]:
-        """Sums over the batch for the metrics of an epoch; divided by the rows they are means."""
+        """Sums over the batch, times ROW_WEIGHT if given; divided by the rows they are an epoch's metrics."""
         (name,) = outputs
-        return {"accuracy": (outputs[name].argmax(1) == targets[name]).sum()}
+        right = outputs[name].argmax(1) == targets[name]
+        return {"accuracy": (right * targets.get(ROW_WEIGHT, 1)).sum()}
 
     def decode(self, outputs: Mapping[str, Any]) -> NDArray[np.float32]:
         """Class probabilities, float32[rows, classes]."""

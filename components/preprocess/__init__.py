@@ -14,15 +14,15 @@ from pydantic import Field, model_validator
 
 from components.adapters.shard_files import write_shard
 from components.adapters.snapshot_rows import read_rows
-from components.adapters.store import Record, Store
+from components.adapters.store import Store
 from components.context import RunContext, summed
 from components.contracts.artifacts import CleanSnapshot, Dataset, FittedFeature, Ledger, Part
 from components.contracts.config import StepConfig
 from components.contracts.errors import ConfigError, DataError
 from components.contracts.fingerprint import digest
 from components.contracts.spec import FILE, ROW
-from components.features.feature import Feature, Prepared
-from components.features.shards import shard_name
+from components.features.feature import Feature, Prepared, State
+from components.features.shards import read_fit, shard_name, write_fit
 from components.preprocess.changes import cells_changed
 from components.preprocess.leaks import LeakConfig, check_leaks
 from components.preprocess.outliers import OutlierConfig, left_out, write_dropped
@@ -86,21 +86,20 @@ def run(config: PreprocessConfig, clean: CleanSnapshot, *, ctx: RunContext) -> D
         _check_rows(rows, config.split)
         target = config.target.columns[0]
         check_leaks(config.leaks, split, target, clean.parts, test_rows=rows[TEST], ctx=ctx)
-        fitted = [_fit(feature, records) for feature in (*config.features, config.target)]
-        _check_labels(config.target, fitted[-1], records)
+        features = (*config.features, config.target)
+        fits = [read_fit(ctx.store, record) for record in records]
+        fitted = [_fit(feature, [one["partial"][feature.name] for one in fits]) for feature in features]
+        labels = [one["dictionaries"][config.target.name] for one in fits]
+        _check_labels(config.target, fitted[-1], labels)
         out = left_out(config.outliers, split, clean.parts, ctx)
         dropped = sum(map(len, out))
         write_dropped(folder, parts, out)
         rows[TRAIN] -= dropped
         _check_rows(rows, config.split)
-        lost = classes_left_out(config.target, fitted[-1].state, records, out, ctx.store)
+        lost = classes_left_out(config.target, fitted[-1].state, records, labels, out=out, store=ctx.store)
         rates, weights = balanced(config.rebalance, fitted[-1].state, lost)
-        features = (*config.features, config.target)
         pairs = [(feature, one.state) for feature, one in zip(features, fitted, strict=True)]
-        specs = [
-            feature.spec(state.state, tuple(records[0].meta["shapes"][feature.name]))
-            for feature, state in zip((*config.features, config.target), fitted, strict=True)
-        ]
+        specs = [feature.spec(state) for feature, state in pairs]
         return Dataset(
             parts=tuple(parts),
             rows=rows,
@@ -135,21 +134,20 @@ def shard_partition(store: Store, config: PreprocessConfig, item: tuple[Part, Sp
             value=config.target.columns[0],
             action="drop such rows: cleaning: [{kind: require, columns: [" + config.target.columns[0] + "]}]",
         )
-    meta: dict[str, Any] = {"dictionaries": {}, "partial": {}, "shapes": {}}
-    stored = {}
+    stored, partial, dictionaries = {}, {}, {}
     for feature in (*config.features, config.target):
         prepared = feature.prepare(table)
         stored[feature.name] = prepared.values
         training = Prepared(values=prepared.values[splits == TRAIN], dictionaries=prepared.dictionaries)
-        meta["partial"][feature.name] = feature.fit(training)
-        meta["dictionaries"][feature.name] = prepared.dictionaries
-        meta["shapes"][feature.name] = list(prepared.values.shape[1:])
+        partial[feature.name] = feature.fit(training)
+        dictionaries[feature.name] = prepared.dictionaries
+    write_fit(folder, partial, dictionaries)
     for split in SPLITS:
         chosen = splits == split
         write_shard({name: values[chosen] for name, values in stored.items()}, folder / shard_name(split))
     rows = table.num_rows
     ledger = Ledger(rows_in=rows, rows_out=rows).model_dump()
-    return {"rows": rows, "ledger": ledger, "splits": {split: int((splits == split).sum()) for split in SPLITS}, **meta}
+    return {"rows": rows, "ledger": ledger, "splits": {split: int((splits == split).sum()) for split in SPLITS}}
 
 
 def _with_dropped(ledger: Ledger, rows: int) -> Ledger:
@@ -158,9 +156,9 @@ def _with_dropped(ledger: Ledger, rows: int) -> Ledger:
     return ledger.model_copy(update={"rows_out": ledger.rows_out - rows, "dropped": {"outliers": rows}})
 
 
-def _fit(feature: Any, records: list[Record]) -> FittedFeature:
-    partial = reduce(feature.merge, [record.meta["partial"][feature.name] for record in records])
-    return FittedFeature(config=feature.model_dump(mode="json"), state=feature.finish(partial))
+def _fit(feature: Any, partials: list[State]) -> FittedFeature:
+    state = feature.finish(reduce(feature.merge, partials))
+    return FittedFeature(config=feature.model_dump(mode="json"), state=state)
 
 
 def _check_columns(config: PreprocessConfig, clean: CleanSnapshot) -> None:
@@ -207,13 +205,9 @@ def _check_rows(rows: dict[str, int], split: SplitConfig) -> None:
             )
 
 
-def _check_labels(target: Feature, fitted: FittedFeature, records: list[Record]) -> None:
-    for record in records:
-        for table, entries in zip(
-            target.lookup(fitted.state, record.meta["dictionaries"][target.name]),
-            record.meta["dictionaries"][target.name],
-            strict=False,
-        ):
+def _check_labels(target: Feature, fitted: FittedFeature, dictionaries: list[list[list[str]]]) -> None:
+    for known in dictionaries:
+        for table, entries in zip(target.lookup(fitted.state, known), known, strict=False):
             unseen = [entry for entry, index in zip(entries, table, strict=False) if index < 0]
             if unseen:
                 raise DataError(

@@ -20,15 +20,21 @@ to the commonest. under: rows of common classes come less often, down to the rar
 
 
 def classes_left_out(
-    target: Any, state: dict[str, Any], records: Sequence[Record], out: Sequence[NDArray[np.int64]], store: Store
+    target: Any,
+    state: dict[str, Any],
+    records: Sequence[Record],
+    dictionaries: Sequence[list[list[str]]],
+    *,
+    out: Sequence[NDArray[np.int64]],
+    store: Store,
 ) -> dict[int, int]:
-    """How many training rows of each class (by its index) were left out as outliers."""
+    """How many training rows of each class (by its index) were left `out` as outliers."""
     lost: Counter[int] = Counter()
-    for record, rows in zip(records, out, strict=True):
+    for record, known, rows in zip(records, dictionaries, out, strict=True):
         if len(rows) and "counts" in state:
             shard: dict[str, Any] = open_shard(store.open(record, shard_name(TRAIN)))
             codes = shard[target.name][rows, 0]
-            (table,) = target.lookup(state, record.meta["dictionaries"][target.name])
+            (table,) = target.lookup(state, known)
             lost.update(table[codes].tolist())
     return dict(lost)
 

@@ -1,6 +1,8 @@
 """Count, mean and spread of columns, joined in any order (Chan, Golub, LeVeque 1979)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +32,21 @@ class Moments:
         delta = other.mean - self.mean
         squares = self.squares + other.squares + delta**2 * self.count * other.count / total
         return Moments(self.count + other.count, self.mean + delta * other.count / total, squares)
+
+    @classmethod
+    def of_state(cls, state: Mapping[str, Any]) -> "Moments":
+        """What `state` was made of."""
+        return cls(*(np.array(state[name], np.float64) for name in ("count", "mean", "squares")))
+
+    @property
+    def state(self) -> dict[str, list[float]]:
+        """The same as JSON."""
+        return {"count": self.count.tolist(), "mean": self.mean.tolist(), "squares": self.squares.tolist()}
+
+    @property
+    def scale(self) -> Values:
+        """What to divide by: the standard deviation, and one where there is none."""
+        return np.where(self.deviation > 0, self.deviation, 1.0)
 
     @property
     def deviation(self) -> Values:

@@ -30,6 +30,11 @@ class TrainSettings(StepConfig):
     )
     patience: int = Field(0, ge=0, description="end after this many epochs without a better one; 0: never")
     monitor: Literal["loss", "accuracy"] = Field("loss", description="validation metric that chooses the epoch")
+    shuffle: Literal["auto", "everywhere", "nearby"] = Field(
+        "auto",
+        description="everywhere: any row may come next; nearby: rows of neighbouring blocks are mixed, for data that "
+        "exceed memory; auto: everywhere, while the training rows take up to half of the memory",
+    )
     seed: int = Field(0, ge=0, description="of weights, order and dropout")
     accelerator: Literal["auto", "cpu", "gpu"] = placed("auto", description="auto: a GPU where there is one")
     devices: int = placed(1, ge=1, description="how many of them; one process so far")

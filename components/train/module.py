@@ -70,13 +70,15 @@ class Learner(pl.LightningModule):
         target = self._loaded[id(self._target)]
         targets = {target.name: target.apply(batch[target.name], self._target.state)}
         outputs = self._checked(self.network(inputs))
-        more = {}
+        # Of rows that only fill up a rank's batch it is 0.
+        weight = {ROW_WEIGHT: batch[ROW_WEIGHT]} if ROW_WEIGHT in batch else {}
+        weighted = dict(weight)
         if split == "train" and len(self._weights):
-            more[ROW_WEIGHT] = self._weights.to(self.device)[targets[target.name]]
-        loss: Tensor = self.objective.loss(outputs, targets | more)
+            weighted[ROW_WEIGHT] = self._weights.to(self.device)[targets[target.name]] * weight.get(ROW_WEIGHT, 1)
+        loss: Tensor = self.objective.loss(outputs, targets | weighted)
         rows = torch.tensor(float(len(targets[target.name])))
         with torch.no_grad():
-            sums = {"loss": loss.detach() * rows, **self.objective.scores(outputs, targets), "rows": rows}
+            sums = {"loss": loss.detach() * rows, **self.objective.scores(outputs, targets | weight), "rows": rows}
             for name, value in sums.items():
                 held = self._sums[split].get(name)
                 self._sums[split][name] = value if held is None else held + value

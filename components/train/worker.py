@@ -4,7 +4,7 @@ import logging
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,28 +14,12 @@ from pytorch_lightning.callbacks import Callback
 from safetensors.torch import save_file
 from torch import Tensor
 
-from components.adapters.dataset_store import Loader, ShardFile
 from components.contracts.errors import ConfigError
-from components.statistics.keys import TRAIN, VALIDATION
+from components.train.data import DatasetModule
 from components.train.module import Learner
 
 Tell = Callable[[dict[str, Any]], None]
 TELL_SECONDS = 0.5
-
-
-class Batches:
-    """What Lightning iterates over: each iteration of a split's loader is the next epoch."""
-
-    def __init__(self, loader: Loader) -> None:
-        self._loader, self._epoch = loader, 0
-
-    def __len__(self) -> int:
-        return len(self._loader)
-
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        epoch, self._epoch = self._epoch, self._epoch + 1
-        for batch in self._loader.ahead(epoch):
-            yield {name: torch.from_numpy(values) for name, values in batch.items()}
 
 
 class Reporter(Callback):
@@ -91,11 +75,8 @@ def work(job: dict[str, Any], tell: Tell) -> dict[str, Any]:
     warnings.filterwarnings("ignore", module="pytorch_lightning|lightning")
     torch.manual_seed(settings["seed"])
     torch.use_deterministic_algorithms(True, warn_only=True)
-    target = job["target"]["config"]["name"]
-    size, seed = settings["batch_size"], settings["seed"]
-    files = {split: [ShardFile(**file) for file in shards] for split, shards in job["shards"].items()}
-    training = Batches(Loader(files[TRAIN], size, seed=seed, classes=target, rates=job["rates"]))
-    learner = Learner(job, len(training))
+    data = DatasetModule(job)
+    learner = Learner(job, len(data.training))
     reporter = Reporter(tell, settings["monitor"], settings["patience"], settings["max_epochs"])
     trainer = pl.Trainer(
         accelerator=settings["accelerator"],
@@ -109,7 +90,7 @@ def work(job: dict[str, Any], tell: Tell) -> dict[str, Any]:
         num_sanity_val_steps=0,
         default_root_dir=job["folder"],
     )
-    trainer.fit(learner, training, Batches(Loader(files[VALIDATION], size)))
+    trainer.fit(learner, datamodule=data)
     save_file({key: value.contiguous() for key, value in reporter.weights.items()}, _weights(job))
     return {"metrics": reporter.best, "device": reporter.device}
 

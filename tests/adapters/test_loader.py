@@ -12,9 +12,11 @@ import pytest
 
 from components.adapters import orders
 from components.adapters.ahead import ahead
-from components.adapters.dataset_store import WEIGHT, Loader, ShardFile, Shards
+from components.adapters.dataset_store import Loader, ShardFile, Shards
+from components.adapters.lookups import Lookup
 from components.adapters.orders import Drawn, Everywhere, Nearby, Straight
 from components.adapters.shard_files import Ragged, open_shard, write_shard
+from components.contracts.spec import ROW_WEIGHT
 
 BOUNDS = [(0, 10), (10, 12), (12, 12), (12, 35)]
 
@@ -35,9 +37,15 @@ def files(tmp_path):
     for number, (start, stop) in enumerate(BOUNDS):
         path = tmp_path / f"{number}.arrow"
         write_shard({"x": values[start:stop], "codes": codes[start:stop], "words": words(start, stop)}, path)
-        lookups = {"codes": [[7 + number, 8 + number, 99]]}
-        found.append(ShardFile(path=str(path), rows=stop - start, lookups=lookups))
+        found.append(ShardFile(path=str(path), rows=stop - start))
     return found
+
+
+def lookups():
+    """Of each shard its own; a word stays the word that it is."""
+    same = Ragged.of([[number] for number in range(40)], np.int32)
+    tables = [[np.array([7 + number, 8 + number, 99], np.int32)] for number in range(len(BOUNDS))]
+    return [{"codes": Lookup(one), "words": Lookup(same)} for one in tables]
 
 
 def numbers(batches):
@@ -45,12 +53,12 @@ def numbers(batches):
     found = []
     for batch in batches:
         rows = (batch["x"][:, 0, 0] / 6).astype(int)
-        found += rows[batch.get(WEIGHT, np.ones(len(rows))) > 0].tolist()
+        found += rows[batch.get(ROW_WEIGHT, np.ones(len(rows))) > 0].tolist()
     return found
 
 
 def test_an_epoch_holds_every_row_once_with_its_columns_together(files):
-    batches = list(Loader(files, 8, seed=3).epoch(0))
+    batches = list(Loader(files, 8, seed=3, lookups=lookups()).epoch(0))
     assert [len(batch["x"]) for batch in batches] == [8, 8, 8, 8, 3]
     assert sorted(numbers(batches)) == list(range(35))
     for batch in batches:
@@ -90,8 +98,10 @@ def test_a_batch_has_the_same_rows_for_any_number_of_ranks(files, ranks, batch_s
         of_step = [share[step] for share in shares]
         assert sorted(itertools.chain(*(numbers([one]) for one in of_step))) == numbers([batch])
         assert len({len(one["x"]) for one in of_step}) == 1
-        if WEIGHT in of_step[0]:
-            assert sum(one[WEIGHT].sum() for one in of_step) == len(batch["x"])
+        if ROW_WEIGHT in of_step[0]:
+            weights = np.concatenate([one[ROW_WEIGHT] for one in of_step])
+            assert (weights > 0).sum() == len(batch["x"])
+            assert weights.mean() == pytest.approx(1), "the mean over ranks is the batch's"
 
 
 @pytest.mark.parametrize("ranks", [1, 3])

@@ -11,26 +11,18 @@ import pytest
 import torch
 from PIL import Image as Pillow
 
-from components.cleaning.remove_suffix import RemoveSuffix
-from components.cleaning.require import Require
-from components.cleaning.typed import fits, typed
 from components.contracts.artifacts import FittedFeature
-from components.contracts.errors import ConfigError, DataError, EnvironmentFault
-from components.contracts.spec import Column, TensorSpec
+from components.contracts.errors import DataError, EnvironmentFault
 from components.features import KINDS
 from components.features.boolean import Boolean
 from components.features.category import Category
-from components.features.feature import Prepared
+from components.features.feature import Prepared, indexed
 from components.features.fitted import load_feature
 from components.features.image import Image
 from components.features.label import Label
 from components.features.number import Number
 from components.features.times import Times
 from components.features.vector import Vector
-from components.models import KINDS as MODEL_KINDS
-from components.models.cnn import Cnn, Conv, Dense, Dropout, Pool
-from components.models.mlp import Mlp
-from components.objectives.classification import Classification
 
 
 def jpeg(random, size=(6, 5), kind="JPEG"):
@@ -78,12 +70,7 @@ def fit(feature, *tables):
 
 
 def applied(feature, state, table):
-    prepared = feature.prepare(table)
-    tables = feature.lookup(state, prepared.dictionaries)
-    values = prepared.values
-    if tables:
-        values = np.stack([one[values[:, column]] for column, one in enumerate(tables)], 1)
-    return feature.apply(torch.from_numpy(values), state)
+    return feature.apply(indexed(feature, state, table), state)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -97,7 +84,7 @@ def test_every_feature_fits_in_parts_stores_json_and_gives_what_its_spec_says(ki
         else:
             assert whole[name] == parts[name]
     tensor = applied(feature, whole, table)
-    spec = feature.spec(whole, feature.prepare(table).values.shape[1:])
+    spec = feature.spec(whole)
     assert tuple(tensor.shape[1:]) == spec.shape
     assert str(tensor.dtype) == f"torch.{spec.dtype}"
     assert torch.isfinite(tensor.float()).all()
@@ -180,116 +167,6 @@ def test_bad_input_B51_a_missing_extra_names_the_command(monkeypatch):
     table = pa.table({"image": pa.array([jpeg(np.random.default_rng(2))], pa.binary())})
     with pytest.raises(EnvironmentFault, match=r"E_EXTRA_MISSING .*pip install -e '\.\[vision\]'"):
         Image(height=4, width=4, decoder="simplejpeg").prepare(table)
-
-
-INPUTS = {
-    "cnn": [TensorSpec(name="i", shape=(1, 8, 8), dtype="float32")],
-    "mlp": [
-        TensorSpec(name="n", shape=(3,), dtype="float32"),
-        TensorSpec(name="c", shape=(2,), dtype="int64", classes=(5, 3)),
-    ],
-}
-MODELS = {
-    "cnn": Cnn(layers=(Conv(channels=4, norm=True), Pool(), Dropout(share=0.1), Dense(units=6), Dense(units=5))),
-    "mlp": Mlp(hidden=(8,), norm=True, dropout=0.1),
-}
-
-
-def batch_of(specs, rows=16):
-    return {
-        spec.name: torch.randint(0, min(spec.classes), (rows, *spec.shape))
-        if spec.classes
-        else torch.randn(rows, *spec.shape)
-        for spec in specs
-    }
-
-
-@pytest.mark.parametrize("kind", MODEL_KINDS)
-def test_every_model_maps_inputs_to_outputs_and_learns(kind):
-    torch.manual_seed(0)
-    target = TensorSpec(name="label", shape=(), dtype="int64", classes=(3,))
-    objective = Classification()
-    network = MODELS[kind].build(INPUTS[kind], objective.outputs([target]))
-    inputs, targets = batch_of(INPUTS[kind]), {"label": torch.randint(0, 3, (16,))}
-    assert network(inputs)["label"].shape == (16, 3)
-    optimizer = torch.optim.Adam(network.parameters(), 0.02)
-    losses = []
-    for _ in range(60):
-        loss = objective.loss(network(inputs), targets)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    assert losses[-1] < losses[0] / 4, "sixteen rows can be learned by heart"
-
-
-def test_no_hidden_layer_is_a_linear_model():
-    network = Mlp(hidden=()).build(INPUTS["mlp"][:1], [TensorSpec(name="o", shape=(2,), dtype="float32")])
-    assert sum(one.numel() for one in network.parameters()) == 3 * 2 + 2
-
-
-def test_a_cnn_without_an_image_is_one_line():
-    with pytest.raises(ConfigError, match="E_CONFIG model.kind: a cnn needs one image"):
-        MODELS["cnn"].build(INPUTS["mlp"], [])
-
-
-def test_classification_decodes_to_probabilities_and_scores_rows():
-    objective = Classification()
-    logits = {"label": torch.tensor([[2.0, 0.0], [0.0, 3.0], [1.0, 0.0]])}
-    probabilities, truth = objective.decode(logits), np.array([0, 1, 1])
-    assert probabilities.sum(1) == pytest.approx([1, 1, 1])
-    rows = objective.row_metrics(probabilities, truth)
-    assert rows["accuracy"].tolist() == [1, 1, 0]
-    assert rows["log_loss"].mean() == pytest.approx(float(objective.loss(logits, {"label": torch.tensor(truth)})))
-    assert int(objective.scores(logits, {"label": torch.tensor(truth)})["accuracy"]) == 2
-    assert objective.baseline([1, 3], truth)["accuracy"] == pytest.approx(2 / 3)
-
-
-OPERATIONS = [RemoveSuffix(columns=("t", "absent"), suffix="."), Require(columns=("t",))]
-TEXTS = pa.table({"t": ["a.", "b", None, "c..", "."]})
-
-
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: one.kind)
-def test_every_operation_keeps_rows_and_columns_and_passes_over_a_column_that_is_not_there(operation):
-    changed = operation.values(TEXTS)
-    assert (changed.column_names, changed.num_rows) == (TEXTS.column_names, TEXTS.num_rows)
-    other = pa.table({"z": [1]})
-    assert operation.values(other) == other
-    assert operation.keeps(other) is None
-
-
-def test_a_suffix_is_cut_once_and_a_required_cell_counts():
-    assert OPERATIONS[0].values(TEXTS)["t"].to_pylist() == ["a", "b", None, "c.", ""]
-    assert OPERATIONS[1].keeps(TEXTS).to_pylist() == [True, True, False, True, True]
-
-
-@pytest.mark.parametrize(
-    ("cell", "kind", "value"),
-    [
-        ("12", "int64", 12),
-        ("+12", "int64", 12),
-        ("-3", "int64", -3),
-        ("9007199254740993", "int64", 9007199254740993),
-        ("1.5", "int64", None),
-        ("99999999999999999999", "int64", None),
-        ("x", "int64", None),
-        ("1e3", "float64", 1000.0),
-        (".5", "float64", 0.5),
-        ("1,5", "float64", None),
-        ("nan", "float64", None),
-        ("1e999", "float64", None),
-        ("True", "bool", True),
-        ("0", "bool", False),
-        ("yes", "bool", None),
-        ("007", "string", "007"),
-    ],
-)
-def test_text_is_read_exactly_or_refused(cell, kind, value):
-    column = pa.chunked_array([pa.array([cell, None])])
-    assert fits(column, Column(name="c", type=kind)).tolist() == [value is not None, True]
-    if value is not None:
-        cast = typed(pa.table({"c": column}), [Column(name="c", type=kind)])
-        assert cast["c"].to_pylist() == [value, None]
 
 
 def test_an_empty_partition_can_be_prepared_and_fitted(table):

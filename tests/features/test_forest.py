@@ -48,7 +48,7 @@ def test_rows_that_are_strange_as_a_whole_are_flagged():
     values = rows(6000, far=20)
     state = state_of(FLAG, values)
     tensor = FLAG.apply(torch.from_numpy(values), state)
-    assert tensor.shape == (6000, 5) == (6000, FLAG.spec(state, (2,)).size)
+    assert tensor.shape == (6000, 5) == (6000, FLAG.spec(state).size)
     flags = tensor[:, 4].numpy()
     assert flags[:20].mean() >= 0.9
     assert 0.01 < flags[20:].mean() < 0.03
@@ -107,7 +107,7 @@ def test_the_cells_of_a_row_that_is_set_apart_are_brought_to_where_the_others_li
     flags = FLAG.apply(torch.from_numpy(values), state_of(FLAG, values))[:, 4].bool().numpy()
     before = (values - state["mean"]) / state["scale"]
     after = clip.apply(torch.from_numpy(values), state).numpy()
-    assert after.shape == (6000, 2) == (6000, clip.spec(state, (2,)).size)
+    assert after.shape == (6000, 2) == (6000, clip.spec(state).size)
     assert np.allclose(after[~flags], np.nan_to_num(before)[~flags], atol=1e-5), "the others stay"
     assert (after[flags] >= np.array(state["low"]) - 1e-6).all()
     assert (after[flags] <= np.array(state["high"]) + 1e-6).all()

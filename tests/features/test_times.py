@@ -50,7 +50,7 @@ def test_dates_are_midnights_and_what_has_passed_is_standardised():
     feature = Times(columns=("t",), parts=("elapsed", "time-of-day"), missing_flags=True)
     state = state_of(feature, table)
     found = feature.apply(torch.from_numpy(feature.prepare(table).values), state)
-    assert found.shape == (102, 4) == (102, feature.spec(state, (2,)).size)
+    assert found.shape == (102, 4) == (102, feature.spec(state).size)
     assert found[:101, 0].tolist() == [0] * 101
     assert found[:101, 1].tolist() == [1] * 101
     assert found[:101, 2].mean() == pytest.approx(0, abs=1e-6)

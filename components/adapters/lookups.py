@@ -1,0 +1,32 @@
+"""Codes of a shard's own dictionaries, turned into what they mean to a fitted feature."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from components.adapters.shard_files import Ragged
+
+Table = NDArray[np.int32]
+
+
+class Lookup:
+    """What each code stands for; code -1 (missing) reads the last entry.
+
+    `tables` has for each column of codes the index of each entry. Of ragged codes it is Ragged: each entry becomes so
+    many indices, one after the other.
+    """
+
+    def __init__(self, tables: Sequence[Table] | Ragged) -> None:
+        self._many = tables if isinstance(tables, Ragged) else None
+        self._sizes = np.array([len(tables)] if isinstance(tables, Ragged) else [len(one) for one in tables])
+        self._starts = np.cumsum([0, *self._sizes[:-1]])
+        self._flat = np.concatenate([np.empty(0, np.int32), *tables]) if not isinstance(tables, Ragged) else tables.flat
+
+    def __call__(self, codes: Any) -> Any:
+        """Codes int32[rows, columns] give int32 of that shape; Ragged codes give Ragged."""
+        if self._many is None:
+            return self._flat[np.where(codes < 0, self._sizes - 1, codes) + self._starts]
+        found = self._many.take(np.where(codes.flat < 0, self._sizes - 1, codes.flat))
+        return Ragged(flat=found.flat, offsets=found.offsets[codes.offsets])

@@ -1,0 +1,77 @@
+"""The loader as Lightning's data module: batches as tensors, and a place in an epoch that training can go on from."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+
+from components.adapters.dataset_store import Loader, ShardFile
+from components.contracts.artifacts import FittedFeature
+from components.features.feature import tensor_of
+from components.features.shards import lookups_of
+from components.statistics.keys import TRAIN, VALIDATION
+
+
+class Batches:
+    """What Lightning iterates over: each iteration is the next epoch, or what is left of one."""
+
+    def __init__(self, loader: Loader, *, pinned: bool) -> None:
+        self._loader, self._pinned = loader, pinned
+        self.epoch, self.batch = 0, 0
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for batch in self._loader.ahead(self.epoch, self.batch, empty=_pinned if self._pinned else None):
+            # Lightning does not come back after the last.
+            last = self.batch + 1 == len(self)
+            self.epoch, self.batch = (self.epoch + 1, 0) if last else (self.epoch, self.batch + 1)
+            yield {name: tensor_of(values) for name, values in batch.items()}
+
+
+class DatasetModule(pl.LightningDataModule):
+    """Training and validation batches of one job, for one rank of `ranks`.
+
+    Its state is the epoch and how many of its batches were handed out; who loads it gets the rows that come next.
+    """
+
+    def __init__(self, job: dict[str, Any], *, rank: int = 0, ranks: int = 1) -> None:
+        super().__init__()
+        settings = job["settings"]
+        fitted = [FittedFeature.model_validate(one) for one in (*job["features"], job["target"])]
+        pinned = settings["accelerator"] != "cpu" and torch.cuda.is_available()
+
+        def batches(split: str, **order: Any) -> Batches:
+            files = [ShardFile(**file) for file in job["shards"][split]]
+            lookups = lookups_of(files, fitted)
+            size = settings["batch_size"]
+            return Batches(Loader(files, size, lookups=lookups, rank=rank, ranks=ranks, **order), pinned=pinned)
+
+        target = job["target"]["config"]["name"]
+        order = {"seed": settings["seed"], "shuffle": settings["shuffle"], "classes": target, "rates": job["rates"]}
+        self.training, self.validation = batches(TRAIN, **order), batches(VALIDATION)
+
+    def train_dataloader(self) -> Batches:
+        """Shuffled anew in each epoch."""
+        return self.training
+
+    def val_dataloader(self) -> Batches:
+        """In the order of the shards."""
+        return self.validation
+
+    def state_dict(self) -> dict[str, int]:
+        """Where training is."""
+        return {"epoch": self.training.epoch, "batch": self.training.batch}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Go on from there."""
+        self.training.epoch, self.training.batch = state_dict["epoch"], state_dict["batch"]
+
+
+def _pinned(shape: tuple[int, ...], kind: Any) -> Any:
+    """Memory that a GPU copies from while the CPU goes on; torch keeps it until the copy is done."""
+    like = torch.from_numpy(np.empty(0, kind)).dtype
+    return torch.empty(shape, dtype=like, pin_memory=True).numpy()
