@@ -176,3 +176,11 @@ def ctx(placement):
     context = open_context(placement, "test")
     context.compute = Compute(workers=1, synchronous=True)
     return context
+
+
+@pytest.fixture(scope="module")
+def shared_ctx(tmp_path_factory):
+    """One for a file of tests that only read what they made."""
+    context = open_context(Placement(home=tmp_path_factory.mktemp("home")), "test")
+    context.compute = Compute(workers=1, synchronous=True)
+    return context

@@ -10,8 +10,6 @@ import torch
 from components.adapters import dataset_store, memory
 from components.adapters.dataset_store import Loader, ShardFile
 from components.adapters.shard_files import write_shard
-from components.context import open_context
-from components.contracts.placement import Placement
 from components.contracts.spec import ROW_WEIGHT
 from components.train import TrainConfig, job_of
 from components.train.data import DatasetModule
@@ -20,12 +18,11 @@ from tests.line import Classification, prepared, table_recipe, write_table
 
 
 @pytest.fixture(scope="module")
-def job(tmp_path_factory):
-    home_ctx = open_context(Placement(home=tmp_path_factory.mktemp("home")), "loading")
+def job(tmp_path_factory, shared_ctx):
     folder = tmp_path_factory.mktemp("rows")
     recipe = table_recipe(write_table(folder / "t"))
     config = TrainConfig(model=recipe.model, objective=Classification(), settings=recipe.settings)
-    made = job_of(config, prepared(recipe, home_ctx), home_ctx, folder)
+    made = job_of(config, prepared(recipe, shared_ctx), shared_ctx, folder)
     return json.loads(json.dumps(made))
 
 

@@ -48,12 +48,17 @@ class Column(Frozen):
 
 
 class TensorSpec(Frozen):
-    """One tensor of a batch: `shape` leaves the batch axis out; `classes` has one count per index column."""
+    """One tensor of a batch: `shape` leaves the batch axis out; `classes` has one count per index column.
+
+    Of a `sequence` the last axis is as long as the longest row of the batch where `shape` says -1; indices along it are
+    of one vocabulary, and 0 fills up.
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: Literal["float32", "int64"]
     classes: tuple[int, ...] = Field((), description="number of values per index column; empty for real numbers")
+    sequence: bool = Field(False, description="whether the last axis is one of steps")
 
     @property
     def size(self) -> int:

@@ -9,11 +9,11 @@ from pydantic import Field
 
 from components.contracts.config import StepConfig
 from components.contracts.spec import TensorSpec
-from components.features.feature import NAME, Prepared, State, add_counts, count, encode
+from components.features.feature import NAME, Prepared, State, add_counts, count, encode, one_hot
 
 
 class Category(StepConfig):
-    """Text, whole-number or boolean columns as one int64 tensor of indices."""
+    """Text, whole-number or boolean columns as one tensor of indices, or of zeros and ones."""
 
     kind: Literal["category"] = "category"
     name: str = Field("categories", pattern=NAME, description="the tensor's name; unique in the recipe")
@@ -21,6 +21,9 @@ class Category(StepConfig):
     min_count: int = Field(1, ge=1, description="a value rarer than this in the training part counts as unknown")
     max_values: int = Field(10_000, ge=1, description="at most this many values per column, the most frequent")
 
+    encoding: Literal["index", "one-hot"] = Field(
+        "index", description="index: one whole number a column, for an embedding; one-hot: one 0/1 a value"
+    )
     missing: Literal["own", "mode"] = Field(
         "own", description="what a missing cell counts as: own: like an unknown value; mode: the most frequent value"
     )
@@ -50,8 +53,10 @@ class Category(StepConfig):
         return {"filled": int((values < 0).sum())} if self.missing == "mode" else {}
 
     def spec(self, state: State) -> TensorSpec:
-        """int64[columns] with the size of each vocabulary plus one."""
-        sizes = tuple(len(vocabulary) + 1 for vocabulary in state["vocabularies"])
+        """int64[columns] with the size of each vocabulary plus one, or float32 with a place for each."""
+        sizes = self._sizes(state)
+        if self.encoding == "one-hot":
+            return TensorSpec(name=self.name, shape=(sum(sizes),), dtype="float32")
         return TensorSpec(name=self.name, shape=(len(sizes),), dtype="int64", classes=sizes)
 
     def lookup(self, state: State, dictionaries: list[list[str]]) -> list[NDArray[np.int32]]:
@@ -64,5 +69,8 @@ class Category(StepConfig):
         return tables
 
     def apply(self, values: Any, state: State) -> Any:
-        """The indices as int64."""
-        return values.long()
+        """The indices as int64, or zeros and ones."""
+        return one_hot(values.long(), self._sizes(state)) if self.encoding == "one-hot" else values.long()
+
+    def _sizes(self, state: State) -> tuple[int, ...]:
+        return tuple(len(vocabulary) + 1 for vocabulary in state["vocabularies"])

@@ -6,6 +6,7 @@ tensor that the model sees; training, scoring and serving run that same code. A 
 `counted(values, state)`: how many of the stored training cells it fills, clips or whatever it calls what it does.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -85,6 +86,15 @@ def tensor_of(values: Any) -> Any:
     if isinstance(values, Ragged):
         return torch.from_numpy(values.flat), torch.from_numpy(values.offsets)
     return torch.from_numpy(values)
+
+
+def one_hot(indices: Any, sizes: Sequence[int]) -> Any:
+    """int64[rows, columns] as float32[rows, sum of sizes]: a one in the place of each column's index."""
+    import torch
+
+    starts = torch.tensor([0, *np.cumsum(sizes)[:-1].tolist()], device=indices.device)
+    found = torch.zeros(len(indices), sum(sizes), device=indices.device)
+    return found.scatter_(1, indices + starts, 1.0)
 
 
 def indexed(feature: Feature, state: State, table: pa.Table) -> Any:

@@ -14,6 +14,8 @@ from components.contracts.spec import TensorSpec
 from components.features.feature import NAME, OfNumbers, Prepared, State
 
 MODES = {1: "L", 3: "RGB"}
+IMAGENET = {"mean": (0.485, 0.456, 0.406), "scale": (0.229, 0.224, 0.225)}
+"""Of red, green and blue, in units of 0 to 1, as published with the usual weights."""
 
 
 class Image(OfNumbers, StepConfig):
@@ -25,6 +27,14 @@ class Image(OfNumbers, StepConfig):
     height: int = Field(ge=1, description="pixels; other sizes are resampled")
     width: int = Field(ge=1, description="pixels; other sizes are resampled")
     channels: Literal[1, 3] = Field(3, description="1 for grey, 3 for red, green, blue")
+    fit_to: Literal["stretch", "pad", "crop"] = Field(
+        "stretch", description="images of another shape: stretch them, add black margins, or cut off what is too much"
+    )
+    normalise: Literal["training", "unit", "imagenet"] = Field(
+        "training",
+        description="training: mean 0 and deviation 1 per channel over the training rows; unit: 0 to 1; imagenet: by "
+        "the means and deviations of ImageNet, for weights that were trained on it",
+    )
     decoder: Literal["pillow", "simplejpeg"] = Field(
         "pillow", description="simplejpeg decodes JPEG faster and needs the extra `vision`; both give equal sizes"
     )
@@ -49,10 +59,21 @@ class Image(OfNumbers, StepConfig):
             image = Pillow.fromarray(decode(data, colorspace="RGB"))
         else:
             image = Pillow.open(io.BytesIO(data))
+            # A JPEG can be decoded at a half, a quarter or an eighth of its size.
+            image.draft(MODES[self.channels], (self.width, self.height))
         image = image.convert(MODES[self.channels])
         if image.size != (self.width, self.height):
-            image = image.resize((self.width, self.height), Pillow.Resampling.BILINEAR)
+            image = self._resized(image)
         return np.asarray(image).reshape(self.height, self.width, self.channels)
+
+    def _resized(self, image: Any) -> Any:
+        from PIL import Image as Pillow
+        from PIL import ImageOps
+
+        size, way = (self.width, self.height), Pillow.Resampling.BILINEAR
+        if self.fit_to == "pad":
+            return ImageOps.pad(image, size, way)
+        return ImageOps.fit(image, size, way) if self.fit_to == "crop" else image.resize(size, way)
 
     def fit(self, prepared: Prepared) -> State:
         """Pixel count, sum and sum of squares per channel, as exact integers."""
@@ -68,6 +89,11 @@ class Image(OfNumbers, StepConfig):
 
     def finish(self, partial: State) -> State:
         """Mean and standard deviation per channel, in units of 0 to 255."""
+        if self.normalise == "unit":
+            return {"mean": [0.0] * self.channels, "scale": [255.0] * self.channels}
+        if self.normalise == "imagenet":
+            means = {name: values if self.channels == 3 else [sum(values) / 3] for name, values in IMAGENET.items()}
+            return {name: [255 * one for one in values] for name, values in means.items()}
         mean = np.array(partial["sum"]) / max(partial["count"], 1)
         variance = np.array(partial["squares"]) / max(partial["count"], 1) - mean**2
         scale = np.where(variance > 0, np.sqrt(np.maximum(variance, 0)), 1.0)

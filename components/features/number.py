@@ -1,4 +1,4 @@
-"""Numbers, standardised; what is missing is filled, what lies far off clipped or flagged, as training rows say."""
+"""Numbers on one scale; what is missing is filled, what lies far off clipped or flagged, as training rows say."""
 
 from typing import Any, ClassVar, Literal
 
@@ -10,8 +10,9 @@ from pydantic import Field
 from components.contracts.config import StepConfig
 from components.contracts.errors import DataError
 from components.contracts.spec import ColumnType, TensorSpec
-from components.features import forest, missing
+from components.features import forest, missing, scales
 from components.features.feature import NAME, OfNumbers, Prepared, State, numbers_of
+from components.features.scales import Scale
 from components.statistics.moments import Moments
 from components.statistics.quantiles import joined, quantile, summary
 
@@ -26,6 +27,11 @@ class Number(OfNumbers, StepConfig):
     kind: Literal["number"] = "number"
     name: str = Field("numbers", pattern=NAME, description="the tensor's name; unique in the recipe")
     columns: tuple[str, ...] = Field(min_length=1, description="number columns")
+    scale: Scale = Field(
+        "standard",
+        description="standard: mean 0 and deviation 1; min-max: 0 to 1 over the training rows; quantile: the share of "
+        "training rows that lie below; none: as they are",
+    )
     log: bool = Field(False, description="take log(1 + |x|) with x's sign first; for long tails")
     missing_flags: bool = Field(False, description="add one 0/1 number per column: was the cell missing")
 
@@ -66,7 +72,7 @@ class Number(OfNumbers, StepConfig):
             "rows": len(values),
             **moments.state,
             "missing": missing.partial_of(self.missing, values),
-            "quartiles": [summary(column) for column in values.T] if self._by_quartiles() else [],
+            "quartiles": [summary(column) for column in values.T] if self._with_summary() else [],
             "sample": forest.partial_of(values) if self._by_forest() else {},
         }
 
@@ -89,6 +95,7 @@ class Number(OfNumbers, StepConfig):
         state = {"mean": partial["mean"], "scale": scale.tolist()}
         state["missing"] = [int(partial["rows"] - count) for count in partial["count"]]
         state |= missing.fill_of(partial["missing"], moments.mean, scale)
+        state |= scales.fitted(self.scale, partial["quartiles"], moments.mean, scale)
         if self.outliers == "keep":
             return state
         if self._by_forest():
@@ -111,7 +118,7 @@ class Number(OfNumbers, StepConfig):
         return TensorSpec(name=self.name, shape=(width,), dtype="float32")
 
     def apply(self, values: Any, state: State) -> Any:
-        """(x - mean) / deviation, filled where missing, clipped or flagged where far off."""
+        """The numbers on their scale, filled where missing, clipped or flagged where far off."""
         import torch
 
         lost = torch.isnan(values)
@@ -121,7 +128,7 @@ class Number(OfNumbers, StepConfig):
             standard = self._clipped(standard, state)
         elif self.outliers == "flag":
             flags.append(self._far(standard, state).float())
-        return torch.cat([missing.filled(standard, lost, state), *flags], 1)
+        return torch.cat([scales.scaled(self.scale, missing.filled(standard, lost, state), state), *flags], 1)
 
     def counted(self, values: NDArray[np.float32], state: State) -> dict[str, int]:
         """How many of the stored cells are filled, and clipped or flagged (by a forest, how many rows)."""
@@ -158,6 +165,9 @@ class Number(OfNumbers, StepConfig):
             return standard
         inside = standard.clamp(*_bounds(state, standard))
         return inside.where(self._far(standard, state), standard) if self._by_forest() else inside
+
+    def _with_summary(self) -> bool:
+        return self._by_quartiles() or self.scale in {"min-max", "quantile"}
 
     def _by_quartiles(self) -> bool:
         return self.outliers != "keep" and self.outlier_rule == "iqr"

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from components.contracts.config import StepConfig
+from components.contracts.errors import ConfigError
 from components.contracts.spec import TensorSpec
 
 
@@ -24,6 +25,16 @@ class Mlp(StepConfig):
 
         from components.models.blocks import Joined, Keyed, joined_width
 
+        steps = next((spec.name for spec in inputs if spec.sequence), None)
+        if steps is not None:
+            raise ConfigError(
+                "E_CONFIG",
+                "an mlp reads no sequences",
+                place="model.kind",
+                value=steps,
+                allowed="features with a fixed number of numbers, as of kind bag",
+                action="change the feature or the model",
+            )
         width = joined_width(inputs, self.embedding)
         layers: list[nn.Module] = []
         for units in self.hidden:

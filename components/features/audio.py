@@ -1,0 +1,174 @@
+"""Encoded sound as a wave, a log-mel spectrogram or MFCCs."""
+
+import io
+from functools import cache
+from math import gcd
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from components.contracts.config import StepConfig
+from components.contracts.errors import DataError, EnvironmentFault
+from components.contracts.spec import ColumnType, TensorSpec
+from components.features.feature import NAME, OfNumbers, Prepared, State
+from components.statistics.moments import Moments
+
+Wave = NDArray[np.float64]
+FLOOR = 1e-6
+"""Added to a power before its logarithm: 60 dB below a full-scale sine's, where quiet is quiet enough."""
+
+
+class Audio(OfNumbers, StepConfig):
+    """One column of encoded sounds as a float32 tensor, standardised by the training rows."""
+
+    needs: ClassVar[ColumnType] = "audio"
+    kind: Literal["audio"] = "audio"
+    name: str = Field("audio", pattern=NAME, description="the tensor's name; unique in the recipe")
+    column: str = Field("audio", description="column of encoded sounds")
+    form: Literal["wave", "log-mel", "mfcc"] = Field(
+        "log-mel", description="samples; power in mel bands; or their cosine transform's first coefficients"
+    )
+    rate: int = Field(16_000, ge=1000, le=192_000, description="samples a second; other rates are resampled")
+    seconds: float = Field(1.0, gt=0, le=600, description="longer sounds are cut, shorter ones followed by quiet")
+    bands: int = Field(40, ge=1, le=512, description="mel bands (HTK's scale) from 0 to half of the rate")
+    coefficients: int = Field(13, ge=1, le=512, description="of mfcc")
+    window: float = Field(0.025, gt=0, le=1, description="seconds that a spectrum is taken of, under a Hann window")
+    hop: float = Field(0.01, gt=0, le=1, description="seconds from one spectrum to the next")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.form == "mfcc" and self.coefficients > self.bands:
+            raise ValueError("mfcc has at most as many coefficients as bands")
+        if self.form != "wave" and self.window > self.seconds:
+            raise ValueError("the window is longer than the sounds")
+        return self
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The one column."""
+        return (self.column,)
+
+    def prepare(self, table: pa.Table) -> Prepared:
+        """float32[rows, samples], or float32[rows, bands or coefficients, frames]; a missing sound is quiet.
+
+        Raises:
+            DataError: E_FORMAT, what cannot be decoded.
+            EnvironmentFault: E_EXTRA_MISSING.
+        """
+        values = np.empty((table.num_rows, *self._shape()), np.float32)
+        for row, cell in enumerate(table[self.column]):
+            values[row] = self._formed(self._wave(cell.as_py()))
+        return Prepared(values=values)
+
+    def fit(self, prepared: Prepared) -> State:
+        """Count, mean and sum of squared deviations, per band or coefficient; of waves, of all samples."""
+        values = prepared.values.astype(np.float64)
+        rows = values.reshape(-1, 1) if self.form == "wave" else values.transpose(0, 2, 1).reshape(-1, values.shape[1])
+        return Moments.of(rows).state
+
+    def merge(self, first: State, second: State) -> State:
+        """Those of two disjoint sets of rows together."""
+        return Moments.of_state(first).joined(Moments.of_state(second)).state
+
+    def finish(self, partial: State) -> State:
+        """Mean and deviation."""
+        return {"mean": partial["mean"], "scale": Moments.of_state(partial).scale.tolist()}
+
+    def spec(self, state: State) -> TensorSpec:
+        """float32[1, samples], or float32[1, bands or coefficients, frames]: one channel, as an image has."""
+        return TensorSpec(name=self.name, shape=(1, *self._shape()), dtype="float32")
+
+    def apply(self, values: Any, state: State) -> Any:
+        """(x - mean) / deviation."""
+        import torch
+
+        mean, scale = (
+            torch.tensor(state[name], dtype=torch.float32, device=values.device) for name in ("mean", "scale")
+        )
+        if self.form != "wave":
+            mean, scale = mean[:, None], scale[:, None]
+        return ((values - mean) / scale)[:, None]
+
+    def _shape(self) -> tuple[int, ...]:
+        samples = self._samples()
+        if self.form == "wave":
+            return (samples,)
+        frames = 1 + (samples - round(self.window * self.rate)) // round(self.hop * self.rate)
+        return (self.bands if self.form == "log-mel" else self.coefficients, frames)
+
+    def _samples(self) -> int:
+        return round(self.seconds * self.rate)
+
+    def _wave(self, body: bytes | None) -> Wave:
+        """All channels in one, at the rate and length of the feature."""
+        soundfile = _soundfile()
+        found = np.zeros(self._samples())
+        if body is None:
+            return found
+        try:
+            with soundfile.SoundFile(io.BytesIO(body)) as sound:
+                # What lies behind the end is not decoded.
+                wave = sound.read(int(self.seconds * sound.samplerate) + sound.samplerate, always_2d=True).mean(axis=1)
+                rate = sound.samplerate
+        except (soundfile.LibsndfileError, RuntimeError) as error:
+            raise DataError(
+                "E_FORMAT",
+                "a sound cannot be decoded",
+                place=f"features.{self.name}",
+                value=self.column,
+                action="set such rows aside: checks of audio_folder do, or clean them",
+            ) from error
+        if rate != self.rate:
+            from scipy.signal import resample_poly
+
+            shared = gcd(rate, self.rate)
+            wave = resample_poly(wave, self.rate // shared, rate // shared)
+        found[: len(wave)] = wave[: len(found)]
+        return found
+
+    def _formed(self, wave: Wave) -> NDArray[Any]:
+        if self.form == "wave":
+            return wave
+        size, hop = round(self.window * self.rate), round(self.hop * self.rate)
+        frames = np.lib.stride_tricks.sliding_window_view(wave, size)[::hop]
+        length = 1 << (size - 1).bit_length()
+        # The periodic Hann window.
+        shaped = frames * (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size))
+        power = np.abs(np.fft.rfft(shaped, length)) ** 2 / size
+        bands = np.log(_filters(self.bands, length, self.rate) @ power.T + FLOOR)
+        return bands if self.form == "log-mel" else _cosines(self.coefficients, self.bands) @ bands
+
+
+@cache
+def _filters(bands: int, length: int, rate: int) -> Wave:
+    """Triangles over the bins of a spectrum, evenly spaced on HTK's mel scale: float64[bands, length // 2 + 1]."""
+    mels = np.linspace(0, 2595 * np.log10(1 + rate / 2 / 700), bands + 2)
+    edges = 700 * (10 ** (mels / 2595) - 1)
+    bins = np.arange(length // 2 + 1) * rate / length
+    rising = (bins - edges[:-2, None]) / np.diff(edges)[:-1, None]
+    falling = (edges[2:, None] - bins) / np.diff(edges)[1:, None]
+    return np.maximum(0, np.minimum(rising, falling))
+
+
+@cache
+def _cosines(count: int, bands: int) -> Wave:
+    """The first rows of the orthonormal cosine transform (type 2): float64[count, bands]."""
+    table = np.cos(np.pi / bands * np.outer(np.arange(count), np.arange(bands) + 0.5)) * np.sqrt(2 / bands)
+    table[0] /= np.sqrt(2)
+    return np.asarray(table, np.float64)
+
+
+def _soundfile() -> Any:
+    try:
+        import soundfile
+    except (ImportError, OSError) as error:
+        raise EnvironmentFault(
+            "E_EXTRA_MISSING",
+            "soundfile is not installed",
+            place="features",
+            action="install it: pip install -e '.[audio]'",
+        ) from error
+    return soundfile

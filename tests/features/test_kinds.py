@@ -1,0 +1,205 @@
+"""Scales, bins, sounds, series, boxes and shapes of images, beside what others make of the same data."""
+
+import io
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import soundfile
+import torch
+from PIL import Image as Pillow
+from pydantic import ValidationError
+from scipy.fft import dct
+from sklearn.preprocessing import MinMaxScaler, QuantileTransformer
+
+from components.contracts.errors import DataError
+from components.features.audio import FLOOR, Audio
+from components.features.bins import Bins
+from components.features.boxes import Boxes
+from components.features.category import Category
+from components.features.image import Image
+from components.features.number import Number
+from components.features.series import Series
+from tests.features.cases import applied, fit, wav
+
+
+@pytest.fixture
+def numbers():
+    random = np.random.default_rng(0)
+    return pa.table({"a": random.lognormal(size=3000), "b": np.round(random.normal(0, 2, 3000))})
+
+
+def array(table):
+    return np.stack([table["a"], table["b"]], axis=1)
+
+
+def test_numbers_are_brought_to_the_scales_that_scikit_learn_has(numbers):
+    for scale, theirs, close in (
+        ("min-max", MinMaxScaler(), 1e-6),
+        ("quantile", QuantileTransformer(n_quantiles=101, subsample=None), 0.01),
+    ):
+        feature = Number(columns=("a", "b"), scale=scale)
+        state = fit(feature, numbers.slice(0, 700), numbers.slice(700))
+        assert np.allclose(applied(feature, state, numbers), theirs.fit_transform(array(numbers)), atol=close)
+    beyond = pa.table({"a": [-1e6, 1e6], "b": [0.0, None]})
+    share = applied(feature, state, beyond)
+    assert share[:, 0].tolist() == [0, 1]
+    bare = Number(columns=("a", "b"), scale="none")
+    assert np.allclose(applied(bare, fit(bare, numbers), numbers), array(numbers), rtol=1e-4, atol=1e-4)
+    clipped = Number(columns=("a",), scale="min-max", outliers="clip", outlier_factor=1.0)
+    tensor = applied(clipped, fit(clipped, numbers), numbers)
+    assert tensor.min() == 0
+    assert tensor.max() < 0.5, "what lies far off is clipped first"
+
+
+def test_bins_hold_as_many_rows_or_are_as_wide(numbers):
+    quarters = Bins(columns=("a",), count=4)
+    state = fit(quarters, numbers.slice(0, 1000), numbers.slice(1000))
+    bins = applied(quarters, state, numbers)[:, 0]
+    assert np.bincount(bins).tolist() == pytest.approx([0, 750, 750, 750, 750], abs=4)
+    equal = Bins(columns=("b",), count=5, edges="equal")
+    state = fit(equal, numbers)
+    values = np.asarray(numbers["b"])
+    edges = np.linspace(values.min(), values.max(), 6)[1:-1]
+    assert np.array(state["edges"][0]) == pytest.approx(edges)
+    assert applied(equal, state, numbers)[:, 0].tolist() == (np.digitize(values, edges) + 1).tolist()
+    hot = Bins(columns=("b",), count=5, edges="equal", encoding="one-hot")
+    some = pa.table({"b": [None, values.min(), 1e9]})
+    assert applied(hot, state, some).tolist() == [[1, 0, 0, 0, 0, 0], [0, 1, 0, 0, 0, 0], [0, 0, 0, 0, 0, 1]]
+    constant = pa.table({"b": [2.0, 2.0]})
+    assert fit(quarters.model_copy(update={"columns": ("b",)}), constant)["edges"] == [[]]
+
+
+def test_one_hot_is_a_one_where_the_index_points():
+    table = pa.table({"c": ["a", "b", "a", None], "d": ["x", "x", "x", "y"]})
+    index, hot = Category(columns=("c", "d")), Category(columns=("c", "d"), encoding="one-hot")
+    state = fit(index, table)
+    wanted = [torch.nn.functional.one_hot(one, 3) for one in applied(index, state, table).T]
+    assert torch.equal(applied(hot, state, table), torch.cat(wanted, 1).float())
+    assert hot.spec(state).shape == (6,)
+
+
+def mel_reference(wave, rate, bands, size, hop):
+    """One frame after the other, by the definition."""
+    length = 1 << (size - 1).bit_length()
+    edges = 700 * (10 ** (np.linspace(0, 2595 * np.log10(1 + rate / 1400), bands + 2) / 2595) - 1)
+    found = []
+    for start in range(0, len(wave) - size + 1, hop):
+        frame = [wave[start + n] * np.sin(np.pi * n / size) ** 2 for n in range(size)]
+        power = np.abs(np.fft.fft(frame, length)[: length // 2 + 1]) ** 2 / size
+        row = []
+        for low, middle, high in zip(edges, edges[1:], edges[2:], strict=False):
+            total = 0.0
+            for number, value in enumerate(power):
+                frequency = number * rate / length
+                if low < frequency < high:
+                    rising = frequency <= middle
+                    total += value * (
+                        (frequency - low) / (middle - low) if rising else (high - frequency) / (high - middle)
+                    )
+            row.append(np.log(total + FLOOR))
+        found.append(row)
+    return np.array(found).T
+
+
+def test_spectra_follow_their_definition():
+    random = np.random.default_rng(0)
+    body = wav(random, 0.25, kind="FLAC")
+    table = pa.table({"audio": pa.array([body], pa.binary())})
+    wave, rate = soundfile.read(io.BytesIO(body))
+    mel = Audio(rate=8000, seconds=0.25, bands=10, window=0.03, hop=0.02).prepare(table).values[0]
+    wanted = mel_reference(wave[:2000], 8000, 10, 240, 160)
+    assert rate == 8000
+    assert mel.shape == wanted.shape == (10, 12)
+    assert np.allclose(mel, wanted, atol=1e-4)
+    mfcc = Audio(rate=8000, seconds=0.25, bands=10, window=0.03, hop=0.02, form="mfcc", coefficients=4)
+    assert np.allclose(mfcc.prepare(table).values[0], dct(wanted, axis=0, norm="ortho")[:4], atol=1e-4)
+
+
+def test_sounds_are_cut_filled_up_mixed_and_resampled():
+    random = np.random.default_rng(0)
+    cells = [wav(random, 0.5), wav(random, 0.05), None, wav(random, 0.1, rate=16_000, channels=2)]
+    table = pa.table({"audio": pa.array(cells, pa.binary())})
+    waves = Audio(rate=8000, seconds=0.1, form="wave").prepare(table).values
+    assert waves.shape == (4, 800)
+    assert np.allclose(waves[0], soundfile.read(io.BytesIO(cells[0]))[0][:800], atol=1e-6)
+    assert np.abs(waves[1, :400]).max() > 0.3 > np.abs(waves[1, 400:]).max() == 0 == np.abs(waves[2]).max()
+    both = soundfile.read(io.BytesIO(cells[3]))[0].mean(1)
+    assert np.corrcoef(waves[3][20:-20], both[::2][20:-20])[0, 1] > 0.99
+    with pytest.raises(DataError, match="E_FORMAT features.audio: a sound cannot be decoded"):
+        Audio().prepare(pa.table({"audio": pa.array([b"noise"], pa.binary())}))
+    with pytest.raises(ValidationError, match="at most as many coefficients as bands"):
+        Audio(form="mfcc", bands=8, coefficients=9)
+
+
+def test_series_are_their_last_steps_each_on_its_own_scale():
+    lists = [[1.0, 2.0, 3.0, 5.0], [7.0], [], None, [4.0, 4.0, 4.0]]
+    table = pa.table({"s": pa.array(lists, pa.list_(pa.float64()))})
+    bare = Series(columns=("s",), window=3, scale="none").prepare(table).values[:, 0]
+    assert bare.tolist() == [[2, 3, 5], [7, 7, 7], [0, 0, 0], [0, 0, 0], [4, 4, 4]]
+    steps = Series(columns=("s",), window=3, scale="none", differences=True).prepare(table).values[:, 0]
+    assert steps[0].tolist() == [0, 1, 2]
+    own = Series(columns=("s",), window=3).prepare(table).values[:, 0]
+    assert own[0] == pytest.approx((np.array([2, 3, 5]) - 10 / 3) / np.std([2, 3, 5]))
+    assert own[1:].tolist() == [[0, 0, 0]] * 4
+    whole = Series(columns=("s",), window=3, scale="training")
+    tensor = applied(whole, fit(whole, table), table)
+    assert tensor.mean() == pytest.approx(0, abs=1e-6)
+    assert tensor.std(unbiased=False) == pytest.approx(1, rel=1e-5)
+    assert Series(columns=("s",), window=3, scale="none").prepare(table.slice(1, 2)).values[0, 0, 0] == 7
+    with pytest.raises(DataError, match="E_VALUE features.series: a list of s lacks a step"):
+        whole.prepare(pa.table({"s": pa.array([[1.0, None]])}))
+
+
+def boxes_table(labels, boxes):
+    return pa.table({
+        "boxes": pa.array(boxes, pa.list_(pa.float64())), "labels": pa.array(labels, pa.list_(pa.string())),
+        "width": [100] * len(labels), "height": [50] * len(labels),
+    })  # fmt: skip
+
+
+def test_boxes_are_shares_of_the_image_with_a_class():
+    table = boxes_table([["b", "a"], [], ["a"]], [[10, 5, 20, 25, 0, 0, 100, 50], [], [50, 10, 60, 20]])
+    feature = Boxes(classes=("a", "b"))
+    state = fit(feature, table)
+    assert state["counts"] == [2, 1]
+    tensor = applied(feature, state, table)
+    assert tensor.shape == (3, 5, 2)
+    assert tensor[0].T.tolist() == [pytest.approx([1, 0.1, 0.1, 0.2, 0.5]), [0, 0, 0, 1, 1]]
+    assert (tensor[1] == -1).all()
+    assert tensor[2, 0].tolist() == [0, -1]
+    assert applied(Boxes(classes=("a", "b"), most=1), state, table).shape == (3, 5, 1)
+
+
+@pytest.mark.parametrize(
+    ("labels", "boxes", "line"),
+    [
+        ([["z"]], [[0, 0, 1, 1]], "E_LABEL features.boxes.classes: a class that the recipe does not name .got 'z'"),
+        ([["a"]], [[0, 0, 1]], "E_VALUE features.boxes: 3 sides for 1 labels"),
+        ([["a"]], [[5, 5, 5, 9]], "E_VALUE features.boxes: a box is empty, or lies outside"),
+        ([["a"]], [[5, 5, 101, 9]], "E_VALUE features.boxes: a box is empty, or lies outside"),
+    ],
+)
+def test_boxes_that_make_no_sense_are_one_line(labels, boxes, line):
+    with pytest.raises(DataError, match=line):
+        Boxes(classes=("a", "b")).prepare(boxes_table(labels, boxes))
+
+
+def test_images_of_another_shape_are_stretched_cut_or_given_margins():
+    buffer = io.BytesIO()
+    pixels = np.zeros((20, 40, 3), np.uint8)
+    pixels[:, 10:30] = 200
+    Pillow.fromarray(pixels).save(buffer, "PNG")
+    table = pa.table({"image": [buffer.getvalue()]})
+
+    def made(fit_to):
+        return Image(height=10, width=10, fit_to=fit_to).prepare(table).values[0, 0]
+
+    assert (made("crop")[:, 1:-1] == 200).all(), "the middle"
+    assert (made("pad")[:2] == 0).all()
+    assert made("pad")[5, 5] == 200 == made("stretch")[0, 5]
+    assert made("stretch")[0, 0] == 0
+    unit, imagenet = (Image(height=4, width=4, normalise=one) for one in ("unit", "imagenet"))
+    assert applied(unit, fit(unit, table), table).max() == pytest.approx(200 / 255)
+    red = applied(imagenet, fit(imagenet, table), table)[0, 0].max()
+    assert red == pytest.approx((200 / 255 - 0.485) / 0.229, rel=1e-5)
