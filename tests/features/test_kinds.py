@@ -199,7 +199,7 @@ def test_images_of_another_shape_are_stretched_cut_or_given_margins():
     assert (made("pad")[:2] == 0).all()
     assert made("pad")[5, 5] == 200 == made("stretch")[0, 5]
     assert made("stretch")[0, 0] == 0
-    unit, imagenet = (Image(height=4, width=4, normalise=one) for one in ("unit", "imagenet"))
+    unit, imagenet = (Image(height=20, width=40, normalise=one) for one in ("unit", "imagenet"))
     assert applied(unit, fit(unit, table), table).max() == pytest.approx(200 / 255)
     red = applied(imagenet, fit(imagenet, table), table)[0, 0].max()
     assert red == pytest.approx((200 / 255 - 0.485) / 0.229, rel=1e-5)
