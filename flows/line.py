@@ -81,7 +81,9 @@ STAGES = {
     ),
     "train": Stage(
         run=train.run,
-        config=lambda one: train.TrainConfig(model=one.model, objective=one.objective, settings=one.train),
+        config=lambda one: train.TrainConfig(
+            model=one.model, objective=one.objective, augment=one.augment, settings=one.train
+        ),
         takes=("preprocess",),
         gives=Checkpoint,
     ),

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, model_validator
 
+from components.augment import KINDS as AUGMENTATIONS
+from components.augment.augmentation import check_features
 from components.clean import check_operations
 from components.cleaning import KINDS as OPERATIONS
 from components.contracts.config import Frozen, custom_modules
@@ -39,6 +41,7 @@ from flows.overrides import override
 Source = Annotated[SerializeAsAny[BaseModel], Kinds("sources", SOURCES)]
 Operation = Annotated[SerializeAsAny[BaseModel], Kinds("cleaning", OPERATIONS)]
 Feature = Annotated[SerializeAsAny[BaseModel], Kinds("features", FEATURES)]
+Augmentation = Annotated[SerializeAsAny[BaseModel], Kinds("augment", AUGMENTATIONS)]
 Model = Annotated[SerializeAsAny[BaseModel], Kinds("models", MODELS)]
 Objective = Annotated[SerializeAsAny[BaseModel], Kinds("objectives", OBJECTIVES)]
 
@@ -67,6 +70,7 @@ class PipelineConfig(Frozen):
     leaks: LeakConfig = LeakConfig()
     outliers: tuple[OutlierConfig, ...] = ()
     rebalance: Rebalance = Field("none", description="how rare classes are made to count in training")
+    augment: tuple[Augmentation, ...] = Field((), description="changes of training batches, in order")
     model: Model
     objective: Objective
     train: TrainSettings = TrainSettings()
@@ -79,6 +83,7 @@ class PipelineConfig(Frozen):
     def _names_differ(self) -> Self:
         check_names((*self.features, self.target))
         check_operations(self.cleaning)
+        check_features(self.augment, [feature.name for feature in self.features])  # type: ignore[attr-defined]
         return self
 
     @property

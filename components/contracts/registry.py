@@ -20,6 +20,7 @@ ROOT = __name__.rpartition(".contracts.")[0]
 OFFERS = {
     "sources": ("version", "columns", "partitions", "read"),
     "cleaning": ("values", "keeps"),
+    "augment": (),
     "features": ("name", "columns", "prepare", "fit", "merge", "finish", "spec", "lookup", "apply"),
     "models": ("build",),
     "objectives": ("outputs", "loss", "scores", "decode", "row_metrics", "baseline"),

@@ -14,6 +14,8 @@ from components.contracts.spec import TensorSpec
 from components.features.feature import NAME, OfNumbers, Prepared, State
 
 MODES = {1: "L", 3: "RGB"}
+BLOCK = 2**18
+"""Pixels that are summed at a time, so that they stay in the cache."""
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "scale": (0.229, 0.224, 0.225)}
 """Of red, green and blue, in units of 0 to 1, as published with the usual weights."""
 
@@ -49,14 +51,19 @@ class Image(OfNumbers, StepConfig):
         decode = _simplejpeg() if self.decoder == "simplejpeg" else None
         pixels = np.empty((table.num_rows, self.height, self.width, self.channels), np.uint8)
         for row, cell in enumerate(table[self.column]):
-            pixels[row] = self._pixels(cell.as_py(), decode)
+            self._decode(cell.as_py(), decode, pixels[row])
         return Prepared(values=np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
 
-    def _pixels(self, data: bytes, decode: Any) -> NDArray[np.uint8]:
+    def _decode(self, data: bytes, decode: Any, into: NDArray[np.uint8]) -> None:
         from PIL import Image as Pillow
 
         if decode is not None and data[:2] == b"\xff\xd8":
-            image = Pillow.fromarray(decode(data, colorspace="RGB"))
+            # Of a larger JPEG, at the least eighth of its size that is not too small.
+            found = decode(data, colorspace="RGB", min_height=self.height, min_width=self.width)
+            if found.shape == into.shape:
+                into[:] = found
+                return
+            image = Pillow.fromarray(found)
         else:
             image = Pillow.open(io.BytesIO(data))
             # A JPEG can be decoded at a half, a quarter or an eighth of its size.
@@ -64,7 +71,7 @@ class Image(OfNumbers, StepConfig):
         image = image.convert(MODES[self.channels])
         if image.size != (self.width, self.height):
             image = self._resized(image)
-        return np.asarray(image).reshape(self.height, self.width, self.channels)
+        into[:] = np.asarray(image).reshape(into.shape)
 
     def _resized(self, image: Any) -> Any:
         from PIL import Image as Pillow
@@ -77,10 +84,15 @@ class Image(OfNumbers, StepConfig):
 
     def fit(self, prepared: Prepared) -> State:
         """Pixel count, sum and sum of squares per channel, as exact integers."""
-        pixels = prepared.values.astype(np.int64)
+        pixels = prepared.values.reshape(len(prepared.values), self.channels, self.height * self.width)
+        sums, squares = np.zeros(self.channels), np.zeros(self.channels)
+        for start in range(0, len(pixels), rows := max(1, BLOCK // (self.channels * self.height * self.width))):
+            # Whole numbers, exact below 2**53.
+            block = pixels[start : start + rows].astype(np.float64)
+            sums += block.sum((0, 2))
+            squares += np.einsum("ijk,ijk->j", block, block)
         count = pixels.size // self.channels
-        sums, squares = pixels.sum((0, 2, 3)), (pixels**2).sum((0, 2, 3))
-        return {"count": count, "sum": sums.tolist(), "squares": squares.tolist()}
+        return {"count": count, "sum": sums.astype(int).tolist(), "squares": squares.astype(int).tolist()}
 
     def merge(self, first: State, second: State) -> State:
         """Sums added up."""

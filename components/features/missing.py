@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from components.statistics.quantiles import joined, quantile, summary
-
 RIDGE = 1e-3
 """Added to the (unit) variances, so that columns that say the same do not cancel each other."""
 MOST_VALUES = 1000
@@ -20,9 +18,7 @@ Values = NDArray[np.float64]
 
 
 def partial_of(strategy: str, values: Values) -> dict[str, Any]:
-    """Of one partition's training rows, float64[rows, columns] with NaN."""
-    if strategy == "median":
-        return {"summaries": [summary(column) for column in values.T]}
+    """Of one partition's training rows, float64[rows, columns] with NaN; for medians there are quantiles."""
     if strategy == "mode":
         return {"values": [_counted(column) for column in values.T]}
     if strategy == "model":
@@ -40,9 +36,6 @@ def partial_of(strategy: str, values: Values) -> dict[str, Any]:
 
 def merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
     """Two partial states as one."""
-    if "summaries" in first:
-        pairs = zip(first["summaries"], second["summaries"], strict=True)
-        return {"summaries": [joined(one, other) for one, other in pairs]}
     if "values" in first:
         pairs = zip(first["values"], second["values"], strict=True)
         return {
@@ -53,10 +46,9 @@ def merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
     return {name: np.add(first[name], second[name]).tolist() for name in first}
 
 
-def fill_of(partial: dict[str, Any], mean: Values, scale: Values) -> dict[str, Any]:
+def fill_of(partial: dict[str, Any], medians: Values | None, mean: Values, scale: Values) -> dict[str, Any]:
     """The state: `fill` (standardised, one a column) or `predict` (the matrix for standardised columns)."""
-    if "summaries" in partial:
-        medians = np.array([quantile(one, 0.5) for one in partial["summaries"]])
+    if medians is not None:
         return {"fill": np.nan_to_num((medians - mean) / scale).tolist()}
     if "values" in partial:
         modes = [float(min(one, key=lambda key: (-one[key], float(key)), default="nan")) for one in partial["values"]]

@@ -9,6 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load, save
+
 from components.adapters.dataset_store import ShardFile
 from components.adapters.lookups import Lookup
 from components.adapters.store import Record, Store
@@ -16,17 +20,34 @@ from components.contracts.artifacts import Dataset, FittedFeature
 from components.features.fitted import load_feature
 from components.statistics.keys import TRAIN
 
-FIT = "fit.json"
+FIT, ARRAYS = "fit.json", "fit.safetensors"
+ARRAY = "array"
+"""The one key of what stands in the JSON for an array, which lies in the other file."""
 
 
-def write_fit(folder: Path, partial: dict[str, Any], dictionaries: dict[str, list[list[str]]]) -> None:
-    """Write what a part knows of its features."""
-    (folder / FIT).write_text(json.dumps({"partial": partial, "dictionaries": dictionaries}))
+def write_fit(folder: Path, **found: Any) -> None:
+    """Write what a part knows of its features; numbers in arrays may stand anywhere in it."""
+    arrays: dict[str, NDArray[Any]] = {}
+
+    def kept(value: Any) -> dict[str, str]:
+        arrays[str(len(arrays))] = np.ascontiguousarray(value)
+        return {ARRAY: str(len(arrays) - 1)}
+
+    text = json.dumps(found, default=kept)
+    (folder / FIT).write_text(text)
+    if arrays:
+        (folder / ARRAYS).write_bytes(save(arrays))
 
 
 def read_fit(store: Store, record: Record) -> dict[str, Any]:
     """The same, checked."""
-    found: dict[str, Any] = json.loads(store.open(record, FIT).read_bytes())
+    there = {file.name for file in record.files}
+    arrays = load(store.open(record, ARRAYS).read_bytes()) if ARRAYS in there else {}
+
+    def whole(value: dict[str, Any]) -> Any:
+        return arrays[value[ARRAY]] if value.keys() == {ARRAY} else value
+
+    found: dict[str, Any] = json.loads(store.open(record, FIT).read_bytes(), object_hook=whole)
     return found
 
 

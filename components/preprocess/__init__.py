@@ -22,14 +22,15 @@ from components.contracts.errors import ConfigError, DataError
 from components.contracts.fingerprint import digest
 from components.contracts.spec import FILE, ROW
 from components.features.feature import Feature, Prepared, State
-from components.features.shards import read_fit, shard_name, write_fit
+from components.features.shards import shard_name, write_fit
 from components.preprocess.changes import cells_changed
+from components.preprocess.fits import fits_of
 from components.preprocess.leaks import LeakConfig, check_leaks
 from components.preprocess.outliers import OutlierConfig, left_out, write_dropped
 from components.preprocess.rebalance import Rebalance, balanced, classes_left_out
 from components.preprocess.splitting import fitted_split, split_rows
 from components.statistics.keys import SPLITS, TEST, TRAIN, VALIDATION
-from components.statistics.splits import Split, SplitConfig
+from components.statistics.splits import Split, SplitConfig, given_parts
 
 MIN_ROWS = {TRAIN: 2, VALIDATION: 1, TEST: 1}
 
@@ -81,22 +82,23 @@ def run(config: PreprocessConfig, clean: CleanSnapshot, *, ctx: RunContext) -> D
             work=shard_partition,
             items=items,
             size_bytes=clean.rows * 100,
+            native=True,
         )
         rows = {split: sum(record.meta["splits"][split] for record in records) for split in SPLITS}
         _check_rows(rows, config.split)
         target = config.target.columns[0]
-        check_leaks(config.leaks, split, target, clean.parts, test_rows=rows[TEST], ctx=ctx)
+        given = any(record.meta["given"] for record in records)
+        check_leaks(config.leaks, split, target, clean.parts, given=given, test_rows=rows[TEST], ctx=ctx)
         features = (*config.features, config.target)
-        fits = [read_fit(ctx.store, record) for record in records]
+        fits = fits_of(features, parts, records, ctx)
         fitted = [_fit(feature, [one["partial"][feature.name] for one in fits]) for feature in features]
-        labels = [one["dictionaries"][config.target.name] for one in fits]
-        _check_labels(config.target, fitted[-1], labels)
+        _check_labels(config.target, fitted[-1], [one["labels"] for one in fits])
         out = left_out(config.outliers, split, clean.parts, ctx)
         dropped = sum(map(len, out))
         write_dropped(folder, parts, out)
         rows[TRAIN] -= dropped
         _check_rows(rows, config.split)
-        lost = classes_left_out(config.target, fitted[-1].state, records, labels, out=out, store=ctx.store)
+        lost = classes_left_out(config.target, fitted[-1].state, records, out, ctx.store)
         rates, weights = balanced(config.rebalance, fitted[-1].state, lost)
         pairs = [(feature, one.state) for feature, one in zip(features, fitted, strict=True)]
         specs = [feature.spec(state) for feature, state in pairs]
@@ -123,7 +125,8 @@ def shard_partition(store: Store, config: PreprocessConfig, item: tuple[Part, Sp
     """Write one partition's shards, a file for each split, with the partial states of its training rows."""
     part, divided = item
     table = read_rows(store, "clean", part.key)
-    splits = divided.parts(split_rows(store, part, divided))
+    looked = split_rows(store, part, divided)
+    splits = divided.parts(looked)
     unlabelled = np.flatnonzero(np.asarray(table[config.target.columns[0]].is_null()))
     if len(unlabelled):
         row = int(unlabelled[0])
@@ -134,20 +137,25 @@ def shard_partition(store: Store, config: PreprocessConfig, item: tuple[Part, Sp
             value=config.target.columns[0],
             action="drop such rows: cleaning: [{kind: require, columns: [" + config.target.columns[0] + "]}]",
         )
+    chosen = {split: splits == split for split in SPLITS}
     stored, partial, dictionaries = {}, {}, {}
     for feature in (*config.features, config.target):
         prepared = feature.prepare(table)
-        stored[feature.name] = prepared.values
-        training = Prepared(values=prepared.values[splits == TRAIN], dictionaries=prepared.dictionaries)
+        stored[feature.name] = {split: prepared.values[rows] for split, rows in chosen.items()}
+        training = Prepared(values=stored[feature.name][TRAIN], dictionaries=prepared.dictionaries)
         partial[feature.name] = feature.fit(training)
         dictionaries[feature.name] = prepared.dictionaries
-    write_fit(folder, partial, dictionaries)
+    write_fit(folder, partial=partial, dictionaries=dictionaries)
     for split in SPLITS:
-        chosen = splits == split
-        write_shard({name: values[chosen] for name, values in stored.items()}, folder / shard_name(split))
-    rows = table.num_rows
-    ledger = Ledger(rows_in=rows, rows_out=rows).model_dump()
-    return {"rows": rows, "ledger": ledger, "splits": {split: int((splits == split).sum()) for split in SPLITS}}
+        write_shard({name: values[split] for name, values in stored.items()}, folder / shard_name(split))
+    count = table.num_rows
+    ledger = Ledger(rows_in=count, rows_out=count).model_dump()
+    return {
+        "rows": count,
+        "ledger": ledger,
+        "splits": {split: int(rows.sum()) for split, rows in chosen.items()},
+        "given": bool((given_parts(looked) != "").any()),
+    }
 
 
 def _with_dropped(ledger: Ledger, rows: int) -> Ledger:
@@ -205,8 +213,8 @@ def _check_rows(rows: dict[str, int], split: SplitConfig) -> None:
             )
 
 
-def _check_labels(target: Feature, fitted: FittedFeature, dictionaries: list[list[list[str]]]) -> None:
-    for known in dictionaries:
+def _check_labels(target: Feature, fitted: FittedFeature, labels: list[list[list[str]]]) -> None:
+    for known in labels:
         for table, entries in zip(target.lookup(fitted.state, known), known, strict=False):
             unseen = [entry for entry, index in zip(entries, table, strict=False) if index < 0]
             if unseen:

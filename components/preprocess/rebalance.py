@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from components.adapters.shard_files import open_shard
 from components.adapters.store import Record, Store
 from components.contracts.errors import ConfigError, DataError
-from components.features.shards import shard_name
+from components.features.shards import read_fit, shard_name
 from components.statistics.keys import TRAIN
 
 Rebalance = Literal["none", "weights", "over", "under"]
@@ -20,20 +20,15 @@ to the commonest. under: rows of common classes come less often, down to the rar
 
 
 def classes_left_out(
-    target: Any,
-    state: dict[str, Any],
-    records: Sequence[Record],
-    dictionaries: Sequence[list[list[str]]],
-    *,
-    out: Sequence[NDArray[np.int64]],
-    store: Store,
+    target: Any, state: dict[str, Any], records: Sequence[Record], out: Sequence[NDArray[np.int64]], store: Store
 ) -> dict[int, int]:
     """How many training rows of each class (by its index) were left `out` as outliers."""
     lost: Counter[int] = Counter()
-    for record, known, rows in zip(records, dictionaries, out, strict=True):
+    for record, rows in zip(records, out, strict=True):
         if len(rows) and "counts" in state:
             shard: dict[str, Any] = open_shard(store.open(record, shard_name(TRAIN)))
             codes = shard[target.name][rows, 0]
+            known = read_fit(store, record)["dictionaries"][target.name]
             (table,) = target.lookup(state, known)
             lost.update(table[codes].tolist())
     return dict(lost)

@@ -26,6 +26,8 @@ LONGEST = 256
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 SPLITS = (TRAIN, VALIDATION, TEST)
+NAMES = np.dtype("U10")
+"""Holds each of them. Unlike objects, such arrays are compared without the interpreter."""
 
 Words = NDArray[np.uint64]
 
@@ -137,14 +139,17 @@ def _below(keys: Words, salt: int, fraction: float) -> NDArray[np.bool_]:
     return np.asarray(positions < fraction)
 
 
-def assign(keys: Words, given: NDArray[np.object_], test: float, validation: float) -> NDArray[np.object_]:
-    """The part of each row: object[rows] of `train`, `validation`, `test`.
+def assign(keys: Words, given: NDArray[Any], test: float, validation: float) -> NDArray[np.str_]:
+    """The part of each row: `train`, `validation` or `test`.
 
     `given` holds "train", "test" or "" for rows whose source does not say; those go to the test part with probability
     `test`. Of what then is training data, the share `validation` is put aside for choosing.
     """
-    parts = np.full(len(keys), TRAIN, object)
+    parts = np.full(len(keys), TRAIN, NAMES)
     parts[_below(keys, VALIDATION_SALT, validation)] = VALIDATION
-    is_test = np.where(given == "", _below(keys, TEST_SALT, test), given == TEST)
-    parts[is_test.astype(bool)] = TEST
+    is_test = _below(keys, TEST_SALT, test)
+    said = np.asarray(given != "", bool)
+    if said.any():
+        is_test = np.where(said, np.asarray(given == TEST, bool), is_test)
+    parts[is_test] = TEST
     return parts

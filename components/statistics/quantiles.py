@@ -4,14 +4,12 @@ Values are kept as they are up to POINTS of them; beyond that neighbours are joi
 the same number of rows. A quantile is then off by about 1/POINTS of the rows, whatever the order of merging.
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 POINTS = 1024
-Summary = list[list[float]]
-"""Means in rising order, and how many rows each stands for."""
+Summary = NDArray[np.float64]
+"""float64[2, points]: means in rising order, and how many rows each stands for."""
 
 
 def summary(values: NDArray[np.float64]) -> Summary:
@@ -22,33 +20,33 @@ def summary(values: NDArray[np.float64]) -> Summary:
 
 def joined(first: Summary, second: Summary) -> Summary:
     """Two summaries as one."""
-    means, weights = (np.concatenate([first[at], second[at]]) for at in (0, 1))
+    means, weights = np.concatenate([first, second], axis=1)
     order = np.argsort(means, kind="stable")
     return _compressed(means[order], weights[order])
 
 
 def quantile(found: Summary, share: float) -> float:
     """The value below which `share` of the rows are, between points in a straight line; NaN where there are none."""
-    means, weights = np.array(found[0]), np.array(found[1])
+    means, weights = found
     if not len(means):
         return float("nan")
     middles = (np.cumsum(weights) - weights / 2 - 0.5) / max(weights.sum() - 1, 1)
     return float(np.interp(share, middles, means))
 
 
-def _compressed(means: NDArray[Any], weights: NDArray[Any]) -> Summary:
+def _compressed(means: NDArray[np.float64], weights: NDArray[np.float64]) -> Summary:
     if len(means) > POINTS:
         ends = np.cumsum(weights)
         bins = np.minimum(((ends - weights / 2) / ends[-1] * POINTS).astype(int), POINTS - 1)
-        mass = np.bincount(bins, weights, POINTS)
+        mass = np.asarray(np.bincount(bins, weights, POINTS), np.float64)
         sums = np.bincount(bins, weights * means, POINTS)
         # The extremes stay what they are.
         low, high = means[0], means[-1]
         used = mass > 0
-        first = np.flatnonzero(np.diff(bins, prepend=-1))
-        last = np.append(first[1:], len(bins)) - 1
+        starts = np.flatnonzero(np.diff(bins, prepend=-1))
+        stops = np.append(starts[1:], len(bins)) - 1
         # A mean may lie a rounding beyond what it is the mean of.
-        whole = np.clip(sums[used] / mass[used], means[first], means[last])
-        means, weights = whole, mass[used]
+        means = np.clip(sums[used] / mass[used], means[starts], means[stops])
+        weights = mass[used]
         means[0], means[-1] = low, high
-    return [means.tolist(), weights.tolist()]
+    return np.stack([means, weights])

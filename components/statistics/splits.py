@@ -18,6 +18,7 @@ from components.contracts.config import StepConfig
 from components.contracts.errors import DataError
 from components.contracts.spec import FILE, KEY, ROW, SPLIT
 from components.statistics.keys import (
+    NAMES,
     SPLITS,
     TEST,
     TEST_SALT,
@@ -31,7 +32,7 @@ from components.statistics.keys import (
 )
 from components.statistics.profile import numbers
 
-Parts = NDArray[np.object_]
+Parts = NDArray[Any]
 Cuts = dict[str, tuple[float, float]]
 """For `stratified` the bounds of each class, for `time` those of "": of the test part, then of the validation part."""
 
@@ -79,7 +80,7 @@ class Split(SplitConfig):
     validation_given: bool = Field(False, description="given: whether some row says that it is for validation")
 
     def parts(self, table: pa.Table, *, strict: bool = True) -> Parts:
-        """The part of each row: object[rows].
+        """The part of each row.
 
         A row that has no time, or no part that is known, is an error, or if not `strict` in no part ("").
 
@@ -88,7 +89,7 @@ class Split(SplitConfig):
         """
         if self.method in {"time", "given"} and not strict:
             sound = self.sound(table)
-            parts = np.full(table.num_rows, "", object)
+            parts = np.full(table.num_rows, "", NAMES)
             parts[sound] = self.parts(table.filter(pa.array(sound)))
             return parts
         if self.column and self.column not in table.column_names:
@@ -100,9 +101,9 @@ class Split(SplitConfig):
                 action="correct the name, or the source",
             )
         keys = np.asarray(table[KEY])
-        nothing = np.full(len(keys), "", object)
+        nothing = np.full(len(keys), "", NAMES)
         if self.method == "hash":
-            return assign(keys, texts(table[SPLIT]), self.test, self.validation)
+            return assign(keys, given_parts(table), self.test, self.validation)
         if self.method == "grouped":
             # Validation and test by the same group, with salts of their own: no group is in two parts.
             return assign(row_keys(table.select([self.column])), nothing, self.test, self.validation)
@@ -113,14 +114,14 @@ class Split(SplitConfig):
         return {"stratified": self._stratified, "time": self._by_time, "given": self._given}[self.method](table, keys)
 
     def _fold(self, keys: Words) -> Parts:
-        parts = assign(keys, np.full(len(keys), TRAIN, object), 0.0, self.validation)
+        parts = assign(keys, np.full(len(keys), TRAIN, NAMES), 0.0, self.validation)
         parts[(positions(keys, TEST_SALT) * self.folds).astype(int) == self.fold] = TEST
         return parts
 
     def _stratified(self, table: pa.Table, keys: Words) -> Parts:
         classes = texts(table[self.column])
         bounds = np.array([self.cuts.get(name, (self.test, self.validation)) for name in classes]).reshape(-1, 2)
-        parts = np.full(len(keys), TRAIN, object)
+        parts = np.full(len(keys), TRAIN, NAMES)
         parts[positions(keys, VALIDATION_SALT) < bounds[:, 1]] = VALIDATION
         parts[positions(keys, TEST_SALT) < bounds[:, 0]] = TEST
         return parts
@@ -128,7 +129,7 @@ class Split(SplitConfig):
     def _by_time(self, table: pa.Table, keys: Words) -> Parts:
         times = self.times(table)
         test, validation = self.cuts[""]
-        parts = np.full(len(keys), TRAIN, object)
+        parts = np.full(len(keys), TRAIN, NAMES)
         parts[times >= validation] = VALIDATION
         parts[times >= test] = TEST
         return parts
@@ -185,6 +186,17 @@ def positions(keys: Words, salt: int) -> NDArray[np.float64]:
 
 def _seeded(keys: Words, seed: int) -> Words:
     return mix(keys ^ mix(np.full(1, seed, np.uint64)))
+
+
+def given_parts(table: pa.Table) -> Parts:
+    """What the source says of each row: train, test, or "" where it says nothing."""
+    cells = table[SPLIT].combine_chunks()
+    if not pa.types.is_dictionary(cells.type):
+        cells = cells.dictionary_encode()
+    known = np.array([*cells.dictionary.to_pylist(), ""], NAMES)
+    codes: Any = cells.indices.fill_null(len(known) - 1)
+    found: Parts = known[np.asarray(codes)]
+    return found
 
 
 def texts(cells: pa.ChunkedArray) -> Parts:

@@ -41,10 +41,11 @@ class TrainSettings(StepConfig):
 
 
 class TrainConfig(StepConfig):
-    """Model, objective and settings."""
+    """Model, objective, augmentations and settings."""
 
     model: Any
     objective: Any
+    augment: tuple[Any, ...] = ()
     settings: TrainSettings = TrainSettings()
 
 
@@ -87,6 +88,7 @@ def job_of(config: TrainConfig, dataset: Dataset, ctx: RunContext, folder: Path)
     return {
         "model": config.model.model_dump(mode="json"),
         "objective": config.objective.model_dump(mode="json"),
+        "augment": [one.model_dump(mode="json") for one in config.augment],
         "settings": config.settings.model_dump(mode="json"),
         "features": [fitted.model_dump(mode="json") for fitted in dataset.features],
         "target": dataset.target.model_dump(mode="json"),

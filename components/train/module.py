@@ -11,6 +11,8 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from components.augment import KINDS as AUGMENTATIONS
+from components.augment.augmentation import augmented, generator
 from components.contracts.artifacts import FittedFeature
 from components.contracts.errors import ConfigError
 from components.contracts.registry import load_kind
@@ -37,11 +39,15 @@ class Learner(pl.LightningModule):
         self._outputs = self.objective.outputs(targets)
         self.network = model.build([TensorSpec.model_validate(spec) for spec in job["inputs"]], self._outputs)
         self._weights = torch.tensor(job["weights"])
+        self._augment = [
+            load_kind("components.augment", AUGMENTATIONS, one, f"augment.{number}").model_validate(one)
+            for number, one in enumerate(job["augment"])
+        ]
         self._sums: dict[str, dict[str, Tensor]] = {"train": {}, "validation": {}}
 
-    def training_step(self, batch: dict[str, Tensor], _: int) -> Tensor:
-        """The loss of one batch."""
-        return self._step(batch, "train")
+    def training_step(self, batch: dict[str, Tensor], number: int) -> Tensor:
+        """The loss of one batch, the `number`th of its epoch."""
+        return self._step(batch, "train", number)
 
     def validation_step(self, batch: dict[str, Tensor], _: int) -> None:
         """The metrics of one batch."""
@@ -65,23 +71,42 @@ class Learner(pl.LightningModule):
             sums.clear()
         return metrics
 
-    def _step(self, batch: dict[str, Tensor], split: str) -> Tensor:
+    def _step(self, batch: dict[str, Tensor], split: str, number: int = 0) -> Tensor:
         inputs = {one.name: one.apply(batch[one.name], fitted.state) for one, fitted in self._pairs()}
         target = self._loaded[id(self._target)]
         targets = {target.name: target.apply(batch[target.name], self._target.state)}
+        other: Any = None
+        own: Any = None
+        if split == "train" and self._augment:
+            draw = generator(self.device, self.settings["seed"], self.current_epoch, number, self.global_rank)
+            inputs, other, own = augmented(self._augment, inputs, draw)
         outputs = self._checked(self.network(inputs))
         # Of rows that only fill up a rank's batch it is 0.
-        weight = {ROW_WEIGHT: batch[ROW_WEIGHT]} if ROW_WEIGHT in batch else {}
-        weighted = dict(weight)
-        if split == "train" and len(self._weights):
-            weighted[ROW_WEIGHT] = self._weights.to(self.device)[targets[target.name]] * weight.get(ROW_WEIGHT, 1)
-        loss: Tensor = self.objective.loss(outputs, targets | weighted)
+        filled = {ROW_WEIGHT: batch[ROW_WEIGHT]} if ROW_WEIGHT in batch else {}
+        loss = self._loss(outputs, targets, filled, split, own)
+        if other is not None and own is not None:
+            theirs = {name: one[other] for name, one in targets.items()}
+            loss = loss + self._loss(outputs, theirs, filled, split, 1 - own)
         rows = torch.tensor(float(len(targets[target.name])))
         with torch.no_grad():
-            sums = {"loss": loss.detach() * rows, **self.objective.scores(outputs, targets | weight), "rows": rows}
+            sums = {"loss": loss.detach() * rows, **self.objective.scores(outputs, targets | filled), "rows": rows}
             for name, value in sums.items():
                 held = self._sums[split].get(name)
                 self._sums[split][name] = value if held is None else held + value
+        return loss
+
+    def _loss(
+        self, outputs: Any, targets: dict[str, Tensor], filled: dict[str, Tensor], split: str, own: Any
+    ) -> Tensor:
+        """The loss, each row weighed by its class, by how much of it is its own, and by whether it only fills up."""
+        labels = targets[self._loaded[id(self._target)].name]
+        factors = list(filled.values())
+        if split == "train" and len(self._weights):
+            factors.append(self._weights.to(self.device)[labels])
+        if own is not None:
+            factors.append(own.expand(len(labels)))
+        weights = {ROW_WEIGHT: torch.stack(factors).prod(0)} if factors else {}
+        loss: Tensor = self.objective.loss(outputs, targets | weights)
         return loss
 
     def _checked(self, outputs: Any) -> Any:

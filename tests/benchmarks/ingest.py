@@ -13,23 +13,11 @@ from functools import cache
 from pathlib import Path
 
 from tests.benchmarks.measure import compared
+from tests.benchmarks.peers import environment
 from tests.benchmarks.start_up import ROOT
 
-PEERS = ROOT / ".reports" / "peers" / "tables"
-PACKAGES = ("polars==2.1.0", "duckdb==2.0.0", "pyarrow==25.0.1", "pandas==3.1.0", "dask[dataframe]==2026.8.0")
 MEGABYTES = 1000
 PAIRS = 5
-
-
-@cache
-def environment():
-    """The peers' interpreter."""
-    python = PEERS / "bin" / "python"
-    if not (PEERS / ".done").exists():
-        subprocess.run([sys.executable, "-m", "venv", PEERS], check=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *PACKAGES], check=True)
-        (PEERS / ".done").touch()
-    return str(python)
 
 
 @cache
@@ -48,7 +36,7 @@ def data(megabytes):
 
 def child(what, path, *arguments):
     """What the child says of one run."""
-    python = environment() if what in {"polars", "duckdb"} else sys.executable
+    python = environment("tables") if what in {"polars", "duckdb"} else sys.executable
     cores = str(os.cpu_count())
     threads = {"POLARS_MAX_THREADS": cores, "OMP_NUM_THREADS": cores, "DO_NOT_TRACK": "1", "PYTHONPATH": str(ROOT)}
     command = [python, str(Path(__file__).with_name("ingest_child.py")), what, str(path), *map(str, arguments)]

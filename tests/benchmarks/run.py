@@ -2,7 +2,7 @@
 
 import sys
 
-from tests.benchmarks import incremental, ingest, loading, orchestration, start_up
+from tests.benchmarks import images, incremental, ingest, loaders, loading, orchestration, start_up
 from tests.benchmarks.measure import tell
 
 GOALS = {
@@ -11,6 +11,11 @@ GOALS = {
     **{goal: orchestration.cases(goal) for goal in ("G16", "G17", "G18")},
     "G1": (loading.store,),
     "G2": (loading.torch_loader,),
+    "G3": tuple(map(loaders.images, ("litdata", "mosaic", "webdataset", "huggingface"))),
+    "G4": (loaders.columns("huggingface", 5, 10), loaders.columns("arrow", 1, 1)),
+    "G5": (images.first_pass,),
+    "G6": (images.second_epoch,),
+    "G7": (images.optimize(whole=False), images.optimize(whole=True)),
     "G8": (ingest.polars, ingest.duckdb),
     "G9": (ingest.dask,),
     "G11": (ingest.growth, ingest.memory, ingest.workers),

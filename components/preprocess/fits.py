@@ -1,0 +1,58 @@
+"""What parts know of their features, merged in runs of parts: a run of which no part changed is not merged again."""
+
+from collections.abc import Sequence
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+from components.adapters.store import Record, Store
+from components.context import RunContext
+from components.contracts.artifacts import Dataset, Ledger, Part
+from components.contracts.config import StepConfig
+from components.contracts.fingerprint import digest
+from components.features.shards import read_fit, write_fit
+
+RUN = 16
+"""Parts that are merged at a time."""
+
+
+class Fits(StepConfig):
+    """The features, the target last."""
+
+    features: tuple[Any, ...]
+
+
+def fits_of(
+    features: Sequence[Any], parts: Sequence[Part], records: Sequence[Record], ctx: RunContext
+) -> list[dict[str, Any]]:
+    """Some states that are all parts' together: `partial` by feature, and the dictionaries of the `labels`."""
+    if len(parts) <= RUN:
+        return [_of_part(features[-1].name, ctx.store, record) for record in records]
+    runs = [parts[start : start + RUN] for start in range(0, len(parts), RUN)]
+    items = [
+        (f"{run[0].place} and on", digest([part.digest for part in run]), [part.key for part in run]) for run in runs
+    ]
+    _, made = ctx.parts(
+        Dataset.step, module=__name__, config=Fits(features=tuple(features)), work=merge_fits, items=items,
+        size_bytes=0, shown="preprocess", what="fitted",
+    )  # fmt: skip
+    return [read_fit(ctx.store, record) for record in made]
+
+
+def merge_fits(store: Store, config: Fits, keys: list[str], folder: Path) -> dict[str, Any]:
+    """Write the merged state of a run of parts."""
+    *_, target = config.features
+    found = [_of_part(target.name, store, store.part(Dataset.step, key).standing()) for key in keys]
+    partial = {
+        feature.name: reduce(feature.merge, [one["partial"][feature.name] for one in found])
+        for feature in config.features
+    }
+    columns = zip(*(one["labels"] for one in found), strict=True)
+    labels = [sorted(set().union(*entries)) for entries in columns]
+    write_fit(folder, partial=partial, labels=labels)
+    return {"rows": 0, "ledger": Ledger().model_dump()}
+
+
+def _of_part(target: str, store: Store, record: Record) -> dict[str, Any]:
+    fit = read_fit(store, record)
+    return {"partial": fit["partial"], "labels": fit["dictionaries"][target]}
