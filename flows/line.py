@@ -75,6 +75,7 @@ STAGES = {
             leaks=one.leaks,
             outliers=one.outliers,
             rebalance=one.rebalance,
+            dead_columns=one.dead_columns,
         ),
         takes=("clean",),
         gives=Dataset,

@@ -23,7 +23,7 @@ from components.gate import GateConfig
 from components.models import KINDS as MODELS
 from components.objectives import KINDS as OBJECTIVES
 from components.packages import private_code
-from components.preprocess import check_names
+from components.preprocess import DeadColumns, check_names
 from components.preprocess.leaks import LeakConfig
 from components.preprocess.outliers import OutlierConfig
 from components.preprocess.rebalance import Rebalance
@@ -70,6 +70,9 @@ class PipelineConfig(Frozen):
     leaks: LeakConfig = LeakConfig()
     outliers: tuple[OutlierConfig, ...] = ()
     rebalance: Rebalance = Field("none", description="how rare classes are made to count in training")
+    dead_columns: DeadColumns = Field(
+        "refuse", description="feature columns that have one value or none in the training part: refuse, or allow them"
+    )
     augment: tuple[Augmentation, ...] = Field((), description="changes of training batches, in order")
     model: Model
     objective: Objective

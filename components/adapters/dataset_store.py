@@ -18,6 +18,7 @@ from components.adapters.lookups import Lookup
 from components.adapters.memory import memory_limit
 from components.adapters.orders import Drawn, Everywhere, Nearby, Order, Straight
 from components.adapters.shard_files import FORMAT, Ragged, Stored, open_shard
+from components.contracts.errors import IntegrityError
 from components.contracts.spec import ROW_WEIGHT
 
 __all__ = ["FORMAT", "Loader", "ShardFile", "Shards"]
@@ -64,6 +65,7 @@ class Shards:
         gone = np.concatenate([*out, np.empty(0, np.int64)])
         self._before = gone - np.arange(len(gone))
         shards = [open_shard(file.path) for file in files]
+        _check_alike(files, shards)
         self.names = tuple(shards[0]) if files else ()
         self._arrays: dict[str, list[Any]] = {name: [shard[name] for shard in shards] for name in self.names}
         self._lookups = {name: [one.get(name) for one in lookups] or [None] * len(files) for name in self.names}
@@ -105,6 +107,32 @@ class Shards:
             if lookup is not None:
                 found[part] = lookup(found[part])
         return found
+
+
+def _check_alike(files: Sequence[ShardFile], shards: Sequence[Mapping[str, Stored]]) -> None:
+    """Raise E_SHARD where a shard has other rows or columns than its dataset says, or than the first shard has."""
+    kinds = [{name: _kind(values) for name, values in shard.items()} for shard in shards]
+    for file, shard, kind in zip(files, shards, kinds, strict=True):
+        rows = {len(values) for values in shard.values()}
+        wrong = [name for name in sorted({*kind, *kinds[0]}) if kind.get(name) != kinds[0].get(name)]
+        if rows != {file.rows} or wrong:
+            what = (
+                f"its column {wrong[0]} is {kind.get(wrong[0], 'not there')}" if wrong else f"it has {max(rows)} rows"
+            )
+            raise IntegrityError(
+                "E_SHARD",
+                f"a shard is not as its dataset says: {what}",
+                place=file.path,
+                allowed=f"{kinds[0].get(wrong[0], 'no such column')}" if wrong else f"{file.rows} rows",
+                action="run the same command with --rerun preprocess",
+            )
+
+
+def _kind(values: Stored) -> str:
+    """What is the same in all shards of a column."""
+    if isinstance(values, Ragged):
+        return f"ragged {values.flat.dtype}"
+    return f"{values.dtype}{list(values.shape[1:])}"
 
 
 def _looked(values: Any, lookup: Lookup | None) -> Any:

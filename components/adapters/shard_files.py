@@ -16,6 +16,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from components.contracts.errors import IntegrityError
+
 FORMAT = 2
 SHAPE = b"shape"
 
@@ -68,9 +70,21 @@ def write_shard(columns: Mapping[str, Stored], path: Path) -> None:
 
 
 def open_shard(path: Path | str) -> dict[str, Stored]:
-    """The columns as they lie in the file; nothing is read before it is looked at."""
-    batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
-    return {field.name: _array(field, batch.column(at)) for at, field in enumerate(batch.schema)}
+    """The columns as they lie in the file; nothing is read before it is looked at.
+
+    Raises:
+        IntegrityError: E_SHARD, it is no shard.
+    """
+    try:
+        batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
+        return {field.name: _array(field, batch.column(at)) for at, field in enumerate(batch.schema)}
+    except (pa.ArrowInvalid, OSError, KeyError, TypeError, ValueError) as error:
+        raise IntegrityError(
+            "E_SHARD",
+            f"a shard cannot be read: {error}",
+            place=str(path),
+            action="run the same command with --rerun preprocess",
+        ) from error
 
 
 def _column(name: str, values: Stored) -> tuple[pa.Field, pa.Array]:

@@ -49,7 +49,7 @@ class Bins(OfNumbers, StepConfig):
                 quantile(one, share) if self.edges == "quantiles" else low + share * (high - low) for share in shares
             )
             edges.append(sorted({cut for cut in map(float, cuts) if low < cut <= high}))
-        return {"edges": edges}
+        return {"edges": edges, "dead": [name for name, one in zip(self.columns, edges, strict=True) if not one]}
 
     def spec(self, state: State) -> TensorSpec:
         """int64[columns] with the number of bins of each, or float32 with a place for each."""

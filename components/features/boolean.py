@@ -39,7 +39,10 @@ class Boolean(OfNumbers, StepConfig):
 
     def finish(self, partial: State) -> State:
         """The share of each column's cells that are true: it stands for a missing one."""
-        return {"share": (np.array(partial["true"]) / np.maximum(partial["known"], 1)).tolist()}
+        share = np.array(partial["true"]) / np.maximum(partial["known"], 1)
+        says = self.missing_flags | ((share > 0) & (share < 1))
+        dead = [name for name, alive in zip(self.columns, says, strict=True) if not alive]
+        return {"share": share.tolist(), "dead": dead}
 
     def counted(self, values: NDArray[np.int8], state: State) -> dict[str, int]:
         """How many of the stored cells are filled."""

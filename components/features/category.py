@@ -41,12 +41,16 @@ class Category(StepConfig):
         return {"counts": add_counts(first["counts"], second["counts"])}
 
     def finish(self, partial: State) -> State:
-        """Per column the values, the most frequent first; index 0 is left free."""
+        """Per column the values, the most frequent first; index 0 is left free.
+
+        A column without a value is dead; one with a single value may still say whether it is there.
+        """
         vocabularies = []
         for counts in partial["counts"]:
             frequent = [(-number, value) for value, number in counts.items() if number >= self.min_count]
             vocabularies.append([value for _, value in sorted(frequent)[: self.max_values]])
-        return {"vocabularies": vocabularies}
+        dead = [name for name, counts in zip(self.columns, partial["counts"], strict=True) if not counts]
+        return {"vocabularies": vocabularies, "dead": dead}
 
     def counted(self, values: NDArray[np.int32], state: State) -> dict[str, int]:
         """How many of the stored cells are missing and count as a value of their column."""

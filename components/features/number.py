@@ -96,6 +96,7 @@ class Number(OfNumbers, StepConfig):
         scale = moments.scale
         state = {"mean": partial["mean"], "scale": scale.tolist()}
         state["missing"] = [int(partial["rows"] - count) for count in partial["count"]]
+        state["dead"] = [name for name, spread in zip(self.columns, moments.deviation, strict=True) if not spread]
         medians = np.array([quantile(one, 0.5) for one in partial["quantiles"]]) if self.missing == "median" else None
         state |= missing.fill_of(partial["missing"], medians, moments.mean, scale)
         state |= scales.fitted(self.scale, partial["quantiles"], moments.mean, scale)

@@ -7,7 +7,7 @@ states are small and are merged here. Shards do not depend on the merged state, 
 from collections.abc import Sequence
 from functools import reduce
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -32,7 +32,12 @@ from components.preprocess.splitting import fitted_split, split_rows
 from components.statistics.keys import SPLITS, TEST, TRAIN, VALIDATION
 from components.statistics.splits import Split, SplitConfig, given_parts
 
+DeadColumns = Literal["refuse", "allow"]
 MIN_ROWS = {TRAIN: 2, VALIDATION: 1, TEST: 1}
+
+
+LATER = {"leaks": LeakConfig(), "outliers": (), "rebalance": "none", "dead_columns": "refuse"}
+"""What shards do not hang on, as it stands in their keys."""
 
 
 class PreprocessConfig(StepConfig):
@@ -44,6 +49,7 @@ class PreprocessConfig(StepConfig):
     leaks: LeakConfig = LeakConfig()
     outliers: tuple[OutlierConfig, ...] = ()
     rebalance: Rebalance = "none"
+    dead_columns: DeadColumns = "refuse"
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
@@ -78,7 +84,9 @@ def run(config: PreprocessConfig, clean: CleanSnapshot, *, ctx: RunContext) -> D
             "preprocess",
             module=__name__,
             # What only concerns which training rows are used, and how often, leaves the shards alone.
-            config=config.model_copy(update={"leaks": LeakConfig(), "outliers": (), "rebalance": "none"}),
+            config=config.model_copy(
+                update={"leaks": LeakConfig(), "outliers": (), "rebalance": "none", "dead_columns": "refuse"}
+            ),
             work=shard_partition,
             items=items,
             size_bytes=clean.rows * 100,
@@ -93,6 +101,7 @@ def run(config: PreprocessConfig, clean: CleanSnapshot, *, ctx: RunContext) -> D
         fits = fits_of(features, parts, records, ctx)
         fitted = [_fit(feature, [one["partial"][feature.name] for one in fits]) for feature in features]
         _check_labels(config.target, fitted[-1], [one["labels"] for one in fits])
+        _check_alive(config, fitted[:-1])
         out = left_out(config.outliers, split, clean.parts, ctx)
         dropped = sum(map(len, out))
         write_dropped(folder, parts, out)
@@ -167,6 +176,21 @@ def _with_dropped(ledger: Ledger, rows: int) -> Ledger:
 def _fit(feature: Any, partials: list[State]) -> FittedFeature:
     state = feature.finish(reduce(feature.merge, partials))
     return FittedFeature(config=feature.model_dump(mode="json"), state=state)
+
+
+def _check_alive(config: PreprocessConfig, fitted: Sequence[FittedFeature]) -> None:
+    """Raise E_FEATURE_DEAD where a column has no value, or one alone, in the training part: nothing follows from it."""
+    if config.dead_columns == "allow":
+        return
+    for number, one in enumerate(fitted):
+        if one.state.get("dead"):
+            raise DataError(
+                "E_FEATURE_DEAD",
+                f"{len(one.state['dead'])} columns have no value, or one alone, in the training part",
+                place=f"features.{number}.columns",
+                value=", ".join(one.state["dead"][:5]),
+                action="leave them out, or set dead_columns: allow",
+            )
 
 
 def _check_columns(config: PreprocessConfig, clean: CleanSnapshot) -> None:

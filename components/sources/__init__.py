@@ -18,4 +18,5 @@ KINDS = {
     "scikit-learn": "sklearn_set:SklearnSource",
     "sql": "sql:SqlSource",
     "text-folder": "text_folder:TextFolderSource",
+    "windows": "windows:WindowsSource",
 }

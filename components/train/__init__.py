@@ -12,6 +12,7 @@ from pydantic import Field
 from components.context import RunContext
 from components.contracts.artifacts import Checkpoint, Dataset
 from components.contracts.config import StepConfig, placed
+from components.contracts.errors import DataError
 from components.features.shards import shard_files
 from components.statistics.keys import TRAIN, VALIDATION
 from components.train.devices import check_devices
@@ -57,6 +58,7 @@ def run(config: TrainConfig, dataset: Dataset, *, ctx: RunContext) -> Checkpoint
         ConfigError: E_CONFIG, the model does not fit the data.
     """
     check_devices(config.settings.accelerator, config.settings.devices)
+    _check_rows(config.settings.devices, dataset)
 
     def build(folder: Path) -> Checkpoint:
         history: list[dict[str, float]] = []
@@ -80,6 +82,20 @@ def run(config: TrainConfig, dataset: Dataset, *, ctx: RunContext) -> Checkpoint
         )
 
     return ctx.commit(Checkpoint, __name__, config, {"dataset": dataset.content}, build)
+
+
+def _check_rows(processes: int, dataset: Dataset) -> None:
+    """Raise E_TOO_FEW_ROWS where a process would have nothing to train or to validate on."""
+    for split in (TRAIN, VALIDATION):
+        if dataset.rows[split] < processes:
+            raise DataError(
+                "E_TOO_FEW_ROWS",
+                f"the {split} part has {dataset.rows[split]} rows for {processes} processes",
+                place="train.devices",
+                value=processes,
+                allowed=f"at most {dataset.rows[split]}",
+                action="bring more data, or train in fewer processes",
+            )
 
 
 def job_of(config: TrainConfig, dataset: Dataset, ctx: RunContext, folder: Path) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """G10 and G26: preparing again after nothing or little changed, and preparing beside Polars' arithmetic."""
 
+import contextlib
+import os
 import random
 import shutil
 import tempfile
@@ -7,15 +9,29 @@ import time
 from functools import cache
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
 from components import clean, ingest, preprocess, validate
+from components.adapters.dataset_store import Loader
+from components.adapters.snapshot_rows import read_rows
 from components.context import open_context
 from components.contracts.placement import Placement
+from components.features.category import Category
+from components.features.feature import tensor_of
+from components.features.fitted import load_feature
 from components.features.label import Label
 from components.features.number import Number
+from components.features.shards import lookups_of, shard_files
 from components.sources.files import FilesSource
+from components.statistics.keys import TRAIN
+from components.statistics.splits import Split
 from components.validate import ColumnCheck
 from tests.benchmarks.incremental import SETTLED_SECONDS, table
+from tests.benchmarks.ingest import MEGABYTES, data
 from tests.benchmarks.measure import compared
+from tests.benchmarks.peers import Child, environment
 
 PAIRS = 5
 NUMBERS = tuple("abcdefghi")
@@ -101,3 +117,76 @@ def little():
     names = {"goal": "G10", "case": "1 % of 200 parts changed, 8M rows", "peer": "all of it"}
     pairs = [(part, whole) for whole, _, part in again()]
     return compared(pairs, checksum="", must=0.06, stretch=0.03, better="lower", **names)
+
+
+WIDE = (*(f"f{one}" for one in range(7)), "i1", "i3", "i4")
+NAMES = ("c0", "c1")
+
+
+def polars():
+    """G26: from the cleaned snapshot to the committed store, beside the same arithmetic to Parquet."""
+    path = data(MEGABYTES)
+    columns = {
+        **{name: "float64" for name in WIDE if name[0] == "f"},
+        **{name: "int64" for name in WIDE if name[0] == "i"},
+        **dict.fromkeys(NAMES, "string"),
+        "b0": "bool",
+    }
+    home = Path(folder().name, "home-g26")
+    ctx = open_context(Placement(home=home), "bench")
+    rows = cleaned(FilesSource(uri=str(path)), ctx, columns)
+    features = (Number(columns=WIDE), Category(columns=NAMES, encoding="one-hot"))
+    config = preprocess.PreprocessConfig(features=features, target=Label(column="b0"))
+    typed = Path(folder().name, "typed.parquet")
+    split = Split()
+    with contextlib.ExitStack() as stack:
+        writer = None
+        for part in rows.parts:
+            table = read_rows(ctx.store, "clean", part.key)
+            told = table.select([*WIDE, *NAMES, "b0"]).append_column("part", pa.array(split.parts(table)))
+            writer = writer or stack.enter_context(pq.ParquetWriter(typed, told.schema, compression="lz4"))
+            writer.write_table(told)
+    theirs = Child(
+        environment("tables"),
+        "prepare_child.py",
+        typed,
+        Path(folder().name, "out.parquet"),
+        ",".join(WIDE),
+        ",".join(NAMES),
+    )
+    _, dataset = prepared(config, rows, ctx)
+    ours = _sums(dataset, ctx)
+    assert ours.keys() == theirs.ready["sums"].keys()
+    for name, (one, two) in theirs.ready["sums"].items():
+        assert abs(ours[name][1] - two) <= 1e-4 * two, name
+        assert abs(ours[name][0] - one) <= 1e-4 * two + 1, name
+    pairs = []
+    for number in range(PAIRS):
+        taken = {}
+        for side in ("ours", "theirs") if number % 2 else ("theirs", "ours"):
+            shutil.rmtree(home / "store" / "preprocess", ignore_errors=True)
+            os.sync()
+            fresh = open_context(Placement(home=home), "bench")
+            taken[side] = prepared(config, rows, fresh)[0] if side == "ours" else theirs.go()["seconds"]
+        pairs.append((taken["ours"], taken["theirs"]))
+    theirs.end()
+    names = {"goal": "G26", "case": "1 GB of CSV ingested, 12 columns to 36 numbers", "peer": theirs.ready["setting"]}
+    return compared(pairs, checksum=str(dataset.rows[TRAIN]), must=1.5, stretch=1.1, better="lower", **names)
+
+
+def _sums(dataset, ctx):
+    """What batches of the training part are, as the model sees them: per number the sum and the sum of squares."""
+    fitted = {one.config["name"]: one for one in dataset.features}
+    files = shard_files(dataset, ctx.store, TRAIN)
+    total = dict.fromkeys(fitted, 0)
+    for batch in Loader(files, 65_536, lookups=lookups_of(files, (*dataset.features, dataset.target))).epoch(0):
+        for name, one in fitted.items():
+            tensor = load_feature(one).apply(tensor_of(batch[name]), one.state).double()
+            total[name] = total[name] + torch.stack([tensor.sum(0), (tensor**2).sum(0)])
+    found = dict(zip(WIDE, total["numbers"].T.tolist(), strict=True))
+    at = 0
+    for column, known in zip(NAMES, fitted["categories"].state["vocabularies"], strict=True):
+        assert total["categories"][0, at] == 0, "nothing is unknown"
+        found |= {f"{column} {value}": total["categories"].T[at + 1 + n].tolist() for n, value in enumerate(known)}
+        at += 1 + len(known)
+    return found

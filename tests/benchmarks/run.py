@@ -2,7 +2,7 @@
 
 import sys
 
-from tests.benchmarks import images, incremental, ingest, loaders, loading, orchestration, start_up
+from tests.benchmarks import images, incremental, ingest, loaders, loading, memory, orchestration, prepare, start_up
 from tests.benchmarks.measure import tell
 
 GOALS = {
@@ -19,6 +19,9 @@ GOALS = {
     "G8": (ingest.polars, ingest.duckdb),
     "G9": (ingest.dask,),
     "G11": (ingest.growth, ingest.memory, ingest.workers),
+    "G10": (prepare.nothing, prepare.little),
+    "G26": (prepare.polars,),
+    "memory": (memory.training,),
     "incremental": (incremental.media, incremental.middling_media, incremental.partitions, incremental.small_media),
 }
 

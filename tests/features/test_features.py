@@ -89,7 +89,7 @@ def test_the_log_keeps_the_sign_and_is_fitted_on_the_same_scale():
 def test_unknown_rare_and_missing_categories_share_index_zero():
     feature = Category(columns=("c",), min_count=2, max_values=1)
     state = fit(feature, pa.table({"c": ["a", "a", "b", "b", "b", "z", None]}))
-    assert state == {"vocabularies": [["b"]]}
+    assert state == {"vocabularies": [["b"]], "dead": []}
     assert applied(feature, state, pa.table({"c": ["b", "a", "new", None]})).tolist() == [[1], [0], [0], [0]]
 
 

@@ -30,6 +30,7 @@ from components.sources.redis_stream import RedisStreamSource
 from components.sources.sklearn_set import SklearnSource
 from components.sources.sql import SqlSource
 from components.sources.text_folder import TextFolderSource
+from components.sources.windows import WindowsSource
 
 
 def source_of(kind, place):
@@ -54,6 +55,12 @@ def source_of(kind, place):
         "scikit-learn": lambda: SklearnSource(name="iris"),
         "sql": lambda: SqlSource(url=f"sqlite:///{uri}/data.db", table="t", watermark="changed", rows_per_partition=2),
         "text-folder": lambda: TextFolderSource(uri=uri, files_per_partition=2),
+        "windows": lambda: WindowsSource(
+            of=GeneratedSource(shape="regression", rows=250, rows_per_partition=100),
+            values=("x0", "y"),
+            window=5,
+            horizon=2,
+        ),
     }[kind]()
 
 
