@@ -100,15 +100,24 @@ class RunContext:
     peeking: bool = False
 
     def commit(
-        self, kind: type[Kind], module: str, config: Any, inputs: Mapping[str, str], build: Callable[[Path], Kind]
+        self,
+        kind: type[Kind],
+        module: str,
+        config: Any,
+        inputs: Mapping[str, str],
+        build: Callable[[Path], Kind],
+        *,
+        kinds: Sequence[str] = (),
     ) -> Kind:
         """The committed result of a step, made by `build(folder)` unless it is there already.
+
+        `kinds` are modules that the step loads by names in its inputs.
 
         Raises:
             IntegrityError: E_LEDGER, rows are unaccounted for; nothing was committed.
         """
         began = time.perf_counter()
-        code = code_of(module, config)
+        code = code_of(module, config, kinds)
         formats = {**FORMATS, "result": _schema(kind)}
         key = fingerprint(kind.step, config, inputs, code, formats=formats, rerun=self.rerun.get(kind.step, 0))
         entry = self.store.artifact(kind.step, key.key)

@@ -38,7 +38,7 @@ SIGNATURE_TYPES = {
     "string": "string", "int64": "long", "float64": "double", "bool": "boolean", "date": "datetime",
     "timestamp": "datetime", "binary": "binary", "image": "binary", "audio": "binary",
 }  # fmt: skip
-"""MLflow's names. Lists have none there that holds for every length: a feature that reads them comes with its own."""
+"""MLflow's names of what is no list."""
 
 LOADER = '''"""Raw rows in, predictions out. Run by MLflow when the model is loaded."""
 
@@ -180,7 +180,9 @@ def _save(scratch: Path, target: Path, code: str, model: dict[str, Any], example
         {column.name: column for column in map(Column.model_validate, model[key])} for key in ("raw", "columns")
     )
     asked = [raw[name] for name in model["needed"]]
-    inputs = [ColSpec(_signature_type(one), one.name, required=not one.nullable) for one in asked]
+    lists = {"floats": Array(DataType.double), "strings": Array(DataType.string)}
+    kinds = [lists[one.type] if one.type in lists else _signature_type(one) for one in asked]
+    inputs = [ColSpec(kind, one.name, required=not one.nullable) for kind, one in zip(kinds, asked, strict=True)]
     (label,) = load_feature(FittedFeature.model_validate(model["target"])).columns
     whole = columns[label].type == "int64"
     outputs = [
@@ -207,7 +209,7 @@ def _save(scratch: Path, target: Path, code: str, model: dict[str, Any], example
 
 def _signature_type(column: Column) -> str:
     """MLflow's type. A data frame holds a whole number that may be missing as a float, and MLflow would refuse it."""
-    return "double" if column.type == "int64" and column.nullable else SIGNATURE_TYPES[column.type]
+    return "double" if column.type == "int64" and column.nullable else SIGNATURE_TYPES.get(column.type, "array")
 
 
 def _frame(rows: pa.Table, columns: Sequence[Column]) -> Any:

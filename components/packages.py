@@ -22,6 +22,8 @@ from components.contracts.registry import CUSTOM, OWN, load_kind
 ROOT_MODULE = "components.predictor"
 ERRORS = "components.contracts.errors"
 LIBRARIES = ("mlflow", "numpy", "pandas", "pyarrow", "pydantic", "blake3", "safetensors", "torch", "pillow")
+FITTING = {"sklearn"}
+"""What features import when they are fitted, and not to answer."""
 PARTS = "artifacts/package"
 """Where model.json and the weights lie in an MLflow model folder."""
 
@@ -32,7 +34,7 @@ class PrivateCode:
 
     `name` hangs on all of it, comments left out; `behaviour` leaves out the texts of errors and the lists of kinds as
     well, so that a change there does not make a new package. `own` are the user's top-level packages in it, and
-    `libraries` what these import.
+    `libraries` what these and the features import.
     """
 
     name: str
@@ -48,7 +50,8 @@ def private_code(kinds: Iterable[str]) -> PrivateCode:
     digests = {name: source.digest for name, source in sources.items()}
     behaviour = {name: value for name, value in digests.items() if name not in (REGISTRIES | {ERRORS})}
     own = [source for name, source in sources.items() if is_own(name)]
-    imported = set().union(*(source.libraries for source in own)) - sys.stdlib_module_names
+    asked = [source for name, source in sources.items() if is_own(name) or name.startswith("components.features.")]
+    imported = set().union(*(source.libraries for source in asked)) - sys.stdlib_module_names - FITTING
     versions = {DISTRIBUTIONS.get(name, name): library_version(name) for name in sorted(imported)}
     return PrivateCode(
         name=f"millrace_{digest(digests)[:12]}",

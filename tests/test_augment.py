@@ -5,12 +5,13 @@ import torch
 
 from components import train as train_step
 from components.augment import KINDS
-from components.augment.augmentation import augmented, check_features, generator
+from components.augment.augmentation import augmented, check_features, check_inputs, generator
 from components.augment.images import Affine, Colour, Crop, Cutout, Flip
 from components.augment.mixes import Cutmix, Mixup
 from components.augment.sounds import Mask, Noise
 from components.augment.tokens import TokenDropout
 from components.contracts.errors import ConfigError
+from components.contracts.spec import TensorSpec
 from components.features.text import Text
 from components.objectives.classification import Classification
 from components.train import TrainConfig, job_of
@@ -195,3 +196,32 @@ def test_mistakes_are_one_line(augmentations, line):
         augmentations = [type("Mine", (), {})()]
     with pytest.raises(ConfigError, match=line):
         check_features(augmentations, ["image", "text"])
+
+
+IMAGE, SMALL, WAVE, NUMBERS, TOKENS, BOXES = (
+    TensorSpec(name="image", shape=(3, 8, 6), dtype="float32"),
+    TensorSpec(name="image", shape=(3, 4, 4), dtype="float32"),
+    TensorSpec(name="audio", shape=(1, 800), dtype="float32"),
+    TensorSpec(name="image", shape=(4,), dtype="float32"),
+    TensorSpec(name="text", shape=(-1,), dtype="int64", classes=(9,), sequence=True),
+    TensorSpec(name="boxes", shape=(5, -1), dtype="float32", sequence=True),
+)
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "specs", "line"),
+    [
+        (Crop(), [SMALL], "E_CONFIG augment.0: crop is not for image: its sides have to be longer than 4 pixels"),
+        (Mask(), [WAVE], "mask is not for audio: it needs an image or a spectrum"),
+        (Flip(), [NUMBERS], "flip is not for image: it needs an image"),
+        (Cutmix(), [NUMBERS], "cutmix is not for image: it needs an image"),
+        (Noise(feature="text"), [TOKENS], "noise is not for text: it needs real numbers"),
+        (TokenDropout(feature="image"), [IMAGE], "token-dropout is not for image: it needs a sequence of tokens"),
+        (Mixup(), [TOKENS], "mixup is not for text: there is nothing to take a mean of"),
+        (Mixup(), [IMAGE, BOXES], "rows with boxes cannot be mixed"),
+    ],
+)
+def test_an_augmentation_of_another_kind_of_tensor_is_one_line(augmentation, specs, line):
+    with pytest.raises(ConfigError, match=line):
+        check_inputs([augmentation], specs)
+    check_inputs([Mixup(), Crop(), Flip(), TokenDropout(feature="text")], [IMAGE, TOKENS])

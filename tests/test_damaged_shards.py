@@ -194,13 +194,15 @@ def test_what_is_no_shard_of_ours_is_refused(tmp_path):
 def test_arrays_anywhere_in_what_a_part_knows_come_back(tmp_path, ctx):
     known = {
         "partial": {"a": {"q": [np.arange(6.0).reshape(2, 3), np.zeros((2, 0))], "n": 3}},
-        "dictionaries": {"b": [["x"]]},
+        "dictionaries": {"b": [["array"]]},
+        "counts": {"array": 2},
     }
     with ctx.store.part("preprocess", "0" * 32).attempt() as attempt:
         write_fit(attempt.folder, **known)
         record = attempt.commit({})
     found = read_fit(ctx.store, record)
     assert found["dictionaries"] == known["dictionaries"]
+    assert found["counts"] == known["counts"], "a text of the data is no mark of ours"
     assert found["partial"]["a"]["n"] == 3
     for one, other in zip(found["partial"]["a"]["q"], known["partial"]["a"]["q"], strict=True):
         assert np.array_equal(one, other)

@@ -52,6 +52,21 @@ def test_training_goes_on_where_its_state_says(job):
     assert seen(whole.val_dataloader()) == seen(whole.val_dataloader())
 
 
+def test_what_goes_on_is_shuffled_as_it_began(job, monkeypatch):
+    """Also where the machine has another memory."""
+    whole = seen(DatasetModule(job).train_dataloader())
+    stopped = DatasetModule(job)
+    batches = iter(stopped.train_dataloader())
+    first = [next(batches)["numbers"][:, 0].tolist() for _ in range(3)]
+    batches.close()
+    state = json.loads(json.dumps(stopped.state_dict()))
+    monkeypatch.setattr(dataset_store, "memory_limit", lambda: 1024)
+    again = DatasetModule(job)
+    assert again.training.loader.shuffled == "nearby"
+    again.load_state_dict(state)
+    assert first + seen(again.train_dataloader()) == whole
+
+
 class Seen(pl.LightningModule):
     """Notes the rows of each step; stops where it is told to."""
 

@@ -7,6 +7,7 @@ fills up weighs nothing.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import cycle, pairwise
 from typing import Any, Literal
 
@@ -72,8 +73,8 @@ class Shards:
         self.rows = int(self._starts[-1]) - len(gone)
         self.bytes = sum(_bytes(one) for arrays in self._arrays.values() for one in arrays)
 
-    def gather(self, rows: Rows, into: Batch | None = None) -> Batch:
-        """The rows, which are given in rising order.
+    def gather(self, rows: Rows, into: Batch | None = None, names: Sequence[str] = ()) -> Batch:
+        """The rows, which are given in rising order; only the columns `names`, where some are given.
 
         Arrays of at least as many rows, `into` which they are written, save the time of finding memory for them.
         """
@@ -85,7 +86,7 @@ class Shards:
             for shard, (start, stop) in enumerate(pairwise(cuts))
             if stop > start
         ]
-        return {name: self._column(name, len(rows), spans, (into or {}).get(name)) for name in self.names}
+        return {name: self._column(name, len(rows), spans, (into or {}).get(name)) for name in names or self.names}
 
     def space(self, rows: int, empty: Callable[..., Any] = np.empty) -> Batch:
         """Arrays for so many rows, of the columns of fixed shape, made by `empty(shape, dtype)`."""
@@ -148,7 +149,8 @@ class Loader:
 
     With `rates` (of each index that the column `classes` has) a shuffled epoch has a row so many times on average:
     the whole part of the rate for all rows, and of the rest as many rows of the class as it says, drawn anew each time.
-    With a `seed` rows are shuffled: everywhere, or nearby (orders.py); auto: as the memory allows.
+    With a `seed` rows are shuffled: everywhere, or nearby (orders.py); auto: as the memory allows, `nearby` says in
+    which blocks. With rates they are drawn from everywhere.
     """
 
     def __init__(
@@ -167,10 +169,10 @@ class Loader:
         self.shards = Shards(files, lookups)
         self._batch_size, self._seed = batch_size, seed
         self._rank, self._ranks = rank, ranks
-        self._nearby = _blocks(self.shards, shuffle) if seed is not None else {}
+        self.nearby = _blocks(self.shards, shuffle) if seed is not None and not rates else {}
         self._classes: list[tuple[Rows, int, int]] = []
         if rates:
-            found = self.shards.gather(np.arange(self.shards.rows))[classes][:, 0]
+            found = self.shards.gather(np.arange(self.shards.rows), names=(classes,))[classes][:, 0]
             for index, rate in enumerate(rates):
                 rows = np.flatnonzero(found == index)
                 whole = int(rate)
@@ -187,11 +189,11 @@ class Loader:
         """How: no, everywhere or nearby."""
         if self._seed is None:
             return "no"
-        return "nearby" if self._nearby else "everywhere"
+        return "nearby" if self.nearby else "everywhere"
 
     def __len__(self) -> int:
         """How many batches an epoch has, on every rank."""
-        return len(self._bounds())
+        return len(self._bounds)
 
     def epoch(
         self, number: int, start: int = 0, *, spaces: int = 0, empty: Callable[..., Any] | None = None
@@ -201,7 +203,7 @@ class Loader:
         `empty(shape, dtype)` makes the arrays of each batch, where they are to lie in memory of some other kind.
         """
         order = self._order(number)
-        bounds = self._bounds()[start:]
+        bounds = self._bounds[start:]
         most = -(-max((end - begin for begin, end in bounds), default=0) // self._ranks)
         kept = cycle([self.shards.space(most) for _ in range(spaces)] or [None])
         for begin, end in bounds:
@@ -216,8 +218,8 @@ class Loader:
         if self._seed is None:
             return Straight(self.rows)
         if not self._classes:
-            if self._nearby:
-                return Nearby(self.rows, self._seed, epoch, **self._nearby)
+            if self.nearby:
+                return Nearby(self.rows, self._seed, epoch, **self.nearby)
             return Everywhere(self.rows, self._seed, epoch)
         drawn = np.random.Generator(np.random.PCG64([self._seed, epoch]))
         chosen = [
@@ -242,6 +244,7 @@ class Loader:
         batch[ROW_WEIGHT] = np.where(fills[order], 0, each * self._ranks / len(rows)).astype(np.float32)
         return batch
 
+    @cached_property
     def _bounds(self) -> list[tuple[int, int]]:
         """Where each batch begins and ends.
 

@@ -20,6 +20,8 @@ from components.contracts.errors import IntegrityError
 
 FORMAT = 2
 SHAPE = b"shape"
+OPTIONS = pa.ipc.IpcWriteOptions(allow_64bit=True)
+"""A column of a shard may have more than 2**31 numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +67,7 @@ def write_shard(columns: Mapping[str, Stored], path: Path) -> None:
     """Write the columns, which have a row for each row."""
     made = [_column(name, values) for name, values in columns.items()]
     batch = pa.record_batch([array for _, array in made], schema=pa.schema([field for field, _ in made]))
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, batch.schema) as writer:
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, batch.schema, options=OPTIONS) as writer:
         writer.write_batch(batch)
 
 

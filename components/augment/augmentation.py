@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from components.contracts.errors import ConfigError
+from components.contracts.spec import TensorSpec
 
 
 def check_features(augmentations: Sequence[Any], names: Sequence[str]) -> None:
@@ -38,6 +39,36 @@ def check_features(augmentations: Sequence[Any], names: Sequence[str]) -> None:
             allowed="one of mixup and cutmix",
             action="leave one out",
         )
+
+
+def check_inputs(augmentations: Sequence[Any], inputs: Sequence[TensorSpec]) -> None:
+    """Raise E_CONFIG where an augmentation is for tensors of another kind than its feature's.
+
+    An augmentation may say so by `wrong(spec)`: why it is not for such a tensor, "" where it is.
+    """
+    specs = {spec.name: spec for spec in inputs}
+    for number, one in enumerate(augmentations):
+        if not hasattr(one, "wrong"):
+            continue
+        kept = [spec for spec in inputs if spec.sequence and spec.dtype == "float32"]
+        if one.kind == "mixup" and kept:
+            raise ConfigError(
+                "E_CONFIG",
+                "rows with boxes cannot be mixed",
+                place=f"augment.{number}",
+                value=kept[0].name,
+                action="leave mixup out",
+            )
+        looked = [specs[one.feature]] if hasattr(one, "feature") else list(specs.values())
+        why = [one.wrong(spec) for spec in looked]
+        if all(why):
+            raise ConfigError(
+                "E_CONFIG",
+                f"{one.kind} is not for {looked[0].name}: {why[0]}",
+                place=f"augment.{number}",
+                value=f"{looked[0].dtype}{list(looked[0].shape)}",
+                action="name another feature, or leave it out",
+            )
 
 
 def generator(device: Any, *numbers: int) -> Any:

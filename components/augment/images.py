@@ -5,11 +5,21 @@ from typing import Any, Literal
 from pydantic import Field
 
 from components.contracts.config import StepConfig
+from components.contracts.spec import TensorSpec
+
+
+class OfImages:
+    """An augmentation of images."""
+
+    def wrong(self, spec: TensorSpec) -> str:
+        """Why it is not for such a tensor."""
+        return "" if len(spec.shape) == 3 and spec.dtype == "float32" else "it needs an image or a spectrum"
+
 
 FEATURE = Field("image", description="the feature whose tensor is changed")
 
 
-class Flip(StepConfig):
+class Flip(OfImages, StepConfig):
     """Mirrors half of the rows."""
 
     kind: Literal["flip"] = "flip"
@@ -25,12 +35,17 @@ class Flip(StepConfig):
         return torch.where(chosen[:, None, None, None], values.flip(axis), values)
 
 
-class Crop(StepConfig):
+class Crop(OfImages, StepConfig):
     """Moves the image by up to so many pixels; what comes in at the margin is the mirror of what is there."""
 
     kind: Literal["crop"] = "crop"
     feature: str = FEATURE
     pixels: int = Field(4, ge=1, description="at most, in each direction; less than the image's side")
+
+    def wrong(self, spec: TensorSpec) -> str:
+        """Why it is not for such a tensor."""
+        small = len(spec.shape) == 3 and min(spec.shape[1:]) <= self.pixels
+        return f"its sides have to be longer than {self.pixels} pixels" if small else super().wrong(spec)
 
     def apply(self, values: Any, draw: Any) -> Any:
         """The same shape."""
@@ -46,7 +61,7 @@ class Crop(StepConfig):
         return padded[row, :, down[:, :, None], right[:, None, :]].permute(0, 3, 1, 2).contiguous()
 
 
-class Affine(StepConfig):
+class Affine(OfImages, StepConfig):
     """Turns, zooms and shears around the middle; what comes in at the margin is the mirror of what is there."""
 
     kind: Literal["affine"] = "affine"
@@ -72,7 +87,7 @@ class Affine(StepConfig):
         return torch.nn.functional.grid_sample(values, grid, padding_mode="reflection", align_corners=False)
 
 
-class Colour(StepConfig):
+class Colour(OfImages, StepConfig):
     """Changes brightness, contrast and saturation; in the units of the tensor, whose deviation is about one."""
 
     kind: Literal["colour"] = "colour"
@@ -92,7 +107,7 @@ class Colour(StepConfig):
         return mean + (values - mean) * (1 + spread[1] * self.contrast) + spread[2] * self.brightness
 
 
-class Cutout(StepConfig):
+class Cutout(OfImages, StepConfig):
     """Sets a square of each image to zero, the mean of the training rows (DeVries and Taylor 2017)."""
 
     kind: Literal["cutout"] = "cutout"

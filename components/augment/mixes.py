@@ -4,8 +4,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from components.augment.images import boxes
+from components.augment.images import OfImages, boxes
 from components.contracts.config import StepConfig
+from components.contracts.spec import TensorSpec
 
 
 class Mixup(StepConfig):
@@ -13,6 +14,10 @@ class Mixup(StepConfig):
 
     kind: Literal["mixup"] = "mixup"
     alpha: float = Field(0.2, gt=0, description="of the beta distribution that a batch's weight is drawn from")
+
+    def wrong(self, spec: TensorSpec) -> str:
+        """Why it is not for such a tensor; one that it is for is enough."""
+        return "" if spec.dtype == "float32" and not spec.sequence else "there is nothing to take a mean of"
 
     def mixed(self, inputs: dict[str, Any], draw: Any) -> tuple[dict[str, Any], Any, Any]:
         """The inputs, which row each is mixed with, and the weight of the row itself in the loss.
@@ -27,7 +32,7 @@ class Mixup(StepConfig):
         return found, other, weight
 
 
-class Cutmix(StepConfig):
+class Cutmix(OfImages, StepConfig):
     """A box of each image is replaced by that of another row (Yun et al. 2019)."""
 
     kind: Literal["cutmix"] = "cutmix"

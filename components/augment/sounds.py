@@ -4,7 +4,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from components.augment.images import OfImages
 from components.contracts.config import StepConfig
+from components.contracts.spec import TensorSpec
 
 
 class Noise(StepConfig):
@@ -14,6 +16,10 @@ class Noise(StepConfig):
     feature: str = Field("audio", description="the feature whose tensor is changed")
     deviation: float = Field(0.1, gt=0, description="of the noise, in the units of the tensor")
 
+    def wrong(self, spec: TensorSpec) -> str:
+        """Why it is not for such a tensor."""
+        return "" if spec.dtype == "float32" and not spec.sequence else "it needs real numbers"
+
     def apply(self, values: Any, draw: Any) -> Any:
         """The same shape."""
         import torch
@@ -21,7 +27,7 @@ class Noise(StepConfig):
         return values + self.deviation * torch.randn(values.shape, generator=draw, device=values.device)
 
 
-class Mask(StepConfig):
+class Mask(OfImages, StepConfig):
     """Sets a run of frames and one of bands of each spectrum to zero, the mean of training rows (Park et al. 2019)."""
 
     kind: Literal["mask"] = "mask"
@@ -36,7 +42,7 @@ class Mask(StepConfig):
         for axis, share in ((3, self.frames), (2, self.bands)):
             length = values.shape[axis]
             drawn = torch.rand(2, len(values), 1, generator=draw, device=values.device)
-            run = (drawn[0] * (share * length + 1)).floor()
+            run = (drawn[0] * (int(share * length) + 1)).floor()
             start = (drawn[1] * (length - run + 1)).floor()
             place = torch.arange(length, device=values.device)
             hidden = (place >= start) & (place < start + run)

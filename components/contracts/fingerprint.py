@@ -19,7 +19,9 @@ from components.contracts.config import Frozen, config_classes, custom_modules, 
 
 DISTRIBUTIONS = {"PIL": "pillow", "yaml": "pyyaml", "sklearn": "scikit-learn", "pytorch_lightning": "pytorch-lightning"}
 CUT = ("components.contracts", "components.adapters", "components.context")
-REGISTRIES = frozenset(f"components.{name}" for name in ("sources", "cleaning", "features", "models", "objectives"))
+REGISTRIES = frozenset(
+    f"components.{name}" for name in ("sources", "cleaning", "features", "augment", "models", "objectives")
+)
 """Their `__init__` only lists kinds; the kinds in use are followed."""
 
 

@@ -17,6 +17,8 @@ from components.features.feature import NAME, OfNumbers, Prepared, State
 from components.statistics.moments import Moments
 
 Wave = NDArray[np.float64]
+BLOCK = 256
+"""Sounds whose numbers are summed at a time."""
 FLOOR = 1e-6
 """Added to a power before its logarithm: 60 dB below a full-scale sine's, where quiet is quiet enough."""
 
@@ -65,9 +67,12 @@ class Audio(OfNumbers, StepConfig):
 
     def fit(self, prepared: Prepared) -> State:
         """Count, mean and sum of squared deviations, per band or coefficient; of waves, of all samples."""
-        values = prepared.values.astype(np.float64)
-        rows = values.reshape(-1, 1) if self.form == "wave" else values.transpose(0, 2, 1).reshape(-1, values.shape[1])
-        return Moments.of(rows).state
+        values = prepared.values[:, None] if self.form == "wave" else prepared.values
+        found = Moments.of(np.zeros((0, values.shape[1])))
+        for start in range(0, len(values), BLOCK):
+            block = values[start : start + BLOCK].astype(np.float64)
+            found = found.joined(Moments.of(block.transpose(0, 2, 1).reshape(-1, values.shape[1])))
+        return found.state
 
     def merge(self, first: State, second: State) -> State:
         """Those of two disjoint sets of rows together."""
@@ -113,6 +118,8 @@ class Audio(OfNumbers, StepConfig):
                 # What lies behind the end is not decoded.
                 wave = sound.read(int(self.seconds * sound.samplerate) + sound.samplerate, always_2d=True).mean(axis=1)
                 rate = sound.samplerate
+            if not np.isfinite(wave).all():
+                raise RuntimeError("samples that are no numbers")
         except (soundfile.LibsndfileError, RuntimeError) as error:
             raise DataError(
                 "E_FORMAT",

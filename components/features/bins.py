@@ -32,24 +32,31 @@ class Bins(OfNumbers, StepConfig):
 
     def fit(self, prepared: Prepared) -> State:
         """What quantiles are read from, per column; the first and the last are the least and the most."""
-        return {"quantiles": [summary(column) for column in prepared.values.T]}
+        values = prepared.values
+        return {"rows": len(values), "quantiles": [summary(column) for column in values.T]}
 
     def merge(self, first: State, second: State) -> State:
         """Those of two disjoint sets of rows together."""
         pairs = zip(first["quantiles"], second["quantiles"], strict=True)
-        return {"quantiles": [joined(one, other) for one, other in pairs]}
+        return {"rows": first["rows"] + second["rows"], "quantiles": [joined(one, other) for one, other in pairs]}
 
     def finish(self, partial: State) -> State:
-        """The edges between the bins of each column, rising."""
+        """The edges between the bins of each column, rising; a column with one value and none missing is dead."""
         shares = np.linspace(0, 1, self.count + 1)[1:-1]
-        edges = []
-        for one in partial["quantiles"]:
+        edges, dead = [], []
+        for name, one in zip(self.columns, partial["quantiles"], strict=True):
+            points, weights = one
             low, high = quantile(one, 0), quantile(one, 1)
-            cuts = (
-                quantile(one, share) if self.edges == "quantiles" else low + share * (high - low) for share in shares
-            )
-            edges.append(sorted({cut for cut in map(float, cuts) if low < cut <= high}))
-        return {"edges": edges, "dead": [name for name, one in zip(self.columns, edges, strict=True) if not one]}
+            equal = low + shares * (high - low)
+            cuts = [quantile(one, share) for share in shares] if self.edges == "quantiles" else equal.tolist()
+            found = sorted({cut for cut in cuts if low < cut <= high})
+            if low < high and not found:
+                # Nearly all rows have the least value: the others are a bin of their own.
+                found = [float(points[points > low][0])]
+            edges.append(found)
+            if not found and weights.sum() in {0, partial["rows"]}:
+                dead.append(name)
+        return {"edges": edges, "dead": dead}
 
     def spec(self, state: State) -> TensorSpec:
         """int64[columns] with the number of bins of each, or float32 with a place for each."""

@@ -42,7 +42,8 @@ class Boxes(OfNumbers, StepConfig):
             DataError: E_LABEL, a class that the recipe does not name; E_VALUE, not four sides for each label, or a box
                 that is empty or lies outside of the image.
         """
-        labels, boxes = (table[name].combine_chunks() for name in (self.labels, self.boxes))
+        labels = self._lists(table, self.labels, pa.string())
+        boxes = self._lists(table, self.boxes, pa.float64())
         counts = np.asarray(pc.fill_null(pc.list_value_length(labels), 0)).astype(np.int64)
         sides = np.asarray(pc.fill_null(pc.list_value_length(boxes), 0)).astype(np.int64)
         if (sides != 4 * counts).any():
@@ -62,7 +63,7 @@ class Boxes(OfNumbers, StepConfig):
         size = np.stack([np.asarray(table[name].cast(pa.float64())) for name in (self.width, self.height)], axis=1)
         shares = np.asarray(boxes.flatten(), np.float64).reshape(-1, 4) / np.tile(np.repeat(size, counts, axis=0), 2)
         empty = (shares[:, 2:] <= shares[:, :2]).any(axis=1)
-        if empty.any() or (shares < 0).any() or (shares > 1).any():
+        if empty.any() or not ((shares >= 0) & (shares <= 1)).all():
             raise self._wrong("a box is empty, or lies outside of its image", self.boxes, "left < right, top < bottom")
         flat = np.concatenate([kinds[:, None], shares], axis=1).astype(np.float32)
         offsets = np.concatenate([[0], np.cumsum(counts)]) * NUMBERS
@@ -98,6 +99,19 @@ class Boxes(OfNumbers, StepConfig):
         at = (offsets[:-1, None] // NUMBERS + place)[inside]
         found[inside] = flat.reshape(-1, NUMBERS)[at]
         return found.transpose(1, 2).contiguous()
+
+    def _lists(self, table: pa.Table, column: str, kind: pa.DataType) -> pa.ListArray:
+        cells = table[column].combine_chunks()
+        try:
+            return cells.cast(pa.list_(kind))
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise DataError(
+                "E_TYPE",
+                f"{column} is {cells.type}, no list of {kind}",
+                place=f"features.{self.name}",
+                value=column,
+                action="name a column of lists",
+            ) from error
 
     def _wrong(self, what: str, column: str, allowed: str) -> DataError:
         return DataError(

@@ -125,6 +125,25 @@ def numbers_of(cells: pa.ChunkedArray, name: str, place: str, kind: pa.DataType)
     return found
 
 
+def finite(values: NDArray[np.float32], name: str, column: str) -> NDArray[np.float32]:
+    """The values of feature `name`, if all are numbers that 32 bits hold.
+
+    Raises:
+        DataError: E_VALUE.
+    """
+    wrong = values[~np.isfinite(values)]
+    if len(wrong):
+        raise DataError(
+            "E_VALUE",
+            "a number that is none, or that 32 bits cannot hold",
+            place=f"features.{name}",
+            value=f"{column}: {wrong[0]}",
+            allowed=f"up to {np.finfo(np.float32).max:.4g}",
+            action="correct it in the data, or set such rows aside",
+        )
+    return values
+
+
 def encode(table: pa.Table, columns: tuple[str, ...]) -> Prepared:
     """Text of the columns as int32[rows, columns] codes with their dictionaries."""
     codes, dictionaries = [], []
@@ -145,9 +164,18 @@ def count(prepared: Prepared) -> list[dict[str, int]]:
     return counted
 
 
+def merged(feature: Feature, partials: Sequence[State]) -> State:
+    """All partial states as one: pairs first, so that what grows while it is merged is not copied for every part."""
+    left = list(partials)
+    while len(left) > 1:
+        pairs = [feature.merge(one, other) for one, other in zip(left[::2], left[1::2], strict=False)]
+        left = pairs + left[len(pairs) * 2 :]
+    return left[0]
+
+
 def add_counts(first: list[dict[str, int]], second: list[dict[str, int]]) -> list[dict[str, int]]:
     """Two results of `count` as one."""
     return [
-        {entry: one.get(entry, 0) + other.get(entry, 0) for entry in sorted({*one, *other})}
+        {**one, **{entry: number + one.get(entry, 0) for entry, number in other.items()}}
         for one, other in zip(first, second, strict=True)
     ]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from components.contracts.config import StepConfig
-from components.contracts.errors import EnvironmentFault
+from components.contracts.errors import DataError, EnvironmentFault
 from components.contracts.spec import TensorSpec
 from components.features.feature import NAME, OfNumbers, Prepared, State
 
@@ -54,9 +54,11 @@ class Image(OfNumbers, StepConfig):
             self._decode(cell.as_py(), decode, pixels[row])
         return Prepared(values=np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
 
-    def _decode(self, data: bytes, decode: Any, into: NDArray[np.uint8]) -> None:
+    def _decode(self, data: bytes | None, decode: Any, into: NDArray[np.uint8]) -> None:
         from PIL import Image as Pillow
 
+        if data is None:
+            raise self._wrong("a row has no image", "require")
         if decode is not None and data[:2] == b"\xff\xd8":
             # Of a larger JPEG, at the least eighth of its size that is not too small.
             found = decode(data, colorspace="RGB", min_height=self.height, min_width=self.width)
@@ -68,10 +70,25 @@ class Image(OfNumbers, StepConfig):
             image = Pillow.open(io.BytesIO(data))
             # A JPEG can be decoded at a half, a quarter or an eighth of its size.
             image.draft(MODES[self.channels], (self.width, self.height))
+        if image.mode.startswith("I;16"):
+            # Pillow would clip the numbers and not scale them.
+            image = Pillow.fromarray((np.asarray(image).astype(np.uint32) // 257).astype(np.uint8))
+        elif image.mode in {"I", "F"}:
+            raise self._wrong(f"an image has numbers of kind {image.mode}, whose range nobody says", "keep-rows")
         image = image.convert(MODES[self.channels])
         if image.size != (self.width, self.height):
             image = self._resized(image)
         into[:] = np.asarray(image).reshape(into.shape)
+
+    def _wrong(self, what: str, operation: str) -> DataError:
+        return DataError(
+            "E_IMAGE",
+            what,
+            place=f"features.{self.name}",
+            value=self.column,
+            allowed="images of 8 or 16 bits a channel",
+            action=f"drop such rows (cleaning: {operation}), or convert them",
+        )
 
     def _resized(self, image: Any) -> Any:
         from PIL import Image as Pillow

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 RIDGE = 1e-3
 """Added to the (unit) variances, so that columns that say the same do not cancel each other."""
-MOST_VALUES = 1000
+MOST_VALUES = 100_000
 """Distinct values that are counted for the mode; of more, the commonest of each part."""
 
 Values = NDArray[np.float64]
@@ -94,7 +94,11 @@ def filled(standard: Any, missing: Any, state: dict[str, Any]) -> Any:
     zeros = torch.where(missing, 0.0, standard)
     if "predict" in state:
         matrix = torch.tensor(state["predict"], dtype=torch.float32, device=standard.device)
-        return torch.where(missing, zeros @ matrix, standard)
+        # One column after the other: a product of matrices rounds otherwise for few rows than for many.
+        predicted = torch.zeros_like(zeros)
+        for other, weights in enumerate(matrix):
+            predicted = predicted + zeros[:, other, None] * weights
+        return torch.where(missing, predicted, standard)
     if "fill" in state:
         return torch.where(missing, torch.tensor(state["fill"], dtype=torch.float32, device=standard.device), standard)
     return zeros

@@ -96,7 +96,9 @@ class Number(OfNumbers, StepConfig):
         scale = moments.scale
         state = {"mean": partial["mean"], "scale": scale.tolist()}
         state["missing"] = [int(partial["rows"] - count) for count in partial["count"]]
-        state["dead"] = [name for name, spread in zip(self.columns, moments.deviation, strict=True) if not spread]
+        known, rows = moments.count, partial["rows"]
+        says = (moments.deviation > 0) | (self.missing_flags & (known > 0) & (known < rows))
+        state["dead"] = [name for name, alive in zip(self.columns, says, strict=True) if not alive]
         medians = np.array([quantile(one, 0.5) for one in partial["quantiles"]]) if self.missing == "median" else None
         state |= missing.fill_of(partial["missing"], medians, moments.mean, scale)
         state |= scales.fitted(self.scale, partial["quantiles"], moments.mean, scale)
@@ -126,13 +128,18 @@ class Number(OfNumbers, StepConfig):
         import torch
 
         lost = torch.isnan(values)
-        standard = self._standard(values, state)
+        standard = unclipped = self._standard(values, state)
         flags = [lost.float()] if self.missing_flags else []
         if self.outliers == "clip":
             standard = self._clipped(standard, state)
         elif self.outliers == "flag":
             flags.append(self._far(standard, state).float())
-        return torch.cat([scales.scaled(self.scale, missing.filled(standard, lost, state), state), *flags], 1)
+        found = scales.scaled(self.scale, missing.filled(standard, lost, state), state)
+        if self.scale == "none":
+            # What is neither filled nor clipped is not rounded on the way.
+            bare = self._scaled_tensor(values)
+            found = torch.where(lost | (standard != unclipped), found, bare)
+        return torch.cat([found, *flags], 1)
 
     def counted(self, values: NDArray[np.float32], state: State) -> dict[str, int]:
         """How many of the stored cells are filled, and clipped or flagged (by a forest, how many rows)."""
@@ -159,11 +166,14 @@ class Number(OfNumbers, StepConfig):
     def _standard(self, values: Any, state: State) -> Any:
         import torch
 
-        scaled = values.sign() * values.abs().log1p() if self.log else values
+        scaled = self._scaled_tensor(values)
         mean, scale = (
             torch.tensor(state[name], dtype=torch.float32, device=values.device) for name in ("mean", "scale")
         )
         return (scaled - mean) / scale
+
+    def _scaled_tensor(self, values: Any) -> Any:
+        return values.sign() * values.abs().log1p() if self.log else values
 
     def _far(self, standard: Any, state: State) -> Any:
         """bool[rows, columns]: the cells that lie far off; bool[rows, 1] by a forest."""

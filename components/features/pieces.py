@@ -24,7 +24,7 @@ SPECIAL = ("[PAD]", "[UNK]", "[SEP]")
 CUT = "\x1e"
 """Stands between two texts of a row: ASCII's record separator, which neither may hold."""
 EDGE = "\x1f"
-WORDS = r"[\pL\pM\pN_]+(?:['’][\pL\pM]+)*|\x1e|[^\s\pL\pM\pN_]"
+WORDS = r"[\pL\pM\pN_]+(?:['’][\pL\pM]+)*|\x1e|[^\s\pZ\pL\pM\pN_]"
 """Words with their apostrophes, and every other sign that is no space, alone."""
 WITH_SPACES = r"\x1e| ?[\pL\pM]+| ?\pN+| ?[^\s\pL\pM\pN\x1e]+|\s+"
 """Words, numbers and signs, each with the space before it: nothing of the text is lost."""
@@ -62,7 +62,8 @@ def counted(prepared: Prepared) -> dict[str, int]:
 
 def added(first: dict[str, int], second: dict[str, int]) -> dict[str, int]:
     """Two counts as one."""
-    return dict(sorted((Counter(first) + Counter(second)).items()))
+    large, small = (first, second) if len(first) >= len(second) else (second, first)
+    return {**large, **{piece: number + large.get(piece, 0) for piece, number in small.items()}}
 
 
 def vocabulary(counts: dict[str, int], tokens: Tokens, size: int, least: int) -> dict[str, Any]:
@@ -86,7 +87,11 @@ def vocabulary(counts: dict[str, int], tokens: Tokens, size: int, least: int) ->
     else:
         tokenizer = library.Tokenizer(library.models.BPE(unk_token=SPECIAL[UNKNOWN]))
         trainer = library.trainers.BpeTrainer(
-            vocab_size=size, min_frequency=least, special_tokens=list(SPECIAL), show_progress=False
+            vocab_size=size,
+            min_frequency=least,
+            limit_alphabet=max(size - len(SPECIAL), 0),
+            special_tokens=list(SPECIAL),
+            show_progress=False,
         )
         tokenizer.train_from_iterator(_occurrences(counts), trainer)
         model = tokenizer.model

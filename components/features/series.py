@@ -10,7 +10,7 @@ from pydantic import Field
 from components.contracts.config import StepConfig
 from components.contracts.errors import DataError
 from components.contracts.spec import ColumnType, TensorSpec
-from components.features.feature import NAME, OfNumbers, Prepared, State
+from components.features.feature import NAME, OfNumbers, Prepared, State, finite
 from components.statistics.moments import Moments
 
 
@@ -39,8 +39,8 @@ class Series(OfNumbers, StepConfig):
             values = np.diff(values, axis=2, prepend=values[:, :, :1])
         if self.scale == "row":
             mean, deviation = values.mean(2, keepdims=True), values.std(2, keepdims=True)
-            values = (values - mean) / np.where(deviation > 0, deviation, 1)
-        return Prepared(values=values.astype(np.float32))
+            values = (values - mean) / np.where(np.ptp(values, axis=2, keepdims=True) > 0, deviation, 1)
+        return Prepared(values=finite(values.astype(np.float32), self.name, ", ".join(self.columns)))
 
     def fit(self, prepared: Prepared) -> State:
         """Count, mean and sum of squared deviations per channel."""

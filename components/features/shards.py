@@ -21,7 +21,7 @@ from components.features.fitted import load_feature
 from components.statistics.keys import TRAIN
 
 FIT, ARRAYS = "fit.json", "fit.safetensors"
-ARRAY = "array"
+ARRAY = "\0array"
 """The one key of what stands in the JSON for an array, which lies in the other file."""
 
 

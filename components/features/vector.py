@@ -10,7 +10,7 @@ from pydantic import Field
 from components.contracts.config import StepConfig
 from components.contracts.errors import DataError
 from components.contracts.spec import ColumnType, TensorSpec
-from components.features.feature import NAME, OfNumbers, Prepared, State
+from components.features.feature import NAME, OfNumbers, Prepared, State, finite
 from components.statistics.moments import Moments
 
 
@@ -51,7 +51,7 @@ class Vector(OfNumbers, StepConfig):
             )
         values = np.zeros((table.num_rows, self.length), np.float32)
         values[np.asarray(cells.is_valid())] = flat.to_numpy(zero_copy_only=False).reshape(-1, self.length)
-        return Prepared(values=values)
+        return Prepared(values=finite(values, self.name, self.column))
 
     def fit(self, prepared: Prepared) -> State:
         """Count, mean and sum of squared deviations per place."""

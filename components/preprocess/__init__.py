@@ -5,7 +5,6 @@ states are small and are merged here. Shards do not depend on the merged state, 
 """
 
 from collections.abc import Sequence
-from functools import reduce
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -21,7 +20,7 @@ from components.contracts.config import StepConfig
 from components.contracts.errors import ConfigError, DataError
 from components.contracts.fingerprint import digest
 from components.contracts.spec import FILE, ROW
-from components.features.feature import Feature, Prepared, State
+from components.features.feature import Feature, Prepared, State, merged
 from components.features.shards import shard_name, write_fit
 from components.preprocess.changes import cells_changed
 from components.preprocess.fits import fits_of
@@ -174,7 +173,7 @@ def _with_dropped(ledger: Ledger, rows: int) -> Ledger:
 
 
 def _fit(feature: Any, partials: list[State]) -> FittedFeature:
-    state = feature.finish(reduce(feature.merge, partials))
+    state = feature.finish(merged(feature, partials))
     return FittedFeature(config=feature.model_dump(mode="json"), state=state)
 
 

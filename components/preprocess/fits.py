@@ -1,7 +1,6 @@
 """What parts know of their features, merged in runs of parts: a run of which no part changed is not merged again."""
 
 from collections.abc import Sequence
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from components.context import RunContext
 from components.contracts.artifacts import Dataset, Ledger, Part
 from components.contracts.config import StepConfig
 from components.contracts.fingerprint import digest
+from components.features.feature import merged
 from components.features.shards import read_fit, write_fit
 
 RUN = 16
@@ -44,8 +44,7 @@ def merge_fits(store: Store, config: Fits, keys: list[str], folder: Path) -> dic
     *_, target = config.features
     found = [_of_part(target.name, store, store.part(Dataset.step, key).standing()) for key in keys]
     partial = {
-        feature.name: reduce(feature.merge, [one["partial"][feature.name] for one in found])
-        for feature in config.features
+        feature.name: merged(feature, [one["partial"][feature.name] for one in found]) for feature in config.features
     }
     columns = zip(*(one["labels"] for one in found), strict=True)
     labels = [sorted(set().union(*entries)) for entries in columns]

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Values = NDArray[np.float64]
+ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -50,5 +51,6 @@ class Moments:
 
     @property
     def deviation(self) -> Values:
-        """The standard deviation."""
-        return np.sqrt(self.squares / np.maximum(self.count, 1))
+        """The standard deviation; none where it is no more than what rounding makes of values that are equal."""
+        found = np.sqrt(self.squares / np.maximum(self.count, 1))
+        return np.where(found > ROUNDING * np.abs(self.mean), found, 0.0)

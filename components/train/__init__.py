@@ -9,10 +9,12 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from components.augment.augmentation import check_inputs
 from components.context import RunContext
 from components.contracts.artifacts import Checkpoint, Dataset
 from components.contracts.config import StepConfig, placed
 from components.contracts.errors import DataError
+from components.features.fitted import load_feature
 from components.features.shards import shard_files
 from components.statistics.keys import TRAIN, VALIDATION
 from components.train.devices import check_devices
@@ -59,6 +61,7 @@ def run(config: TrainConfig, dataset: Dataset, *, ctx: RunContext) -> Checkpoint
     """
     check_devices(config.settings.accelerator, config.settings.devices)
     _check_rows(config.settings.devices, dataset)
+    check_inputs(config.augment, dataset.inputs)
 
     def build(folder: Path) -> Checkpoint:
         history: list[dict[str, float]] = []
@@ -81,7 +84,9 @@ def run(config: TrainConfig, dataset: Dataset, *, ctx: RunContext) -> Checkpoint
             device=result["device"],
         )
 
-    return ctx.commit(Checkpoint, __name__, config, {"dataset": dataset.content}, build)
+    # What features do to a batch is part of what is trained.
+    kinds = sorted({type(load_feature(one)).__module__ for one in (*dataset.features, dataset.target)})
+    return ctx.commit(Checkpoint, __name__, config, {"dataset": dataset.content}, build, kinds=kinds)
 
 
 def _check_rows(processes: int, dataset: Dataset) -> None:

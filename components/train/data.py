@@ -18,14 +18,14 @@ class Batches:
     """What Lightning iterates over: each iteration is the next epoch, or what is left of one."""
 
     def __init__(self, loader: Loader, *, pinned: bool) -> None:
-        self._loader, self._pinned = loader, pinned
+        self.loader, self._pinned = loader, pinned
         self.epoch, self.batch = 0, 0
 
     def __len__(self) -> int:
-        return len(self._loader)
+        return len(self.loader)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        for batch in self._loader.ahead(self.epoch, self.batch, empty=_pinned if self._pinned else None):
+        for batch in self.loader.ahead(self.epoch, self.batch, empty=_pinned if self._pinned else None):
             # Lightning does not come back after the last.
             last = self.batch + 1 == len(self)
             self.epoch, self.batch = (self.epoch + 1, 0) if last else (self.epoch, self.batch + 1)
@@ -62,13 +62,15 @@ class DatasetModule(pl.LightningDataModule):
         """In the order of the shards."""
         return self.validation
 
-    def state_dict(self) -> dict[str, int]:
-        """Where training is."""
-        return {"epoch": self.training.epoch, "batch": self.training.batch}
+    def state_dict(self) -> dict[str, Any]:
+        """Where training is, and how rows are shuffled."""
+        return {"epoch": self.training.epoch, "batch": self.training.batch, "nearby": self.training.loader.nearby}
 
-    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from there."""
         self.training.epoch, self.training.batch = state_dict["epoch"], state_dict["batch"]
+        # The order hangs on it; this machine may have another memory.
+        self.training.loader.nearby = state_dict["nearby"]
 
 
 def _pinned(shape: tuple[int, ...], kind: Any) -> Any:

@@ -34,7 +34,7 @@ real = pl.Trainer
 worker.pl.Trainer = lambda **settings: real(**{**settings, "callbacks": [*settings["callbacks"], Rows()]})
 shuffled = []
 data = worker.DatasetModule
-worker.DatasetModule = lambda given: (one := data(given), shuffled.append(one.training._loader.shuffled))[0]
+worker.DatasetModule = lambda given: (one := data(given), shuffled.append(one.training.loader.shuffled))[0]
 began = time.perf_counter()
 done = worker.work(job, lambda _: None)
 print(

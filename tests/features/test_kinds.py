@@ -20,6 +20,8 @@ from components.features.category import Category
 from components.features.image import Image
 from components.features.number import Number
 from components.features.series import Series
+from components.features.times import Times
+from components.features.vector import Vector
 from tests.features.cases import applied, fit, wav
 
 
@@ -203,3 +205,77 @@ def test_images_of_another_shape_are_stretched_cut_or_given_margins():
     assert applied(unit, fit(unit, table), table).max() == pytest.approx(200 / 255)
     red = applied(imagenet, fit(imagenet, table), table)[0, 0].max()
     assert red == pytest.approx((200 / 255 - 0.485) / 0.229, rel=1e-5)
+
+
+def test_values_that_are_equal_are_not_divided_by_what_rounding_leaves():
+    table = pa.table({
+        "x": [0.1] * 1000,
+        "when": pa.array([10**15] * 1000, pa.timestamp("us")),
+        "s": [[0.3] * 10] * 1000,
+    })
+    number = Number(columns=("x",), log=True)
+    state = fit(number, table.slice(0, 333), table.slice(333))
+    assert (state["scale"], state["dead"]) == ([1.0], ["x"])
+    assert abs(applied(number, state, pa.table({"x": [0.101]}))).max() < 0.01
+    times = Times(columns=("when",), parts=("elapsed",))
+    assert fit(times, table.slice(0, 333), table.slice(333))["scale"] == [1.0]
+    assert np.abs(Series(columns=("s",), window=10).prepare(table).values).max() < 1e-9
+
+
+def test_the_bare_scale_leaves_numbers_as_they_are():
+    random = np.random.default_rng(0)
+    values = [*random.lognormal(0, 3, 500).tolist(), 0.001, 1e9]
+    table = pa.table({"x": pa.array([*values, None])})
+    feature = Number(columns=("x",), scale="none", outliers="clip")
+    tensor = applied(feature, fit(feature, table), table)[:, 0].numpy()
+    kept = tensor[:-1] == np.array(values, np.float32)
+    assert 0.85 < kept.mean() < 1
+    assert tensor[500] == np.float32(0.001)
+    assert tensor[501] < 1e9, "clipped"
+
+
+def test_a_few_values_above_many_that_are_the_same_are_a_bin():
+    table = pa.table({"x": [0.0] * 95 + [1.0, 2.0, 3.0, 4.0, 5.0]})
+    feature = Bins(columns=("x",), count=10)
+    state = fit(feature, table)
+    assert state == {"edges": [[1.0]], "dead": []}
+    assert np.bincount(applied(feature, state, table)[:, 0]).tolist() == [0, 95, 5]
+
+
+def test_a_column_that_says_whether_it_is_there_is_not_dead():
+    holes, nothing = pa.table({"x": [1.0, None] * 50}), pa.table({"x": pa.array([None] * 100, pa.float64())})
+    for feature, dead in (
+        (Bins(columns=("x",)), []), (Number(columns=("x",), missing_flags=True), []), (Number(columns=("x",)), ["x"]),
+    ):  # fmt: skip
+        assert fit(feature, holes)["dead"] == dead
+        assert fit(feature, nothing)["dead"] == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("feature", "cells", "line"),
+    [
+        (Vector(column="c", length=2), [[1e39, 1.0]], "E_VALUE features.vector: a number that is none, or that 32 bits"),
+        (Vector(column="c", length=2), [[float("nan"), 1.0]], "E_VALUE features.vector: a number that is none"),
+        (Series(columns=("c",), window=2), [[float("inf"), 1.0]], "E_VALUE features.series: a number that is none"),
+        (Boxes(boxes="c", classes=("a",)), [[0.0, 5.0, 10.0, None]], "E_VALUE features.boxes: a box is empty, or lies"),
+        (Boxes(boxes="c", classes=("a",)), ["no"], "E_TYPE features.boxes: c is string, no list of double"),
+        (Image(column="c", height=2, width=2), pa.array([None], pa.binary()), "E_IMAGE features.image: a row has no image"),
+    ],
+)  # fmt: skip
+def test_cells_that_are_no_numbers_are_one_line(feature, cells, line):
+    table = boxes_table([["a"]], [[0, 0, 1, 1]]).append_column("c", pa.array(cells))
+    with np.errstate(all="ignore"), pytest.raises(DataError, match=line):
+        feature.prepare(table)
+
+
+def test_numbers_of_sixteen_bits_are_scaled_and_not_cut():
+    pixels = np.linspace(0, 65535, 64).reshape(8, 8).astype(np.uint16)
+    buffer = io.BytesIO()
+    Pillow.fromarray(pixels).save(buffer, "PNG")
+    floats = io.BytesIO()
+    Pillow.fromarray(pixels.astype(np.float32)).save(floats, "TIFF")
+    feature = Image(height=8, width=8, channels=1)
+    found = feature.prepare(pa.table({"image": [buffer.getvalue()]})).values[0, 0]
+    assert found.tolist() == (pixels // 257).tolist()
+    with pytest.raises(DataError, match="E_IMAGE features.image: an image has numbers of kind F"):
+        feature.prepare(pa.table({"image": [floats.getvalue()]}))

@@ -139,3 +139,16 @@ def test_no_text_at_all_is_padding():
     values = (torch.zeros(0, dtype=torch.int32), torch.tensor([0, 0, 0]))
     assert pieces.padded(values, 0).tolist() == [[0], [0]]
     assert Ragged.of([], np.int32).offsets.tolist() == [0]
+
+
+def test_spaces_of_other_scripts_are_no_words():
+    found = text_of(pieces.cut(pa.chunked_array([["a\u00a0b\u3000c\u2003d"]]), "word", lowercase=True))
+    assert found == [["a", "b", "c", "d"]]
+
+
+def test_a_small_vocabulary_of_byte_pairs_stays_small():
+    table = pa.table({"t": ["the quick brown fox jumps over the lazy dog"] * 5})
+    feature = Text(column="t", tokens="byte-pair", vocabulary=10, min_count=1)
+    state = fit(feature, table)
+    assert len(state["tokenizer"]["vocab"]) <= 10
+    assert applied(feature, state, table).max() < 10
