@@ -174,3 +174,21 @@ def test_columns_that_say_the_same_do_not_drive_predictions_off():
     only = holes & (holes.sum(1) == 1)[:, None]
     error = (applied(feature, state, values) - whole)[only] / 5
     assert np.sqrt((error**2).mean()) < 0.15
+
+
+@pytest.mark.parametrize("rule", ["iqr", "z-score"])
+@pytest.mark.parametrize("log", [False, True])
+def test_what_lies_far_off_is_counted_without_looking_at_the_rows_again(rule, log):
+    """As long as less lies there than is kept of each end; the tails may be on one side, or beyond the mean."""
+    rng = np.random.default_rng(0)
+    values = np.stack([rng.normal(size=9000), rng.lognormal(0, 3, 9000), rng.integers(0, 3, 9000)], axis=1)
+    values[rng.random(values.shape) < 0.05] = np.nan
+    values = values.astype(np.float32)
+    for factor in (0.5, 2.0, 5.0):
+        feature = Number(columns=("a", "b", "c"), outliers="clip", outlier_rule=rule, outlier_factor=factor, log=log)
+        partials = [feature.fit(Prepared(values=part)) for part in np.array_split(values, 7)]
+        partial = reduce(feature.merge, partials)
+        state = feature.finish(partial)
+        told = feature.total(partial, state)
+        assert told in (None, feature.counted(values, state))
+        assert told is not None or factor == 0.5

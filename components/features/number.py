@@ -15,6 +15,7 @@ from components.features.feature import NAME, OfNumbers, Prepared, State, number
 from components.features.scales import Scale
 from components.statistics.moments import Moments
 from components.statistics.quantiles import joined, quantile, summary
+from components.statistics.tails import joined_tails, tails_of
 
 BLOCK = 2**13
 """Rows that are counted at a time, so that they stay in the cache."""
@@ -76,6 +77,7 @@ class Number(OfNumbers, StepConfig):
             "missing": missing.partial_of(self.missing, values),
             "quantiles": [summary(column) for column in values.T] if self._with_summary() else [],
             "sample": forest.partial_of(values) if self._by_forest() else {},
+            "tails": tails_of(prepared.values) if self._with_bounds() else [],
         }
 
     def merge(self, first: State, second: State) -> State:
@@ -88,6 +90,7 @@ class Number(OfNumbers, StepConfig):
             "missing": missing.merged(first["missing"], second["missing"]),
             "quantiles": [joined(one, other) for one, other in pairs],
             "sample": forest.merged(first["sample"], second["sample"]) if self._by_forest() else {},
+            "tails": joined_tails(first["tails"], second["tails"]),
         }
 
     def finish(self, partial: State) -> State:
@@ -141,6 +144,30 @@ class Number(OfNumbers, StepConfig):
             found = torch.where(lost | (standard != unclipped), found, bare)
         return torch.cat([found, *flags], 1)
 
+    def total(self, partial: State, state: State) -> dict[str, int] | None:
+        """What `counted` would find in all training rows; None where the partial state does not say."""
+        found = {"filled": sum(state["missing"])} if any(state["missing"]) else {}
+        if self.outliers == "keep":
+            return found
+        if self._by_forest():
+            return None
+        width, far = len(self.columns), 0
+        for at, values in enumerate(partial["tails"]):
+            column = at % width
+            standard = self._standardised(values, state, column)
+            beyond = standard < _bound(state, "low", column) if at < width else standard > _bound(state, "high", column)
+            if beyond.all() and len(values) < partial["count"][column]:
+                return None
+            far += int(beyond.sum())
+        return found | {"clipped" if self.outliers == "clip" else "flagged": far}
+
+    def _standardised(self, values: NDArray[Any], state: State, column: Any = slice(None)) -> NDArray[np.float32]:
+        """What `apply` does to stored cells first, without importing torch for it."""
+        found: NDArray[np.float32] = (self._scaled(values) - _bound(state, "mean", column)) / _bound(
+            state, "scale", column
+        )
+        return found
+
     def counted(self, values: NDArray[np.float32], state: State) -> dict[str, int]:
         """How many of the stored cells are filled, and clipped or flagged (by a forest, how many rows)."""
         found = {"filled": int(np.isnan(values).sum())} if any(state["missing"]) else {}
@@ -154,13 +181,11 @@ class Number(OfNumbers, StepConfig):
                 return found | {"flagged": int(self._far(standard, state).sum())}
             clipped = self._clipped(standard, state)
             return found | {"clipped": int(((clipped != standard) & ~standard.isnan()).sum())}
-        mean, scale, low, high = (np.array(state[name], np.float32) for name in ("mean", "scale", "low", "high"))
+        blocks = range(0, len(values), BLOCK)
         far = 0
-        for start in range(0, len(values), BLOCK):
-            # What `apply` does, without importing torch for it.
-            cells = self._scaled(values[start : start + BLOCK])
-            standard = (cells - mean) / scale
-            far += int(np.count_nonzero((standard < low) | (standard > high)))
+        for start in blocks:
+            standard = self._standardised(values[start : start + BLOCK], state)
+            far += int(((standard < _bound(state, "low")) | (standard > _bound(state, "high"))).sum())
         return found | {"clipped" if self.outliers == "clip" else "flagged": far}
 
     def _standard(self, values: Any, state: State) -> Any:
@@ -189,6 +214,9 @@ class Number(OfNumbers, StepConfig):
         inside = standard.clamp(*_bounds(state, standard))
         return inside.where(self._far(standard, state), standard) if self._by_forest() else inside
 
+    def _with_bounds(self) -> bool:
+        return self.outliers != "keep" and not self._by_forest()
+
     def _with_summary(self) -> bool:
         return self._by_quartiles() or self.missing == "median" or self.scale in {"min-max", "quantile"}
 
@@ -200,6 +228,10 @@ class Number(OfNumbers, StepConfig):
 
     def _scaled(self, values: NDArray[Any]) -> NDArray[Any]:
         return np.sign(values) * np.log1p(np.abs(values)) if self.log else values
+
+
+def _bound(state: State, name: str, column: Any = slice(None)) -> Any:
+    return np.array(state[name], np.float32)[column]
 
 
 def _bounds(state: State, like: Any) -> tuple[Any, Any]:

@@ -98,7 +98,8 @@ def run(config: PreprocessConfig, clean: CleanSnapshot, *, ctx: RunContext) -> D
         check_leaks(config.leaks, split, target, clean.parts, given=given, test_rows=rows[TEST], ctx=ctx)
         features = (*config.features, config.target)
         fits = fits_of(features, parts, records, ctx)
-        fitted = [_fit(feature, [one["partial"][feature.name] for one in fits]) for feature in features]
+        partials = [merged(feature, [one["partial"][feature.name] for one in fits]) for feature in features]
+        fitted = [_fit(feature, partial) for feature, partial in zip(features, partials, strict=True)]
         _check_labels(config.target, fitted[-1], [one["labels"] for one in fits])
         _check_alive(config, fitted[:-1])
         out = left_out(config.outliers, split, clean.parts, ctx)
@@ -122,7 +123,7 @@ def run(config: PreprocessConfig, clean: CleanSnapshot, *, ctx: RunContext) -> D
             rates=rates,
             weights=weights,
             ledger=_with_dropped(summed(records, clean.rows), dropped).model_copy(
-                update={"changed": cells_changed(pairs, parts, out, ctx)}
+                update={"changed": cells_changed(pairs, partials, parts, out=out, ctx=ctx)}
             ),
         )
 
@@ -172,9 +173,8 @@ def _with_dropped(ledger: Ledger, rows: int) -> Ledger:
     return ledger.model_copy(update={"rows_out": ledger.rows_out - rows, "dropped": {"outliers": rows}})
 
 
-def _fit(feature: Any, partials: list[State]) -> FittedFeature:
-    state = feature.finish(merged(feature, partials))
-    return FittedFeature(config=feature.model_dump(mode="json"), state=state)
+def _fit(feature: Any, partial: State) -> FittedFeature:
+    return FittedFeature(config=feature.model_dump(mode="json"), state=feature.finish(partial))
 
 
 def _check_alive(config: PreprocessConfig, fitted: Sequence[FittedFeature]) -> None:

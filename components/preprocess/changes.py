@@ -21,13 +21,28 @@ Positions = NDArray[np.int64]
 
 
 def cells_changed(
-    fitted: Sequence[tuple[Feature, State]], parts: Sequence[Part], out: Sequence[Positions], ctx: RunContext
+    fitted: Sequence[tuple[Feature, State]],
+    partials: Sequence[State],
+    parts: Sequence[Part],
+    *,
+    out: Sequence[Positions],
+    ctx: RunContext,
 ) -> dict[str, int]:
-    """By feature and what it does, of the training rows without those that are left `out` of each part."""
-    looked = [one for one in fitted if callable(getattr(one[0], "counted", None))]
+    """By feature and what it does, of the training rows without those that are left `out` of each part.
+
+    Rows are looked at where the partial states do not say it.
+    """
+    found, looked = Counter[str](), []
+    for (feature, state), partial_state in zip(fitted, partials, strict=True):
+        told = None
+        if hasattr(feature, "total") and not any(map(len, out)):
+            told = feature.total(partial_state, state)
+        if told is not None:
+            found.update({f"{feature.name} {what}": count for what, count in told.items()})
+        elif callable(getattr(feature, "counted", None)):
+            looked.append((feature, state))
     if not looked:
-        return {}
-    found = Counter[str]()
+        return {name: count for name, count in sorted(found.items()) if count}
     look = partial(_counted, ctx.placement, looked)
     size = sum(part.rows for part in parts) * 100
     for counts in ctx.compute.map(look, list(zip(parts, out, strict=True)), size, native=True):
