@@ -85,8 +85,7 @@ class NotCommittedError(LookupError):
 class RunContext:
     """One run's store, compute, tracker and progress.
 
-    `rerun` counts, per step, how often it was asked to run anew. A `peeking` context only looks: a step that would
-    have to run raises NotCommittedError.
+    `rerun` counts, per step, how often it was asked to run anew. `peeking`, what would run raises NotCommittedError.
     """
 
     placement: Placement
@@ -127,8 +126,7 @@ class RunContext:
         last = Pointer(self.store, f"last/{self.name}/{kind.step}")
         record, why = entry.record(), "nothing it depends on changed"
         if record is None:
-            standing = last.read()
-            why = key.changes_since(standing.value if standing else None)
+            why = key.changes_since(standing.value if (standing := last.read()) else None)
             with entry.attempt() as attempt:
                 artifact = build(attempt.folder)
                 if artifact.ledger is not None:
