@@ -42,14 +42,15 @@ def fits_of(
 def merge_fits(store: Store, config: Fits, keys: list[str], folder: Path) -> dict[str, Any]:
     """Write the merged state of a run of parts."""
     *_, target = config.features
-    found = [_of_part(target.name, store, store.part(Dataset.step, key).standing()) for key in keys]
+    records = [store.part(Dataset.step, key).standing() for key in keys]
+    found = [_of_part(target.name, store, record) for record in records]
     partial = {
         feature.name: merged(feature, [one["partial"][feature.name] for one in found]) for feature in config.features
     }
     columns = zip(*(one["labels"] for one in found), strict=True)
     labels = [sorted(set().union(*entries)) for entries in columns]
     write_fit(folder, partial=partial, labels=labels)
-    return {"rows": 0, "ledger": Ledger().model_dump()}
+    return {"rows": sum(record.meta["rows"] for record in records), "ledger": Ledger().model_dump()}
 
 
 def _of_part(target: str, store: Store, record: Record) -> dict[str, Any]:
