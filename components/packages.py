@@ -50,8 +50,9 @@ def private_code(kinds: Iterable[str]) -> PrivateCode:
     digests = {name: source.digest for name, source in sources.items()}
     behaviour = {name: value for name, value in digests.items() if name not in (REGISTRIES | {ERRORS})}
     own = [source for name, source in sources.items() if is_own(name)]
-    asked = [source for name, source in sources.items() if is_own(name) or name.startswith("components.features.")]
-    imported = set().union(*(source.libraries for source in asked)) - sys.stdlib_module_names - FITTING
+    features = [source for name, source in sources.items() if name.startswith("components.features.")]
+    imported = set().union(*(source.libraries for source in features)) - FITTING - {*LIBRARIES, "PIL"}
+    imported = imported.union(*(source.libraries for source in own)) - sys.stdlib_module_names
     versions = {DISTRIBUTIONS.get(name, name): library_version(name) for name in sorted(imported)}
     return PrivateCode(
         name=f"millrace_{digest(digests)[:12]}",
