@@ -63,7 +63,7 @@ def optimize(root, folder, workers):
         litdata.optimize(fn=decode, inputs=items, output_dir=str(place), num_workers=int(workers), chunk_bytes="64MB")
         taken = time.perf_counter() - began
         dataset = litdata.StreamingDataset(str(place))
-        mean = np.mean([np.asarray(dataset[at]["image"]).mean() for at in range(0, len(dataset), 10)])
+        mean = np.mean([np.asarray(row["image"]).mean() for row in dataset])
         return {"seconds": taken, "rows": len(dataset), "mean": float(mean)}
 
     return once
