@@ -1,16 +1,14 @@
 """Checkpoint → ModelPackage: an MLflow model folder that needs nothing of this project.
 
 Raw typed rows in, predictions out: clean's value operations, fitted features, weights, decoding and private code, with
-a signature and an example. It is tried in a process that cannot import the project and may not unpickle.
+a signature and an example. Before it is committed, it is tried in a clean process (smoke.py).
 """
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +20,7 @@ from components.cleaning import KINDS as OPERATIONS
 from components.cleaning.typed import typed
 from components.context import RunContext
 from components.contracts.artifacts import Checkpoint, Dataset, FittedFeature, ModelPackage
-from components.contracts.closure import ROOT
 from components.contracts.config import StepConfig
-from components.contracts.errors import IntegrityError
 from components.contracts.fingerprint import digest
 from components.contracts.spec import Column
 from components.features import KINDS as FEATURES
@@ -32,6 +28,7 @@ from components.features.fitted import load_feature
 from components.models import KINDS as MODELS
 from components.objectives import KINDS as OBJECTIVES
 from components.packages import PrivateCode, forget, kind_modules, library_versions, private_code
+from components.smoke import prepare, smoke
 
 EXAMPLE_ROWS = 3
 SIGNATURE_TYPES = {
@@ -89,6 +86,7 @@ def run(config: PackageConfig, checkpoint: Checkpoint, dataset: Dataset, *, ctx:
     libraries = {**code.libraries, **library_versions()}
 
     def build(folder: Path) -> ModelPackage:
+        prepare()
         model = model_data(checkpoint, dataset)
         example = _example(dataset, ctx)
         with tempfile.TemporaryDirectory() as scratch:
@@ -222,53 +220,3 @@ def _frame(rows: pa.Table, columns: Sequence[Column]) -> Any:
         elif column.type == "timestamp":
             frame[column.name] = cells.dt.tz_convert(column.timezone or "UTC").dt.tz_localize(None)
     return frame
-
-
-SMOKE = """
-import json, sys
-from pathlib import Path
-model, root = Path(sys.argv[1]), Path(sys.argv[2])
-sys.path = [path for path in sys.path if Path(path).resolve() != root]
-class Wall:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("components", "flows", *sys.argv[3].split(",")):
-            raise ModuleNotFoundError(name)
-sys.meta_path.insert(0, Wall())
-import mlflow
-loaded = mlflow.pyfunc.load_model(str(model))
-answer = loaded.predict(loaded.input_example)
-assert len(answer) >= 2 and answer["confidence"].between(0, 1).all(), answer
-print(answer["prediction"].to_json())
-"""
-
-
-def smoke(model: Path, own: Iterable[str] = ()) -> None:
-    """Load the model folder in a clean process, without the user's `own` packages, and let it answer its example.
-
-    Raises:
-        IntegrityError: E_SMOKE.
-    """
-    with tempfile.TemporaryDirectory() as scratch:
-        clean = {
-            "PATH": os.defpath,
-            "HOME": scratch,
-            "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-            "MLFLOW_DISABLE_TELEMETRY": "true",
-            "MLFLOW_TRACKING_URI": f"sqlite:///{scratch}/none.db",
-        }
-        tried = subprocess.run(
-            [sys.executable, "-I", "-B", "-c", SMOKE, str(model), str(ROOT), ",".join(own)],
-            cwd=scratch,
-            env=clean,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    if tried.returncode:
-        said = (tried.stderr.strip().splitlines() or ["nothing"])[-1]
-        raise IntegrityError(
-            "E_SMOKE",
-            f"the package does not answer its own example in a clean process: {said}",
-            place=str(model),
-            action="report this with the recipe",
-        )

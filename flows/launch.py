@@ -6,13 +6,11 @@ server is started only if the store does not already hold the checkpoint.
 
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -28,17 +26,17 @@ from flows.pipeline import load_recipe
 from flows.plan import will_train
 from flows.runs import RUN_TAG, Interruption, Run, RunRecord, alive, gone, open_run
 from flows.single_step import check_step
+from flows.stopping import interruptible
 
 REJECTED = 3
 DRAIN_SECONDS = 10.0
-AGAIN_SECONDS = 15.0
 
 
 def launch(recipe: str, overrides: Sequence[str], rerun: Sequence[str], *, as_json: bool) -> int:
     """Run `recipe` as a Prefect flow from this process; returns the exit code."""
     terminal = Terminal()
     try:
-        with _interruptible():
+        with interruptible():
             run, record = _checked_run(recipe, overrides, rerun, terminal)
     except MillraceError as error:
         return _failed(terminal, error, recipe, as_json=as_json)
@@ -89,9 +87,11 @@ def _run(run: Run, placement: Placement, terminal: Terminal) -> RunRecord:
         terminal.note(f"Prefect server starting at {prefect.address}; it stays up for later runs, `make down` ends it")
     training = will_train(run)
     if training:
-        from components.train.supervisor import prepare
+        from components import smoke
+        from components.train import supervisor
 
-        prepare()
+        supervisor.prepare()
+        smoke.prepare()
     settings.export(placement, prefect.api_url)
     flow = _imported()
     imports = time.perf_counter() - began
@@ -173,31 +173,6 @@ def _drain() -> None:
 
     APILogWorker.drain_all(timeout=DRAIN_SECONDS, at_exit=False)
     EventsWorker.drain_all(timeout=DRAIN_SECONDS, at_exit=False)
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Turn SIGTERM and Ctrl-C into `Interruption` inside the block.
-
-    It is raised again while the block does not end: it may have come just after a lock was taken in code that is not
-    ours, and who needs that lock on the way out would wait for ever.
-    """
-    asked = False
-
-    def stop(*_: Any) -> None:
-        nonlocal asked
-        asked = True
-        signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)
-        raise Interruption
-
-    before = {name: signal.signal(name, stop) for name in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)}
-    try:
-        yield
-    finally:
-        if asked:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-        for name, handler in before.items():
-            signal.signal(name, handler)
 
 
 def _next(run: Run, record: RunRecord) -> list[tuple[str, str]]:

@@ -12,10 +12,11 @@ from prefect.context import TagsContext
 from prefect.runtime import flow_run
 from prefect.states import Completed
 
+from components import smoke
 from components.contracts.artifacts import Checkpoint, Dataset, ModelVersion, Snapshot, Verdict
 from components.contracts.errors import MillraceError
+from components.train import supervisor
 from components.train.devices import check_devices
-from components.train.supervisor import prepare
 from flows import artifacts, mlflow_server, settings
 from flows.pipeline import load_recipe
 from flows.plan import will_train
@@ -42,7 +43,8 @@ def running(recipe: str, overrides: Sequence[str], rerun: Sequence[str]) -> Iter
         mlflow_server.check_tracking(placement)
         run = open_run(placement, recipe, config, overrides, rerun=rerun)
         if will_train(run):
-            prepare()
+            supervisor.prepare()
+            smoke.prepare()
     token, own = CURRENT.set(run), ExitStack()
     run.noted["prefect_run"] = str(flow_run.id or "")
     run.ctx.progress = Both(run.ctx.progress, RunPage(run.config.name))

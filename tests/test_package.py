@@ -2,17 +2,21 @@ import json
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 
 import mlflow
 import pandas as pd
+import psutil
 import pyarrow as pa
 import pytest
 
+import components.smoke
 from components.contracts.closure import ROOT
 from components.contracts.errors import DataError, IntegrityError
 from components.contracts.spec import Column
-from components.package import SMOKE, _signature_type, smoke
+from components.package import _signature_type
 from components.packages import forget, open_package, own_errors, private_code
+from components.smoke import WALL, smoke
 from tests.line import packaged, table_recipe, write_table
 
 # MLflow gives advice about type hints whenever a model is loaded.
@@ -103,10 +107,8 @@ def test_two_packages_of_other_code_answer_each_with_their_own_beside_the_projec
 
 
 def test_the_smoke_test_cannot_import_the_project(tmp_path):
-    wall = SMOKE.split("import mlflow")[0] + "import components"
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", wall, str(tmp_path), str(ROOT), ""], capture_output=True, text=True, check=False
-    )
+    wall = WALL + "import components"
+    done = subprocess.run([sys.executable, "-I", "-c", wall, str(ROOT)], capture_output=True, text=True, check=False)
     assert "ModuleNotFoundError: components" in done.stderr
     plain = subprocess.run([sys.executable, "-I", "-c", "import components"], capture_output=True, check=False)
     assert plain.returncode == 0, "without the wall it would have been importable, so the wall is what is tested"
@@ -128,6 +130,23 @@ def test_a_package_that_does_not_answer_is_refused(made, tmp_path, harm):
         (parts / "model.json").write_text(json.dumps(data))
     with pytest.raises(IntegrityError, match=f"E_SMOKE {broken}: the package does not answer"):
         smoke(broken)
+
+
+def test_a_clean_process_that_was_killed_is_started_anew(made):
+    smoke(made[2])
+    first = components.smoke._running.process
+    first.kill()
+    first.wait()
+    smoke(made[2])
+    assert components.smoke._running.process.pid != first.pid
+
+
+def test_the_clean_process_ends_with_the_one_that_started_it(tmp_path):
+    code = "import os; from components import smoke; smoke.prepare(); print(smoke._running.process.pid, flush=True)\n"
+    held = subprocess.Popen([sys.executable, "-c", code + "os.kill(os.getpid(), 9)"], stdout=subprocess.PIPE, text=True)
+    number = int(held.communicate()[0])
+    with suppress(psutil.NoSuchProcess):
+        psutil.Process(number).wait(30)
 
 
 @pytest.mark.parametrize(

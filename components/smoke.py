@@ -1,0 +1,180 @@
+"""Trying a package in a process that cannot import the project and may not unpickle.
+
+Importing MLflow and torch takes seconds, so one process does it, in the background while other steps run, and forks a
+child for each package. It never imports anything of the project, nor of a user's: what a child needs comes from the
+package. It ends when the process that started it does, however that went.
+"""
+
+import atexit
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+
+from components.contracts.closure import ROOT
+from components.contracts.errors import IntegrityError
+
+END_SECONDS = 5.0
+
+WALL = """
+import sys
+class Wall:
+    names = {"components", "flows"}
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in self.names:
+            raise ModuleNotFoundError(name)
+wall = Wall()
+sys.meta_path.insert(0, wall)
+sys.path = [path for path in sys.path if path and path != sys.argv[1]]
+"""
+
+SERVER = (
+    WALL
+    + """
+import json, os, queue, shutil, tempfile, threading, traceback
+
+scratch = tempfile.mkdtemp(prefix="millrace-smoke-")
+os.chdir(scratch)
+asked = queue.SimpleQueue()
+
+def listen():
+    for line in sys.stdin:
+        asked.put(json.loads(line))
+    # Whoever asks is gone.
+    shutil.rmtree(scratch, ignore_errors=True)
+    os.killpg(0, 9)
+
+threading.Thread(target=listen, daemon=True).start()
+import mlflow, pandas, torch
+import mlflow.pyfunc
+
+def answer(job, log):
+    for number in (1, 2):
+        os.dup2(log, number)
+    wall.names |= set(job["own"])
+    loaded = mlflow.pyfunc.load_model(job["model"])
+    said = loaded.predict(loaded.input_example)
+    assert len(said) >= 2 and said["confidence"].between(0, 1).all(), said
+
+while True:
+    job = asked.get()
+    with tempfile.TemporaryFile(dir=scratch) as log:
+        child = os.fork()
+        if not child:
+            code = 1
+            try:
+                answer(job, log.fileno())
+                code = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stderr.flush()
+                os._exit(code)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        log.seek(0)
+        lines = log.read().decode(errors="replace").strip().splitlines()
+    print(json.dumps((lines or ["nothing"])[-1] if code else ""), flush=True)
+"""
+)
+
+
+class Server:
+    """The process that forks; made for the process that holds it."""
+
+    def __init__(self) -> None:
+        self.owner = os.getpid()
+        clean = {
+            "PATH": os.defpath,
+            # Both are the server's folder, which it goes to first.
+            "HOME": ".",
+            "MLFLOW_TRACKING_URI": "sqlite:///none.db",
+            "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+        }
+        self.process: subprocess.Popen[str] = subprocess.Popen(
+            [sys.executable, "-I", "-B", "-c", SERVER, str(ROOT)],
+            env=clean,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            # A Ctrl-C in a shell is for whoever asked.
+            start_new_session=True,
+        )
+
+    def ask(self, model: Path, own: Iterable[str]) -> str:
+        """What went wrong when the package was to answer its example, in one line; "" where it answered."""
+        if self.process.stdin is None or self.process.stdout is None:
+            raise RuntimeError("the server has pipes")
+        self.process.stdin.write(json.dumps({"model": str(model.absolute()), "own": list(own)}) + "\n")
+        self.process.stdin.flush()
+        said = self.process.stdout.readline()
+        if not said:
+            raise BrokenPipeError
+        return str(json.loads(said))
+
+    def end(self) -> None:
+        """End it and what it forked."""
+        if os.getpid() != self.owner:
+            return
+        try:
+            self.process.communicate(timeout=END_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.communicate()
+
+
+_running: Server | None = None
+_asking = threading.Lock()
+
+
+def prepare() -> None:
+    """Start the process, which imports in the background. Harmless when done twice."""
+    global _running  # noqa: PLW0603
+    if _running is None or _running.owner != os.getpid():
+        _running = Server()
+        atexit.register(_running.end)
+
+
+def smoke(model: Path, own: Iterable[str] = ()) -> None:
+    """Load the model folder in a clean process, without the user's `own` packages, and let it answer its example.
+
+    Raises:
+        IntegrityError: E_SMOKE.
+    """
+    with _asking:
+        try:
+            said = _asked(model, own)
+        except BaseException:
+            _forget()
+            raise
+    if said:
+        raise IntegrityError(
+            "E_SMOKE",
+            f"the package does not answer its own example in a clean process: {said}",
+            place=str(model),
+            action="report this with the recipe",
+        )
+
+
+def _asked(model: Path, own: Iterable[str]) -> str:
+    for _ in range(2):
+        prepare()
+        try:
+            return _running.ask(model, own) if _running else ""
+        except OSError:
+            # It was killed, perhaps while it waited.
+            _forget()
+    return "the clean process was ended from outside, twice"
+
+
+def _forget() -> None:
+    global _running  # noqa: PLW0603
+    if _running is not None:
+        atexit.unregister(_running.end)
+        _running.end()
+        _running = None
