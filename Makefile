@@ -75,7 +75,7 @@ faults: $(INSTALLED) ## kill, fill and starve the store at every event: ONLY=F2 
 	@$(BIN)/python -m pytest -n 0 -m faults $(if $(ONLY),-k '$(ONLY)') $(PYTEST)
 
 .PHONY: e2e
-e2e: $(INSTALLED) ## a clean clone with the demo twice, a run on an S3 store, what each change runs again
+e2e: $(INSTALLED) ## whole runs as users start them: a clean clone, the README's commands, servers, a bucket, what each change runs again
 	@bash tests/e2e/clean_clone.sh
 	@rm -f .reports/matrix.jsonl
 	@$(BIN)/python -m pytest -n 0 -m e2e $(PYTEST)

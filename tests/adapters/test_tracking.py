@@ -95,6 +95,7 @@ def opened(placement):
     return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout.strip()
 
 
+@pytest.mark.e2e
 def test_bad_input_B50_a_database_of_an_older_release_is_upgraded_and_a_copy_kept(placement):
     at_revision(placement, "acf3f17fdcc7")
     database = placement.home / "mlflow" / "mlflow.db"
@@ -116,6 +117,7 @@ def revision(database, *, other=False):
     return newest
 
 
+@pytest.mark.e2e
 def test_bad_input_B50_a_database_of_a_newer_release_is_named_and_stays_as_it_was(placement):
     opened(placement)
     database = placement.home / "mlflow" / "mlflow.db"
@@ -132,6 +134,7 @@ def test_bad_input_B50_a_database_of_a_newer_release_is_named_and_stays_as_it_wa
     assert database.read_bytes() == before
 
 
+@pytest.mark.e2e
 def test_an_upgrade_keeps_what_it_found_beside_copies_of_before(placement):
     at_revision(placement, "75868b020152")
     database = placement.home / "mlflow" / "mlflow.db"

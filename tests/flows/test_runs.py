@@ -130,6 +130,7 @@ def test_a_rejected_run_says_so_and_an_approval_lets_it_through(millrace, first)
     assert ran == {"gate", "register"}
 
 
+@pytest.mark.e2e
 def test_a_run_that_waits_for_approval_says_so(millrace, first):
     waiting = millrace.run("digits-cnn", "--set", "gate.approval=true", "--set", "register.name=w")
     assert (waiting["code"], waiting["state"], waiting["model"]) == (0, "AwaitingApproval", {})
@@ -158,6 +159,7 @@ def recipe_file(folder):
     return path
 
 
+@pytest.mark.e2e
 def test_a_newcomers_own_csv_takes_eight_lines(millrace, tmp_path):
     record = millrace.run(str(recipe_file(tmp_path)))
     assert (record["state"], record["model"]["name"]) == ("Completed", "toy")
@@ -221,6 +223,7 @@ def test_a_run_that_is_killed_leaves_nothing_and_the_next_one_tells_the_truth_ab
     assert list((millrace.home / "runs").iterdir()) == []
 
 
+@pytest.mark.e2e
 def test_the_flow_runs_by_itself_as_a_worker_would_start_it(millrace, first):
     state = millrace.query("""
 from flows.training import training

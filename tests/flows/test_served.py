@@ -22,6 +22,7 @@ from tests.flows.api import ask
 FOREIGN = "https://foreign.example"
 
 
+@pytest.mark.e2e
 def test_up_again_starts_nothing_and_status_names_what_runs(served):
     again = served.millrace("up")
     assert again.returncode == 0
@@ -31,6 +32,7 @@ def test_up_again_starts_nothing_and_status_names_what_runs(served):
     assert {name: one["state"] for name, one in states.items()} == dict.fromkeys(("prefect", "mlflow", "worker"), "up")
 
 
+@pytest.mark.e2e
 def test_everything_listens_on_loopback_only(served):
     places = set()
     for one in served.states.values():
@@ -42,6 +44,7 @@ def test_everything_listens_on_loopback_only(served):
     assert places == {"127.0.0.1"}
 
 
+@pytest.mark.e2e
 def test_a_foreign_page_can_neither_ask_nor_write_at_prefect(served):
     url = f"{served.api.url}/flows/"
     preflight = {"Origin": FOREIGN, "Access_Control_Request_Method": "POST"}
@@ -64,6 +67,7 @@ def handshake(address, origin):
     return int(status)
 
 
+@pytest.mark.e2e
 def test_a_foreign_page_reaches_prefect_neither_by_a_socket_nor_by_a_name_of_its_own(served):
     assert handshake(served.api.address, FOREIGN) == 403
     assert handshake(served.api.address, served.api.address) == 101
@@ -71,6 +75,7 @@ def test_a_foreign_page_reaches_prefect_neither_by_a_socket_nor_by_a_name_of_its
     assert ask(f"{served.api.url}/health", Host="localhost:4200") == (200, True)
 
 
+@pytest.mark.e2e
 def test_a_foreign_page_or_host_name_gets_nothing_from_mlflow(served):
     url = f"{served.mlflow}/api/2.0/mlflow/experiments/create"
     assert ask(url, body={"name": "foreign"}, Origin=FOREIGN)[0] == 403
@@ -79,6 +84,7 @@ def test_a_foreign_page_or_host_name_gets_nothing_from_mlflow(served):
     assert ask(search)[0] == 200
 
 
+@pytest.mark.e2e
 def test_each_quick_recipe_on_built_in_data_has_a_deployment(served):
     found = served.api.deployments()
     quick = set()
@@ -100,6 +106,7 @@ def test_each_quick_recipe_on_built_in_data_has_a_deployment(served):
     assert served.api.get("/work_pools/millrace")["concurrency_limit"] == 2
 
 
+@pytest.mark.e2e
 def test_the_schedule_has_its_next_run(served):
     deployment = served.api.deployments()["digits-cnn-retraining"]
     end = time.monotonic() + 60
@@ -109,6 +116,7 @@ def test_the_schedule_has_its_next_run(served):
     assert {(run["state_type"], run["auto_scheduled"]) for run in runs} == {("SCHEDULED", True)}
 
 
+@pytest.mark.e2e
 def test_every_field_of_every_form_is_flat_typed_and_described(served):
     for name, one in served.api.deployments().items():
         schema = one["parameter_openapi_schema"]
@@ -126,6 +134,7 @@ def test_every_field_of_every_form_is_flat_typed_and_described(served):
             assert "const" not in leaf, place
 
 
+@pytest.mark.e2e
 def test_a_command_finds_the_servers_and_says_where_it_reports(served):
     record = served.millrace.run("digits-cnn")
     assert (record["code"], record["state"]) == (0, "Unchanged")
@@ -134,6 +143,7 @@ def test_a_command_finds_the_servers_and_says_where_it_reports(served):
     assert ask(f"{served.mlflow}/api/2.0/mlflow/runs/get?run_id={record['mlflow_run']}")[0] == 200
 
 
+@pytest.mark.e2e
 @pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("parameters", "field"),
@@ -153,6 +163,7 @@ def test_bad_input_a_wrong_value_in_the_form_is_refused_before_a_run_exists(serv
     assert len(served.api.runs(deployment)) == before
 
 
+@pytest.mark.e2e
 @pytest.mark.bad_input
 def test_bad_input_B50_a_taken_port_and_a_server_that_is_missing(millrace, tmp_path):
     home = {"MILLRACE_HOME": str(tmp_path / "home")}

@@ -7,6 +7,7 @@ import sys
 
 import httpx
 import psutil
+import pytest
 
 
 def test_nothing_listens_beyond_loopback_and_foreign_pages_are_refused(millrace, first):
@@ -28,6 +29,7 @@ def test_nothing_listens_beyond_loopback_and_foreign_pages_are_refused(millrace,
     assert [one.status_code for one in answers] == [400, 200, 403]
 
 
+@pytest.mark.e2e
 def test_the_server_is_found_again_and_ended(millrace, first):
     process = json.loads((millrace.home / "servers" / "prefect.json").read_text())["process"]
     assert "ended the Prefect server at http://127.0.0.1:" in millrace("down").err

@@ -18,6 +18,7 @@ COMMANDS = [
 ]
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("command", [line for line in COMMANDS if line != "make test"])
 def test_a_command_of_the_readme_works(millrace, command):
     if "<" in command:
@@ -58,6 +59,7 @@ def test_the_recipe_of_the_readme_loads_and_takes_the_model_that_it_shows(tmp_pa
     assert len(text.splitlines()) <= 10
 
 
+@pytest.mark.e2e
 def test_the_python_of_the_readme_answers(millrace, first):
     _, code = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     code = code.replace(".millrace/", f"{millrace.home}/")

@@ -137,7 +137,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.e2e)])
 def test_nothing_outlives_a_supervisor_that_is_ended(folder, tmp_path, how):
     script = tmp_path / "supervisor.py"
     script.write_text(SUPERVISOR)
