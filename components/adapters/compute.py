@@ -7,6 +7,7 @@ twice: the commit kernel makes that harmless.
 """
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -15,6 +16,9 @@ from components.contracts.errors import EnvironmentFault
 
 THREADS_UP_TO_BYTES = 140 * 2**20
 CONNECT_SECONDS = 10
+POLL_SECONDS = 0.02
+LOOK_SECONDS, LOOKS = 3.0, 3
+"""How often workers are looked at while none finishes, and how often they have to be found paused."""
 OWN_CLUSTER = {"distributed.scheduler.allowed-failures": 1, "distributed.scheduler.worker-saturation": 1.0}
 """An item that a worker process ended at is tried once more; no other waits there to be blamed for it."""
 
@@ -87,15 +91,17 @@ class Compute:
         *,
         names: Sequence[str],
     ) -> list[Result]:
-        from distributed import KilledWorker, as_completed
+        from distributed import KilledWorker
 
+        # Asked now: when a worker has just ended there may be none to ask.
+        limit = _limit(client)
         futures = client.map(function, items, pure=False, retries=1)
-        for finished, future in enumerate(as_completed(futures, loop=client.loop), 1):
+        for finished, future in enumerate(_finished(futures, client, limit), 1):
             try:
                 result = future.result()
             except KilledWorker as error:
                 at = next(at for at, one in enumerate(futures) if one.key == future.key)
-                raise _ended(names[at] if names else str(at), client) from error
+                raise _ended(names[at] if names else str(at), limit) from error
             done(finished, result)
         return list(client.gather(futures))
 
@@ -134,12 +140,49 @@ class Compute:
             yield client
 
 
-def _ended(name: str, client: Any) -> EnvironmentFault:
+def _finished(futures: Sequence[Any], client: Any, limit: str) -> Iterator[Any]:
+    """The futures as they finish.
+
+    Raises:
+        EnvironmentFault: E_WORKER, no worker takes work any more: each is over its memory with nothing in hand.
+    """
+    from distributed import as_completed
+
+    left = as_completed(futures, loop=client.loop)
+    looked = time.monotonic()
+    idle = 0
+    while not left.is_empty():
+        if left.has_ready():
+            idle, looked = 0, time.monotonic()
+            yield next(left)
+        elif time.monotonic() - looked < LOOK_SECONDS:
+            time.sleep(POLL_SECONDS)
+        else:
+            looked = time.monotonic()
+            idle = idle + 1 if _all_paused(client) else 0
+            if idle == LOOKS:
+                raise EnvironmentFault(
+                    "E_WORKER",
+                    f"every worker process waits for memory with no work in hand{limit}",
+                    place="dask",
+                    action="give the workers more memory, or start fewer of them",
+                )
+
+
+def _all_paused(client: Any) -> bool:
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    return bool(workers) and all(one["status"] == "paused" for one in workers) and not any(client.processing().values())
+
+
+def _limit(client: Any) -> str:
     limits = [worker["memory_limit"] for worker in client.scheduler_info(n_workers=-1)["workers"].values()]
-    memory = f", of which each may use {min(limits) >> 20} MiB of memory" if limits and min(limits) else ""
+    return f", of which each may use {min(limits) >> 20} MiB of memory" if limits and min(limits) else ""
+
+
+def _ended(name: str, limit: str) -> EnvironmentFault:
     return EnvironmentFault(
         "E_WORKER",
-        f"worker processes ended whenever they worked on this part{memory}",
+        f"worker processes ended whenever they worked on this part{limit}",
         place=name,
         action="look for what kills them (memory, a library that crashes); make parts smaller (source.…_per_partition)",
     )

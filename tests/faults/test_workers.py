@@ -134,7 +134,7 @@ def test_fault_F8_F11_a_partition_that_ends_every_worker(tmp_path, tally, kind):
     fields = {} if row == "F8-poison" else {"megabytes": 400}
     log = tmp_path / "log"
     one = source(parts=6, seconds=0.05, poison=3, log=str(log), **fields)
-    with tally(row) as count, cluster(memory="200MB" if fields else "auto", failures=1) as made:
+    with tally(row) as count, cluster(memory="300MB" if fields else "auto", failures=1) as made:
         count.injected += 1
         ctx = context(tmp_path / "home", made.scheduler_address)
         with pytest.raises(
@@ -150,8 +150,18 @@ def test_fault_F8_F11_a_partition_that_ends_every_worker(tmp_path, tally, kind):
         assert not list((tmp_path / "home" / "store" / "ingest").glob("*/record.json"))
 
 
+def test_fault_F11_memory_workers_that_are_full_before_they_begin(tmp_path, tally):
+    """F11-memory: their libraries alone take what makes Dask pause them; the run says so and does not wait for ever."""
+    pausing = {"distributed.worker.memory.pause": 0.05}
+    with tally("F11-memory") as count, cluster(memory="600MB", failures=1, **pausing) as made:
+        count.injected += 1
+        with pytest.raises(MillraceError, match=r"E_WORKER dask: every worker process waits for memory .* 572 MiB"):
+            take(source(parts=4), context(tmp_path / "home", made.scheduler_address))
+        count.hit += 1
+
+
 def _named(error, *, limited):
-    assert ("each may use 190 MiB" in error.line()) or not limited
+    assert ("each may use 286 MiB" in error.line()) or not limited
     assert "_per_partition" in error.action
 
 
