@@ -170,8 +170,10 @@ def _finished(futures: Sequence[Any], client: Any, limit: str) -> Iterator[Any]:
 
 
 def _all_paused(client: Any) -> bool:
+    """Whether every worker is paused, and none works at anything that it took before."""
     workers = client.scheduler_info(n_workers=-1)["workers"].values()
-    return bool(workers) and all(one["status"] == "paused" for one in workers) and not any(client.processing().values())
+    busy = any(one["metrics"].get("task_counts", {}).get("executing") for one in workers)
+    return bool(workers) and not busy and all(one["status"] == "paused" for one in workers)
 
 
 def _limit(client: Any) -> str:
