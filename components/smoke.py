@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -87,6 +88,7 @@ class Server:
 
     def __init__(self) -> None:
         self.owner = os.getpid()
+        self.log = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
         clean = {
             "PATH": os.defpath,
             # Both are the server's folder, which it goes to first.
@@ -100,7 +102,7 @@ class Server:
             env=clean,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=self.log,
             text=True,
             # A Ctrl-C in a shell is for whoever asked.
             start_new_session=True,
@@ -117,6 +119,13 @@ class Server:
             raise BrokenPipeError
         return str(json.loads(said))
 
+    def last_words(self) -> str:
+        """The last line that it wrote."""
+        self.process.wait(END_SECONDS)
+        self.log.seek(0)
+        lines = self.log.read().decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else f"it said nothing (exit code {self.process.returncode})"
+
     def end(self) -> None:
         """End it and what it forked."""
         if os.getpid() != self.owner:
@@ -126,18 +135,20 @@ class Server:
         except subprocess.TimeoutExpired:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.communicate()
+        self.log.close()
 
 
 _running: Server | None = None
-_asking = threading.Lock()
+_asking, _starting = threading.Lock(), threading.Lock()
 
 
 def prepare() -> None:
     """Start the process, which imports in the background. Harmless when done twice."""
     global _running  # noqa: PLW0603
-    if _running is None or _running.owner != os.getpid():
-        _running = Server()
-        atexit.register(_running.end)
+    with _starting:
+        if _running is None or _running.owner != os.getpid():
+            _running = Server()
+            atexit.register(_running.end)
 
 
 def smoke(model: Path, own: Iterable[str] = ()) -> None:
@@ -162,14 +173,16 @@ def smoke(model: Path, own: Iterable[str] = ()) -> None:
 
 
 def _asked(model: Path, own: Iterable[str]) -> str:
+    said = ""
     for _ in range(2):
         prepare()
         try:
             return _running.ask(model, own) if _running else ""
         except OSError:
-            # It was killed, perhaps while it waited.
+            # It was killed, perhaps while it waited; or it cannot import what it needs.
+            said = _running.last_words() if _running else ""
             _forget()
-    return "the clean process was ended from outside, twice"
+    return f"the clean process ended, twice: {said}"
 
 
 def _forget() -> None:

@@ -228,8 +228,13 @@ def _unreachable(error: BaseException, address: str) -> EnvironmentFault:
 
 
 def placed(file: RecipeFile, data: Path | None) -> None:
-    """Find a relative `source.uri` under `data`, beside the recipe or one that it extends, or here."""
+    """Find a relative `source.uri` under `data`, beside the recipe or one that it extends, or here.
+
+    A source of another source's rows (`of`) is looked into.
+    """
     source = file.raw.get("source")
+    while isinstance(source, dict) and isinstance(source.get("of"), dict):
+        source = source["of"]
     if not isinstance(source, dict):
         return
     uri = source.get("uri")

@@ -23,9 +23,11 @@ def interruptible() -> Iterator[None]:
     that is not ours, and who needs that lock on the way out would wait for ever; or in a finaliser, whose exceptions
     Python drops. Inside a flow Prefect's handler takes the signal, so that it is not a handler that notices it here.
     """
+    over = False
 
     def stop(*_: Any) -> None:
-        raise Interruption
+        if not over:
+            raise Interruption
 
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
@@ -36,6 +38,7 @@ def interruptible() -> Iterator[None]:
     try:
         yield
     finally:
+        over = True
         os.write(writer, END)
         asking.join()
         signal.set_wakeup_fd(noted)

@@ -218,7 +218,10 @@ IMAGE, SMALL, WAVE, NUMBERS, TOKENS, BOXES = (
         (Noise(feature="text"), [TOKENS], "noise is not for text: it needs real numbers"),
         (TokenDropout(feature="image"), [IMAGE], "token-dropout is not for image: it needs a sequence of tokens"),
         (Mixup(), [TOKENS], "mixup is not for text: there is nothing to take a mean of"),
-        (Mixup(), [IMAGE, BOXES], "rows with boxes cannot be mixed"),
+        *(
+            (one, [IMAGE, BOXES], f"{one.kind} would leave boxes where they were")
+            for one in (Mixup(), Cutmix(), Flip(), Affine())
+        ),
     ],
 )
 def test_an_augmentation_of_another_kind_of_tensor_is_one_line(augmentation, specs, line):

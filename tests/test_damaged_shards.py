@@ -240,6 +240,7 @@ def test_states_of_many_parts_are_those_of_all_rows_and_runs_stay(tmp_path, ctx)
         ("B41-all-missing", "n,c,label,id", ",a,{2},{3}", "E_FEATURE_DEAD features.0.columns: 1 columns have no value, or one alone"),
         ("B41-constant", "n,c,label,id", "5,a,{2},{3}", "E_FEATURE_DEAD features.0.columns: .*got 'n'.; leave them out, or set dead_col"),
         ("B41-no-category", "n,c,label,id", "{0},,{2},{3}", "E_FEATURE_DEAD features.1.columns: .*got 'c'"),
+        ("B41-one-category", "n,c,label,id", "{0},a,{2},{3}", "E_FEATURE_DEAD features.1.columns: .*got 'c'"),
     ],
 )  # fmt: skip
 def test_bad_input_B41_labels_and_features(row, header, lines, line, tmp_path, ctx):

@@ -103,7 +103,8 @@ def test_a_rare_class_is_found_when_classes_are_rebalanced(tmp_path, ctx, how):
     rng = np.random.default_rng(0)
     (tmp_path / "t").mkdir()
     lines = [
-        f"{rng.normal(1.2 if rare else 0):.5f},a,{'rare' if rare else 'often'}" for rare in rng.random(1500) < 0.06
+        f"{rng.normal(1.2 if rare else 0):.5f},{'ab'[at % 2]},{'rare' if rare else 'often'}"
+        for at, rare in enumerate(rng.random(1500) < 0.06)
     ]
     (tmp_path / "t" / "0.csv").write_text("n,c,label\n" + "\n".join(lines) + "\n")
     recipe, dataset = dataset_of(tmp_path / "t", ctx, rebalance=how)
@@ -145,14 +146,18 @@ def test_classes_are_balanced_over_the_rows_that_are_left(tmp_path, ctx):
     rng = np.random.default_rng(0)
     (tmp_path / "t").mkdir()
     lines = [
-        f"{rng.normal() + (500 if at % 25 == 0 else 0):.4f},a,{'yes' if at % 5 == 0 else 'no'}" for at in range(1500)
+        f"{rng.normal() + (500 if at % 25 == 0 else 0):.4f},{'ab'[at % 2]},{'yes' if at % 5 == 0 else 'no'}"
+        for at in range(1500)
     ]
     (tmp_path / "t" / "0.csv").write_text("n,c,label\n" + "\n".join(lines) + "\n")
     _, dataset = dataset_of(tmp_path / "t", ctx, rebalance="over", outliers=(OutlierConfig(columns=("n",)),))
     loader = loader_of(dataset, ctx, TRAIN, 64, seed=0, classes="label", rates=dataset.rates)
     seen = Counter(np.concatenate([batch["label"][:, 0] for batch in loader.epoch(0)]).tolist())
     assert abs(seen[0] - seen[1]) <= 1
-    lines = [f"{500 if at % 20 == 0 else rng.normal():.4f},a,{'yes' if at % 20 == 0 else 'no'}" for at in range(1500)]
+    lines = [
+        f"{500 if at % 20 == 0 else rng.normal():.4f},{'ab'[at // 2 % 2]},{'yes' if at % 20 == 0 else 'no'}"
+        for at in range(1500)
+    ]
     (tmp_path / "t" / "0.csv").write_text("n,c,label\n" + "\n".join(lines) + "\n")
     with pytest.raises(
         DataError, match="E_LABEL outliers: every training row of a class was left out as an outlier .got 'yes'"

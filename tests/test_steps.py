@@ -239,9 +239,9 @@ def test_features_need_names_of_their_own(folder, ctx):
 def test_statistics_come_from_the_training_part_only(tmp_path, ctx):
     folder = tmp_path / "t"
     folder.mkdir()
-    (folder / "a.train").write_text("n,c,label\n" + "".join(f"{n},a,{'xy'[n % 2]}\n" for n in range(50)))
+    (folder / "a.train").write_text("n,c,label\n" + "".join(f"{n},{'ab'[n // 40]},{'xy'[n % 2]}\n" for n in range(50)))
     (folder / "a.test").write_text("n,c,label\n1000000,zzz,x\n")
     dataset = prepared(table_recipe(folder, source=FilesSource(uri=str(folder), train="a.train", test="a.test")), ctx)
     assert dataset.features[0].state["mean"][0] < 50
-    assert dataset.features[1].state["vocabularies"] == [["a"]]
+    assert dataset.features[1].state["vocabularies"] == [["a", "b"]]
     assert dataset.rows["test"] == 1

@@ -89,13 +89,19 @@ def open_shard(path: Path | str) -> dict[str, Stored]:
         ) from error
 
 
+def _bytes(values: NDArray[Any]) -> NDArray[Any]:
+    """In one piece, and truths as bytes: Arrow would pack them into bits, which cannot be mapped as an array."""
+    found = np.ascontiguousarray(values)
+    return found.view(np.uint8) if found.dtype == bool else found
+
+
 def _column(name: str, values: Stored) -> tuple[pa.Field, pa.Array]:
     if isinstance(values, Ragged):
-        inner = pa.array(np.ascontiguousarray(values.flat))
+        inner = pa.array(_bytes(values.flat))
         array = pa.LargeListArray.from_arrays(pa.array(values.offsets), inner)
         return pa.field(name, array.type, nullable=False), array
     shape = values.shape[1:]
-    array = pa.array(np.ascontiguousarray(values).reshape(-1))
+    array = pa.array(_bytes(values).reshape(-1))
     if shape:
         array = pa.FixedSizeListArray.from_arrays(array, prod(shape))
     return pa.field(name, array.type, nullable=False, metadata={SHAPE: json.dumps(shape)}), array

@@ -63,6 +63,7 @@ class Record:
         return json.dumps(data, sort_keys=True, indent=1).encode()
 
 
+KEYS = {"entry", "attempt", "files", "meta", "format"}
 SMALL_BYTES = 2**17
 CHECKED: dict[str, tuple[int, int]] = {}
 """The size and time of change of every file whose bytes this process has checked or written, by its whole name."""
@@ -176,6 +177,16 @@ class Entry:
         except ValueError as error:
             place, action = self.store.files.place(name), _anew(self.folder)
             raise IntegrityError("E_DIGEST", "the record is not JSON", place=place, action=action) from error
+        if not isinstance(data, dict) or data.get("format") != FORMAT or data.keys() != KEYS:
+            said = data.get("format") if isinstance(data, dict) else type(data).__name__
+            raise IntegrityError(
+                "E_DIGEST",
+                "the record is not one that this release writes",
+                place=self.store.files.place(name),
+                value=said,
+                allowed=f"format {FORMAT}",
+                action=f"use the release that wrote it, or {_anew(self.folder)}",
+            )
         data["files"] = tuple(StoredFile(**file) for file in data["files"])
         return Record(**data)
 

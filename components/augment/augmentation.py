@@ -44,20 +44,21 @@ def check_features(augmentations: Sequence[Any], names: Sequence[str]) -> None:
 def check_inputs(augmentations: Sequence[Any], inputs: Sequence[TensorSpec]) -> None:
     """Raise E_CONFIG where an augmentation is for tensors of another kind than its feature's.
 
-    An augmentation may say so by `wrong(spec)`: why it is not for such a tensor, "" where it is.
+    An augmentation may say so by `wrong(spec)`: why it is not for such a tensor, "" where it is. `moves` says that
+    what stands in a picture changes its place.
     """
     specs = {spec.name: spec for spec in inputs}
     for number, one in enumerate(augmentations):
         if not hasattr(one, "wrong"):
             continue
         kept = [spec for spec in inputs if spec.sequence and spec.dtype == "float32"]
-        if one.kind == "mixup" and kept:
+        if getattr(one, "moves", False) and kept:
             raise ConfigError(
                 "E_CONFIG",
-                "rows with boxes cannot be mixed",
+                f"{one.kind} would leave boxes where they were",
                 place=f"augment.{number}",
                 value=kept[0].name,
-                action="leave mixup out",
+                action="leave it out",
             )
         looked = [specs[one.feature]] if hasattr(one, "feature") else list(specs.values())
         why = [one.wrong(spec) for spec in looked]

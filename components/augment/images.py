@@ -1,6 +1,6 @@
 """Images as models get them, float32[rows, channels, height, width], each row changed by draws of its own."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -22,6 +22,7 @@ FEATURE = Field("image", description="the feature whose tensor is changed")
 class Flip(OfImages, StepConfig):
     """Mirrors half of the rows."""
 
+    moves: ClassVar[bool] = True
     kind: Literal["flip"] = "flip"
     feature: str = FEATURE
     direction: Literal["horizontal", "vertical"] = Field("horizontal", description="left becomes right, or top bottom")
@@ -38,6 +39,7 @@ class Flip(OfImages, StepConfig):
 class Crop(OfImages, StepConfig):
     """Moves the image by up to so many pixels; what comes in at the margin is the mirror of what is there."""
 
+    moves: ClassVar[bool] = True
     kind: Literal["crop"] = "crop"
     feature: str = FEATURE
     pixels: int = Field(4, ge=1, description="at most, in each direction; less than the image's side")
@@ -64,6 +66,7 @@ class Crop(OfImages, StepConfig):
 class Affine(OfImages, StepConfig):
     """Turns, zooms and shears around the middle; what comes in at the margin is the mirror of what is there."""
 
+    moves: ClassVar[bool] = True
     kind: Literal["affine"] = "affine"
     feature: str = FEATURE
     rotation: float = Field(0.0, ge=0, le=180, description="degrees at most, either way")

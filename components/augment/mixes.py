@@ -1,6 +1,6 @@
 """Rows mixed with others of their batch, and their losses with them."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -12,6 +12,7 @@ from components.contracts.spec import TensorSpec
 class Mixup(StepConfig):
     """Every feature of real numbers becomes a weighted mean of two rows (Zhang et al. 2018)."""
 
+    moves: ClassVar[bool] = True
     kind: Literal["mixup"] = "mixup"
     alpha: float = Field(0.2, gt=0, description="of the beta distribution that a batch's weight is drawn from")
 
@@ -35,6 +36,7 @@ class Mixup(StepConfig):
 class Cutmix(OfImages, StepConfig):
     """A box of each image is replaced by that of another row (Yun et al. 2019)."""
 
+    moves: ClassVar[bool] = True
     kind: Literal["cutmix"] = "cutmix"
     feature: str = Field("image", description="the image feature")
     alpha: float = Field(1.0, gt=0, description="of the beta distribution that the box's share is drawn from")

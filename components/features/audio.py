@@ -41,6 +41,15 @@ class Audio(OfNumbers, StepConfig):
     hop: float = Field(0.01, gt=0, le=1, description="seconds from one spectrum to the next")
 
     @model_validator(mode="after")
+    def _of_samples(self) -> Self:
+        samples, size, hop = (round(one * self.rate) for one in (self.seconds, self.window, self.hop))
+        if samples < 1:
+            raise ValueError("seconds are less than one sample at this rate")
+        if self.form != "wave" and not (size > 1 and hop > 0 and samples >= size):
+            raise ValueError("window and hop have to be some samples at this rate, and no longer than seconds")
+        return self
+
+    @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.form == "mfcc" and self.coefficients > self.bands:
             raise ValueError("mfcc has at most as many coefficients as bands")

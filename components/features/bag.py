@@ -36,7 +36,7 @@ class Bag(StepConfig):
 
     def prepare(self, table: pa.Table) -> Prepared:
         """Ragged int32 codes of words into the partition's own dictionary."""
-        return pieces.cut(table[self.column], "word", lowercase=self.lowercase)
+        return pieces.cut(pieces.plain(table[self.column]), "word", lowercase=self.lowercase)
 
     def fit(self, prepared: Prepared) -> State:
         """In how many rows each word stands."""
@@ -62,7 +62,12 @@ class Bag(StepConfig):
         ]
         chosen = sorted(known)[: self.vocabulary]
         weights = [float(np.log((1 + rows) / (1 - number)) + 1) for number, _ in chosen]
-        return {"words": [word for _, word in chosen], "weights": weights if self.weight == "tf-idf" else []}
+        dead = [] if chosen else [self.column]
+        return {
+            "words": [word for _, word in chosen],
+            "weights": weights if self.weight == "tf-idf" else [],
+            "dead": dead,
+        }
 
     def spec(self, state: State) -> TensorSpec:
         """float32[words]."""

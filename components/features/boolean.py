@@ -31,7 +31,8 @@ class Boolean(OfNumbers, StepConfig):
     def fit(self, prepared: Prepared) -> State:
         """How many cells of each column are true, and how many there are."""
         known = prepared.values != MISSING
-        return {"true": (prepared.values > 0).sum(axis=0).tolist(), "known": known.sum(axis=0).tolist()}
+        rows = [len(prepared.values)] * len(self.columns)
+        return {"true": (prepared.values > 0).sum(axis=0).tolist(), "known": known.sum(axis=0).tolist(), "rows": rows}
 
     def merge(self, first: State, second: State) -> State:
         """Counts added up."""
@@ -40,7 +41,8 @@ class Boolean(OfNumbers, StepConfig):
     def finish(self, partial: State) -> State:
         """The share of each column's cells that are true: it stands for a missing one."""
         share = np.array(partial["true"]) / np.maximum(partial["known"], 1)
-        says = self.missing_flags | ((share > 0) & (share < 1))
+        known, rows = np.array(partial["known"]), np.array(partial["rows"])
+        says = (self.missing_flags & (known > 0) & (known < rows)) | ((share > 0) & (share < 1))
         dead = [name for name, alive in zip(self.columns, says, strict=True) if not alive]
         return {"share": share.tolist(), "dead": dead}
 

@@ -34,22 +34,24 @@ class Category(StepConfig):
 
     def fit(self, prepared: Prepared) -> State:
         """How often each value occurs."""
-        return {"counts": count(prepared)}
+        return {"counts": count(prepared), "missing": (prepared.values < 0).sum(axis=0).tolist()}
 
     def merge(self, first: State, second: State) -> State:
         """Counts added up."""
-        return {"counts": add_counts(first["counts"], second["counts"])}
+        missing = np.add(first["missing"], second["missing"]).tolist()
+        return {"counts": add_counts(first["counts"], second["counts"]), "missing": missing}
 
     def finish(self, partial: State) -> State:
         """Per column the values, the most frequent first; index 0 is left free.
 
-        A column without a value is dead; one with a single value may still say whether it is there.
+        A column without a value is dead, and so is one with a single value that no cell lacks.
         """
         vocabularies = []
         for counts in partial["counts"]:
             frequent = [(-number, value) for value, number in counts.items() if number >= self.min_count]
             vocabularies.append([value for _, value in sorted(frequent)[: self.max_values]])
-        dead = [name for name, counts in zip(self.columns, partial["counts"], strict=True) if not counts]
+        cells = zip(self.columns, partial["counts"], partial["missing"], strict=True)
+        dead = [name for name, counts, missing in cells if not counts or (len(counts) == 1 and not missing)]
         return {"vocabularies": vocabularies, "dead": dead}
 
     def counted(self, values: NDArray[np.int32], state: State) -> dict[str, int]:

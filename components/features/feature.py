@@ -125,6 +125,20 @@ def numbers_of(cells: pa.ChunkedArray, name: str, place: str, kind: pa.DataType)
     return found
 
 
+def check_lists(cells: pa.ChunkedArray, name: str, place: str) -> None:
+    """Raise E_TYPE where the cells of column `name` are no lists of numbers."""
+    kind = cells.type
+    lists = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    if not lists or not (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type)):
+        raise DataError(
+            "E_TYPE",
+            f"{name} is {kind}, no lists of numbers",
+            place=place,
+            value=name,
+            action="name a column of lists, or declare it as floats in checks.columns",
+        )
+
+
 def finite(values: NDArray[np.float32], name: str, column: str) -> NDArray[np.float32]:
     """The values of feature `name`, if all are numbers that 32 bits hold.
 

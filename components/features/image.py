@@ -61,7 +61,12 @@ class Image(OfNumbers, StepConfig):
             raise self._wrong("a row has no image", "require")
         if decode is not None and data[:2] == b"\xff\xd8":
             # Of a larger JPEG, at the least eighth of its size that is not too small.
-            found = decode(data, colorspace="RGB", min_height=self.height, min_width=self.width)
+            try:
+                found = decode(data, colorspace="RGB", min_height=self.height, min_width=self.width)
+            except ValueError:
+                # Stricter than Pillow, which forgives a few bytes between markers.
+                self._decode(data, None, into)
+                return
             if found.shape == into.shape:
                 into[:] = found
                 return

@@ -32,6 +32,11 @@ MOST_OCCURRENCES = 5_000_000
 """Byte pairs are counted on so many occurrences of pieces: of larger texts, in proportion."""
 
 
+def plain(texts: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The texts without the sign that separates two of them."""
+    return pc.replace_substring(texts.cast(pa.string()), CUT, " ")
+
+
 def cut(texts: pa.ChunkedArray, tokens: Tokens, *, lowercase: bool) -> Prepared:
     """The pieces of each text as ragged int32 codes; a missing text has none."""
     cells = pc.fill_null(texts.cast(pa.string()).combine_chunks(), "")
@@ -88,7 +93,7 @@ def vocabulary(counts: dict[str, int], tokens: Tokens, size: int, least: int) ->
         tokenizer = library.Tokenizer(library.models.BPE(unk_token=SPECIAL[UNKNOWN]))
         trainer = library.trainers.BpeTrainer(
             vocab_size=size,
-            min_frequency=least,
+            min_frequency=max(round(least * _share(counts)), 1),
             limit_alphabet=max(size - len(SPECIAL), 0),
             special_tokens=list(SPECIAL),
             show_progress=False,
@@ -137,8 +142,13 @@ def _numbered(known: list[str], size: int) -> dict[str, int]:
     return {name: at for at, name in enumerate(names[:size])}
 
 
+def _share(counts: dict[str, int]) -> float:
+    """How much of the occurrences byte pairs are counted on."""
+    return min(1.0, MOST_OCCURRENCES / max(sum(counts.values()), 1))
+
+
 def _occurrences(counts: dict[str, int]) -> Iterator[list[str]]:
-    share = min(1.0, MOST_OCCURRENCES / max(sum(counts.values()), 1))
+    share = _share(counts)
     for piece, number in sorted(counts.items()):
         yield [piece] * max(round(number * share), number * share >= 0.5)
 

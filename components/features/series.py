@@ -10,7 +10,7 @@ from pydantic import Field
 from components.contracts.config import StepConfig
 from components.contracts.errors import DataError
 from components.contracts.spec import ColumnType, TensorSpec
-from components.features.feature import NAME, OfNumbers, Prepared, State, finite
+from components.features.feature import NAME, OfNumbers, Prepared, State, check_lists, finite
 from components.statistics.moments import Moments
 
 
@@ -71,6 +71,7 @@ class Series(OfNumbers, StepConfig):
         return (values - mean[:, None]) / scale[:, None]
 
     def _channel(self, column: pa.ChunkedArray, name: str) -> Any:
+        check_lists(column, name, f"features.{self.name}")
         cells = column.combine_chunks()
         flat = np.asarray(pc.fill_null(cells.flatten().cast(pa.float64()), np.nan))
         if np.isnan(flat).any():

@@ -55,7 +55,7 @@ class Text(OfTokens):
 
     def prepare(self, table: pa.Table) -> Prepared:
         """Ragged int32 codes of pieces into the partition's own dictionary."""
-        return pieces.cut(table[self.column], self.tokens, lowercase=self.lowercase)
+        return pieces.cut(pieces.plain(table[self.column]), self.tokens, lowercase=self.lowercase)
 
     def spec(self, state: State) -> TensorSpec:
         """int64[length]; -1 where it is as long as the longest row of a batch."""

@@ -28,7 +28,7 @@ class TextPair(OfTokens):
 
     def prepare(self, table: pa.Table) -> Prepared:
         """Ragged int32 codes of pieces into the partition's own dictionary."""
-        texts = [pc.replace_substring(pc.fill_null(table[one].cast(pa.string()), ""), CUT, " ") for one in self.columns]
+        texts = [pc.fill_null(pieces.plain(table[one]), "") for one in self.columns]
         joined = pc.binary_join_element_wise(*texts, CUT)
         return pieces.cut(joined, self.tokens, lowercase=self.lowercase)
 

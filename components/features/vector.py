@@ -10,7 +10,7 @@ from pydantic import Field
 from components.contracts.config import StepConfig
 from components.contracts.errors import DataError
 from components.contracts.spec import ColumnType, TensorSpec
-from components.features.feature import NAME, OfNumbers, Prepared, State, finite
+from components.features.feature import NAME, OfNumbers, Prepared, State, check_lists, finite
 from components.statistics.moments import Moments
 
 
@@ -35,6 +35,7 @@ class Vector(OfNumbers, StepConfig):
         Raises:
             DataError: E_VALUE, a list of another length, or one with a missing number.
         """
+        check_lists(table[self.column], self.column, f"features.{self.name}")
         cells = table[self.column].combine_chunks()
         lengths = pc.list_value_length(cells).fill_null(self.length).to_numpy(zero_copy_only=False)
         flat = cells.flatten()

@@ -33,8 +33,6 @@ from components.statistics.splits import Split, SplitConfig, given_parts
 
 DeadColumns = Literal["refuse", "allow"]
 MIN_ROWS = {TRAIN: 2, VALIDATION: 1, TEST: 1}
-
-
 LATER = {"leaks": LeakConfig(), "outliers": (), "rebalance": "none", "dead_columns": "refuse"}
 """What shards do not hang on, as it stands in their keys."""
 
@@ -83,9 +81,7 @@ def run(config: PreprocessConfig, clean: CleanSnapshot, *, ctx: RunContext) -> D
             "preprocess",
             module=__name__,
             # What only concerns which training rows are used, and how often, leaves the shards alone.
-            config=config.model_copy(
-                update={"leaks": LeakConfig(), "outliers": (), "rebalance": "none", "dead_columns": "refuse"}
-            ),
+            config=config.model_copy(update=LATER),
             work=shard_partition,
             items=items,
             size_bytes=clean.rows * 100,

@@ -1,5 +1,7 @@
 """Windows of a long table: what happened in some steps, and what came after them, as lists in one row."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -15,7 +17,7 @@ from components.contracts.fingerprint import digest
 from components.contracts.registry import load_kind
 from components.contracts.spec import Column
 from components.sources import KINDS
-from components.sources.partition import DigestOf, Partition, Rows, Source
+from components.sources.partition import BadRow, DigestOf, Partition, Rows, Source
 
 NEXT = "_next"
 """At the end of the name of a column that holds the steps after the window."""
@@ -38,7 +40,15 @@ class WindowsSource(StepConfig):
         if isinstance(self.of, dict):
             kind = load_kind(__package__, KINDS, self.of, "source.of")
             object.__setattr__(self, "of", kind.model_validate(self.of))
+        if hasattr(self.of, "advanced"):
+            raise ValueError("source.of is a stream: what comes behind a window is not known when it is read")
         return self
+
+    @contextmanager
+    def session(self) -> Iterator["WindowsSource"]:
+        """The same windows of steps that are read in one session, where their source has such."""
+        with self.of.session() if hasattr(self.of, "session") else nullcontext(self.of) as opened:
+            yield self.model_copy(update={"of": opened})
 
     def version(self, digest_of: DigestOf) -> str:
         """That of the steps' source, and how windows are cut."""
@@ -52,29 +62,46 @@ class WindowsSource(StepConfig):
         return (*kept, *(Column(name=name, type="floats", nullable=False) for name in lists))
 
     def partitions(self, digest_of: DigestOf, scratch: Path) -> list[Partition]:
-        """Those of the steps' source: each gives the windows that begin in it, and sees the partition behind it."""
+        """Those of the steps' source: each gives the windows that begin in it, and sees the partition behind it.
+
+        What is given to another part of the split is not behind it: no window lies in two parts.
+        """
         inner = self._inner.partitions(digest_of, scratch)
         fields = self.model_dump(mode="json", exclude={"of"})
-        return [
-            Partition(
-                place=piece.place,
-                version=digest([[one.version for one in inner[at : at + 2]], fields]),
-                size_bytes=max(1, piece.size_bytes * self.window // self.stride),
-                argument=[*inner[at : at + 2], at + 2 < len(inner)],
+        found = []
+        for at, piece in enumerate(inner):
+            behind = [one for one in inner[at + 1 : at + 2] if one.split == piece.split]
+            seen = [piece, *behind]
+            found.append(
+                Partition(
+                    place=piece.place,
+                    version=digest([[one.version for one in seen], fields]),
+                    size_bytes=max(1, piece.size_bytes * self.window // self.stride),
+                    files=tuple(file for one in seen for file in one.files),
+                    stamps=tuple(stamp for one in seen for stamp in one.stamps),
+                    split=piece.split,
+                    argument=[*seen, at + 2 < len(inner) and inner[at + 2].split == piece.split],
+                )
             )
-            for at, piece in enumerate(inner)
-        ]
+        return found
 
     def read(self, partition: Partition) -> Rows:
         """The windows that begin in one partition of steps; the number of each is that of its first step.
+
+        A step that cannot be read is set aside, and no window holds its place.
 
         Raises:
             DataError: E_COLUMN_MISSING; E_TYPE, a value is no number; E_VALUE, one is missing.
         """
         own, *behind, there_is_more = partition.argument
-        starts, more = self._steps(own), [self._steps(piece) for piece in behind]
+        starts, bad = self._steps(own, 0)
+        more = []
+        for piece in behind:
+            # What is wrong with it is said when its own turn comes.
+            with suppress(DataError):
+                more.append(self._steps(piece, len(bad))[0])
         need = self.window + self.horizon - 1
-        if there_is_more and more[0].num_rows < need:
+        if there_is_more and more and more[0].num_rows < need:
             raise DataError(
                 "E_VALUE",
                 f"a partition has {more[0].num_rows} steps, and a window goes on for {need}",
@@ -88,20 +115,24 @@ class WindowsSource(StepConfig):
         found: dict[str, Any] = {}
         for name, place in ((self.series, first), (self.time, first + self.window - 1)):
             if name:
-                found[name] = steps[name].cast(pa.string()).take(pa.array(place))
+                found[name] = steps[name].take(pa.array(place))
         for name in self.values:
-            cells = self._numbers(steps[name], name)[at]
+            cells = steps[name].to_numpy()[at]
             found[name] = _lists(cells[:, : self.window])
             if self.horizon:
                 found[f"{name}{NEXT}"] = _lists(cells[:, self.window :])
-        return Rows(table=pa.table(found), numbers=steps["number"].take(pa.array(first)))
+        return Rows(table=pa.table(found), numbers=steps["number"].take(pa.array(first)), bad=bad)
 
     @property
     def _inner(self) -> Source:
         source: Source = self.of
         return source
 
-    def _steps(self, piece: Partition) -> pa.Table:
+    def _steps(self, piece: Partition, breaks: int) -> tuple[pa.Table, list[BadRow]]:
+        """The steps of a partition, each with how many could not be read before it (`breaks` at its start), and these.
+
+        A bad row breaks what is before it from what is behind: windows over both would skip a step.
+        """
         rows = self._inner.read(piece)
         wanted = [name for name in (*self.values, self.series, self.time) if name]
         for name in wanted:
@@ -114,17 +145,27 @@ class WindowsSource(StepConfig):
                     allowed=", ".join(rows.table.column_names),
                     action="correct source.values, source.series or source.time",
                 )
-        return rows.table.select(wanted).append_column("number", pc.cast(rows.numbers, pa.int64()))
+        numbers = pc.cast(rows.numbers, pa.int64())
+        cells = {name: pa.array(self._numbers(rows.table[name], name)) for name in self.values}
+        cells |= {name: rows.table[name].cast(pa.string()) for name in (self.series, self.time) if name}
+        lost = np.full(rows.table.num_rows, breaks)
+        for one in rows.bad:
+            lost += np.asarray(numbers) > one.row
+        return pa.table({**cells, "number": numbers, "lost": lost}), rows.bad
 
     def _firsts(self, steps: pa.Table, own: int) -> NDArray[np.int64]:
         """The rows at which windows begin: where enough steps of the same series follow."""
         rows = np.arange(steps.num_rows)
         last = rows + self.window + self.horizon - 1
         whole = last < len(rows)
-        if self.series and len(rows):
-            codes = np.asarray(steps[self.series].combine_chunks().dictionary_encode().indices.fill_null(-1))
-            # How often the series has changed up to each row: a window is whole where it has not within it.
-            runs = np.cumsum(np.append(0, codes[1:] != codes[:-1]))
+        if len(rows):
+            lost = np.asarray(steps["lost"])
+            broken = lost[1:] != lost[:-1]
+            if self.series:
+                codes = np.asarray(steps[self.series].combine_chunks().dictionary_encode().indices.fill_null(-1))
+                broken |= codes[1:] != codes[:-1]
+            # How often it broke off up to each row: a window is whole where it has not within it.
+            runs = np.cumsum(np.append(0, broken))
             whole &= runs[np.minimum(last, len(rows) - 1)] == runs
         numbers = np.asarray(steps["number"])
         return np.flatnonzero(whole & (rows < own) & (numbers % self.stride == 0))

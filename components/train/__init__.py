@@ -13,7 +13,7 @@ from components.augment.augmentation import check_inputs
 from components.context import RunContext
 from components.contracts.artifacts import Checkpoint, Dataset
 from components.contracts.config import StepConfig, placed
-from components.contracts.errors import DataError
+from components.contracts.errors import ConfigError, DataError
 from components.features.fitted import load_feature
 from components.features.shards import shard_files
 from components.statistics.keys import TRAIN, VALIDATION
@@ -61,6 +61,7 @@ def run(config: TrainConfig, dataset: Dataset, *, ctx: RunContext) -> Checkpoint
     """
     check_devices(config.settings.accelerator, config.settings.devices)
     _check_rows(config.settings.devices, dataset)
+    _check_shuffle(config.settings.shuffle, dataset)
     check_inputs(config.augment, dataset.inputs)
 
     def build(folder: Path) -> Checkpoint:
@@ -101,6 +102,18 @@ def _check_rows(processes: int, dataset: Dataset) -> None:
                 allowed=f"at most {dataset.rows[split]}",
                 action="bring more data, or train in fewer processes",
             )
+
+
+def _check_shuffle(shuffle: str, dataset: Dataset) -> None:
+    if shuffle == "nearby" and dataset.rates:
+        raise ConfigError(
+            "E_CONFIG",
+            "rows of neighbouring blocks cannot come more or less often",
+            place="train.shuffle",
+            value=shuffle,
+            allowed="auto, everywhere",
+            action="change it, or set rebalance: weights",
+        )
 
 
 def job_of(config: TrainConfig, dataset: Dataset, ctx: RunContext, folder: Path) -> dict[str, Any]:

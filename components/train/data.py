@@ -29,7 +29,8 @@ class Batches:
             # Lightning does not come back after the last.
             last = self.batch + 1 == len(self)
             self.epoch, self.batch = (self.epoch + 1, 0) if last else (self.epoch, self.batch + 1)
-            yield {name: tensor_of(values) for name, values in batch.items()}
+            tensors = {name: tensor_of(values) for name, values in batch.items()}
+            yield {name: _held(one) for name, one in tensors.items()} if self._pinned else tensors
 
 
 class DatasetModule(pl.LightningDataModule):
@@ -71,6 +72,13 @@ class DatasetModule(pl.LightningDataModule):
         self.training.epoch, self.training.batch = state_dict["epoch"], state_dict["batch"]
         # The order hangs on it; this machine may have another memory.
         self.training.loader.nearby = state_dict["nearby"]
+
+
+def _held(values: Any) -> Any:
+    """The same in pinned memory; ragged values and weights are not gathered into it."""
+    if isinstance(values, tuple):
+        return tuple(map(_held, values))
+    return values if values.is_pinned() else values.pin_memory()
 
 
 def _pinned(shape: tuple[int, ...], kind: Any) -> Any:

@@ -104,7 +104,7 @@ def test_a_batch_has_the_same_rows_for_any_number_of_ranks(files, ranks, batch_s
             assert weights.mean() == pytest.approx(1), "the mean over ranks is the batch's"
 
 
-@pytest.mark.parametrize("ranks", [1, 3])
+@pytest.mark.parametrize("ranks", [1, 2, 3, 4])
 def test_a_run_that_goes_on_in_the_middle_sees_what_it_would_have_seen(files, ranks):
     for rank in range(ranks):
         loader = Loader(files, 8, seed=2, rank=rank, ranks=ranks)
@@ -217,3 +217,12 @@ def test_pandas_and_duckdb_read_a_shard_without_us(files):
     found = duckdb.from_arrow(shard).query("shard", "select x, words from shard").fetchall()
     assert [list(x) for x, _ in found] == expected
     assert [words for _, words in found] == texts
+
+
+def test_truths_are_kept_as_bytes(tmp_path):
+    write_shard(
+        {"b": np.array([[True, False], [False, True]]), "r": Ragged.of([[True], [False, True]], bool)}, tmp_path / "s"
+    )
+    found = open_shard(tmp_path / "s")
+    assert found["b"].tolist() == [[1, 0], [0, 1]]
+    assert found["r"].flat.tolist() == [1, 0, 1]

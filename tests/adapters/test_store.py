@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -114,6 +115,18 @@ def test_a_record_that_is_not_json_is_refused_by_name(store):
     store.files.delete("s/f/record.json")
     store.files.create("s/f/record.json", b"{")
     with pytest.raises(IntegrityError, match="E_DIGEST .*record.json: the record is not JSON"):
+        store.artifact("s", "f").record()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"), [({"format": 99}, "got 99"), ({"more": 1}, "got 1"), (None, ""), ("list", "got 'list'")]
+)
+def test_a_record_of_another_release_is_refused_by_name(store, change, said):
+    write(store.artifact("s", "f"))
+    body = json.loads(store.files.read("s/f/record.json")) | change if isinstance(change, dict) else change and [1]
+    store.files.delete("s/f/record.json")
+    store.files.create("s/f/record.json", json.dumps({} if change is None else body).encode())
+    with pytest.raises(IntegrityError, match=rf"E_DIGEST .*record.json: the record is not one that .*{said}.*format 1"):
         store.artifact("s", "f").record()
 
 

@@ -14,7 +14,9 @@ from sklearn.preprocessing import MinMaxScaler, QuantileTransformer
 
 from components.contracts.errors import DataError
 from components.features.audio import FLOOR, Audio
+from components.features.bag import Bag
 from components.features.bins import Bins
+from components.features.boolean import Boolean
 from components.features.boxes import Boxes
 from components.features.category import Category
 from components.features.image import Image
@@ -279,3 +281,36 @@ def test_numbers_of_sixteen_bits_are_scaled_and_not_cut():
     assert found.tolist() == (pixels // 257).tolist()
     with pytest.raises(DataError, match="E_IMAGE features.image: an image has numbers of kind F"):
         feature.prepare(pa.table({"image": [floats.getvalue()]}))
+
+
+@pytest.mark.parametrize(
+    "fields", [{"window": 0.0004}, {"hop": 0.0004}, {"form": "wave", "seconds": 0.0001}, {"seconds": 0.02}]
+)
+def test_sounds_of_less_than_their_window_are_refused(fields):
+    with pytest.raises(ValidationError, match="at this rate"):
+        Audio(**{"rate": 1000, "form": "log-mel", **fields})
+
+
+def test_a_jpeg_that_pillow_forgives_is_decoded_by_it():
+    file = io.BytesIO()
+    Pillow.fromarray(np.full((8, 8, 3), 90, np.uint8)).save(file, "JPEG")
+    body = file.getvalue()
+    at = body.index(b"\xff\xdb", 4)
+    stray = pa.table({"image": pa.array([body[:at] + b"\x00\x00" + body[at:]], pa.binary())})
+    found = [Image(height=8, width=8, decoder=one).prepare(stray).values for one in ("pillow", "simplejpeg")]
+    assert (found[0] == found[1]).all()
+
+
+@pytest.mark.parametrize("feature", [Series(columns=("x",), window=2), Vector(column="x", length=2)])
+def test_a_column_that_is_no_list_is_one_line(feature):
+    with pytest.raises(DataError, match="E_TYPE features.(series|vector): x is double, no lists of numbers"):
+        feature.prepare(pa.table({"x": [1.0, 2.0]}))
+
+
+def test_a_feature_that_says_nothing_is_dead():
+    table = pa.table({"c": ["a"] * 3, "b": [True] * 3, "t": pa.array([None] * 3, pa.string())})
+    for feature in (Category(columns=("c",)), Boolean(columns=("b",), missing_flags=True), Bag(column="t")):
+        assert fit(feature, table)["dead"] == [feature.columns[0]]
+    missing = pa.table({"c": ["a", None], "b": [True, None]})
+    for feature in (Category(columns=("c",)), Boolean(columns=("b",), missing_flags=True)):
+        assert fit(feature, missing)["dead"] == []

@@ -91,7 +91,7 @@ def test_letters_give_the_text_again():
     names = {number: letter for letter, number in state["tokenizer"]["vocab"].items()}
     for line, row in zip(LINES, applied(feature, state, TABLE).tolist(), strict=True):
         text = "".join(names[one] for one in row if one > pieces.SEPARATOR)
-        assert text == (line or "").replace("\x1f", " ").replace("\x1e", "")
+        assert text == (line or "").replace("\x1f", " ").replace("\x1e", " ")
 
 
 def test_a_pair_says_which_text_a_token_is_of():
@@ -152,3 +152,9 @@ def test_a_small_vocabulary_of_byte_pairs_stays_small():
     state = fit(feature, table)
     assert len(state["tokenizer"]["vocab"]) <= 10
     assert applied(feature, state, table).max() < 10
+
+
+def test_the_sign_between_two_texts_is_none_of_a_text():
+    table = pa.table({"t": ["a\x1eb", "a b"]})
+    feature = Text(column="t")
+    assert feature.prepare(table).dictionaries == [["a", "b"]]

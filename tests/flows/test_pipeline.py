@@ -146,3 +146,13 @@ def test_a_login_is_kept_for_a_tracking_server_that_was_set():
     environment = {"MLFLOW_TRACKING_TOKEN": "t"}
     export(read({"MILLRACE_TRACKING_URI": "http://team"}), "x", environment)
     assert (environment["MLFLOW_TRACKING_URI"], environment["MLFLOW_TRACKING_TOKEN"]) == ("http://team", "t")
+
+
+def test_files_of_steps_are_found_beside_the_recipe(tmp_path):
+    (tmp_path / "steps.csv").write_text("v\n1\n")
+    (tmp_path / "own.yaml").write_text(
+        "name: own\nsource: {kind: windows, of: {kind: files, uri: steps.csv}, values: [v], window: 2}\n"
+        "features: [{kind: series, columns: [v], window: 2}]\ntarget: {kind: label, column: c}\n"
+        "model: {kind: mlp}\nobjective: {kind: classification}\n"
+    )
+    assert load_recipe(str(tmp_path / "own.yaml")).source.of.uri == str(tmp_path / "steps.csv")

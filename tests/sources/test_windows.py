@@ -1,8 +1,11 @@
 """Windows of long tables: every one that is whole, of one series, wherever partitions end."""
 
+import sqlite3
+
 import numpy as np
 import pyarrow as pa
 import pytest
+from pyarrow import parquet
 from pydantic import ValidationError
 
 from components import ingest
@@ -90,3 +93,58 @@ def test_a_step_that_is_missing_and_a_source_that_is_none_are_one_line(tmp_path)
         windows(WindowsSource(of=FilesSource(uri=str(tmp_path)), values=("v",), window=2), tmp_path)
     with pytest.raises((ConfigError, ValidationError), match="there is no kind of that name"):
         WindowsSource.model_validate({"kind": "windows", "of": {"kind": "fils"}, "values": ["v"], "window": 2})
+
+
+def lines(path, cells):
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("\n".join(["v", *cells]) + "\n")
+
+
+def test_a_bad_step_is_set_aside_and_no_window_skips_it(tmp_path, ctx):
+    lines(tmp_path / "t" / "0.csv", ["0", "1", "2,extra", "3", "4", "5,extra"])
+    lines(tmp_path / "t" / "1.csv", ["6", "7"])
+    source = WindowsSource(of=FilesSource(uri=str(tmp_path / "t")), values=("v",), window=2)
+    made = ingest.run(ingest.IngestConfig(source=source), ctx=ctx)
+    rows = pa.concat_tables([read_rows(ctx.store, "ingest", part.key) for part in made.parts])
+    assert rows["v"].to_pylist() == [[0, 1], [3, 4], [6, 7]]
+    assert made.ledger.quarantined == 2
+
+
+def test_no_window_lies_in_two_parts_of_the_split_and_files_are_watched(tmp_path):
+    for name, first in (("train", 0), ("test", 5)):
+        lines(tmp_path / f"{name}.csv", map(str, range(first, first + 5)))
+    source = WindowsSource(
+        of=FilesSource(uri=str(tmp_path), train="train.csv", test="test.csv"), values=("v",), window=3
+    )
+    pieces = source.partitions(digest_file, tmp_path / "scratch")
+    assert {piece.split for piece in pieces} == {"train", "test"}
+    assert all(piece.files or piece.stamps for piece in pieces)
+    assert all(max(row) < 5 or min(row) >= 5 for row in windows(source, tmp_path)["v"].to_pylist())
+
+
+def test_steps_come_from_a_database_in_one_session(tmp_path, ctx):
+    with sqlite3.connect(tmp_path / "steps.db") as made:
+        made.execute("create table steps (t integer primary key, v real)")
+        made.executemany("insert into steps values (?, ?)", [(n, n / 2) for n in range(10)])
+    made.close()
+    of = {"kind": "sql", "url": f"sqlite:///{tmp_path}/steps.db", "table": "steps"}
+    source = WindowsSource(of=of, values=("v",), window=4)
+    assert ingest.run(ingest.IngestConfig(source=source), ctx=ctx).ledger.rows_out == 7
+
+
+def test_files_of_whole_and_of_broken_numbers_go_together(tmp_path):
+    (tmp_path / "t").mkdir()
+    for number, kind in enumerate((pa.int64(), pa.float64())):
+        parquet.write_table(
+            pa.table({"v": pa.array([number * 3 + n for n in range(3)], kind)}), tmp_path / "t" / f"{number}.parquet"
+        )
+    source = WindowsSource(of=FilesSource(uri=str(tmp_path / "t")), values=("v",), window=2)
+    assert windows(source, tmp_path)["v"].to_pylist() == [[n, n + 1] for n in range(5)]
+
+
+def test_a_broken_file_leaves_the_one_before_it(tmp_path, ctx):
+    lines(tmp_path / "t" / "0.csv", ["0", "1", "2"])
+    (tmp_path / "t" / "1.csv").write_text("")
+    source = WindowsSource(of=FilesSource(uri=str(tmp_path / "t")), values=("v",), window=2)
+    made = ingest.run(ingest.IngestConfig(source=source, set_aside_files=True), ctx=ctx)
+    assert (made.ledger.rows_out, len(made.aside)) == (2, 1)
