@@ -128,7 +128,7 @@ def test_times_are_read_as_they_are_written():
 
 def test_a_request_says_what_the_source_says_and_numbers_are_taken_too(tmp_path, ctx):
     (tmp_path / "t").mkdir()
-    rows = "".join(f"about {at % 7},a,{'yes' if at % 7 > 3 else 'no'},{at}\n" for at in range(200))
+    rows = "".join(f"about {at % 7},{'ab'[at % 2]},{'yes' if at % 7 > 3 else 'no'},{at}\n" for at in range(200))
     (tmp_path / "t" / "0.csv").write_text("n,c,label,id\n" + rows + "huge,a,no,200\n")
     cleaning = (
         Parse(columns=("n",), type="float64", unit="about"),
