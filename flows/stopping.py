@@ -3,7 +3,9 @@
 import os
 import select
 import signal
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,17 +13,22 @@ from typing import Any
 from flows.runs import Interruption
 
 AGAIN_SECONDS = 15.0
+AT_ONCE_SECONDS = 0.05
 ASKING = frozenset({signal.SIGTERM, signal.SIGINT})
-END = b"\0"
+END, DROPPED = b"\0", b"\xff"
+"""No signals have these numbers."""
+STOPS = frozenset({"Interruption", "TerminationSignal", "KeyboardInterrupt"})
+"""Ours, Prefect's and Python's."""
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
     """Turn SIGTERM and Ctrl-C into `Interruption` inside the block.
 
-    It is raised again while the block does not end. The first one may have come just after a lock was taken in code
-    that is not ours, and who needs that lock on the way out would wait for ever; or in a finaliser, whose exceptions
-    Python drops. Inside a flow Prefect's handler takes the signal, so that it is not a handler that notices it here.
+    It is raised again while the block does not end: the first one may have come just after a lock was taken in code
+    that is not ours, and who needs that lock on the way out would wait for ever. It is raised again at once where it
+    came in a finaliser or a library's callback, whose exceptions Python reports and drops. Inside a flow Prefect's
+    handler takes the signal, so that it is not a handler that notices it here.
     """
     over = False
 
@@ -29,11 +36,18 @@ def interruptible() -> Iterator[None]:
         if not over:
             raise Interruption
 
+    def dropped(what: Any) -> None:
+        if what.exc_type.__name__ in STOPS:
+            os.write(writer, DROPPED)
+        else:
+            report(what)
+
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     asking = threading.Thread(target=_ask_again, args=(reader, threading.main_thread().ident), daemon=True)
     before = {name: signal.signal(name, stop) for name in (*ASKING, signal.SIGALRM)}
     noted = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    report, sys.unraisablehook = sys.unraisablehook, dropped
     asking.start()
     try:
         yield
@@ -42,6 +56,7 @@ def interruptible() -> Iterator[None]:
         os.write(writer, END)
         asking.join()
         signal.set_wakeup_fd(noted)
+        sys.unraisablehook = report
         for name, handler in before.items():
             signal.signal(name, handler)
         os.close(reader)
@@ -58,4 +73,8 @@ def _ask_again(reader: int, main: int) -> None:
         number = os.read(reader, 1)
         if number == END:
             return
+        if number == DROPPED:
+            time.sleep(AT_ONCE_SECONDS)
+            signal.pthread_kill(main, signal.SIGALRM)
+            continue
         asked = asked or number[0] in ASKING
