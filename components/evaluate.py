@@ -6,6 +6,7 @@ from shards, so cleaning, features and decoding are measured as they will be ser
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,9 @@ from components.contracts.config import StepConfig
 from components.contracts.errors import DataError
 from components.contracts.spec import FILE, OWN_COLUMNS, ROW
 from components.packages import open_package, own_errors
+from components.predictor import FORMAT
 from components.reports.evaluation import Mistake, evaluation_page
-from components.statistics.bootstrap import interval
+from components.statistics.bootstrap import interval, intervals
 from components.statistics.keys import TEST
 from components.statistics.splits import Split
 
@@ -33,38 +35,78 @@ CHUNK_ROWS = 4096
 class EvaluateConfig(StepConfig):
     """What the report shows."""
 
-    worst: int = Field(12, ge=0, le=100, description="how many of the surest mistakes the report shows")
+    worst: int = Field(12, ge=0, le=100, description="how many of the worst answers the report shows")
 
 
 class Tally:
-    """What is kept of each chunk of test rows: per row a few numbers, per class pair a count, the surest mistakes."""
+    """What is kept of each chunk of test rows: per row a few numbers, and the worst answers."""
 
-    def __init__(self, classes: list[str], worst: int) -> None:
-        self.classes, self.worst = classes, worst
-        self.rows: dict[str, list[NDArray[Any]]] = {}
-        self.shared: list[NDArray[np.bool_]] = []
-        self.rival: dict[str, list[NDArray[Any]]] = {}
-        self.truth: list[NDArray[np.int64]] = []
-        self.confusion = np.zeros((len(classes), len(classes)), np.int64)
-        self.mistakes: list[Mistake] = []
+    def __init__(self, predictor: Any, worst: int) -> None:
+        self.objective, self.target, self.worst = predictor.objective, predictor.target, worst
+        self.metrics: dict[str, list[NDArray[Any]]] = {}
+        self.facts: dict[str, list[NDArray[Any]]] = {}
+        self.truth: list[NDArray[Any]] = []
+        self.mistakes: list[tuple[float, Mistake]] = []
 
-    def add(self, rows: pa.Table, truth: NDArray[np.int64], probabilities: NDArray[np.float32], objective: Any) -> None:
+    def add(self, rows: pa.Table, truth: NDArray[Any], answers: Any) -> None:
         """Count one chunk."""
-        predicted = probabilities.argmax(1)
-        for name, values in objective.row_metrics(probabilities, truth).items():
-            self.rows.setdefault(name, []).append(values)
+        for kept, found in (
+            (self.metrics, self.objective.row_metrics(answers, truth)),
+            (self.facts, self.objective.facts(answers, truth)),
+        ):
+            for name, values in found.items():
+                kept.setdefault(name, []).append(values)
         self.truth.append(truth)
-        np.add.at(self.confusion, (truth, predicted), 1)
-        sure = np.where(predicted != truth, probabilities.max(1), -1)
-        for row in np.argsort(-sure, kind="stable")[: self.worst]:
-            if sure[row] >= 0:
-                names = self.classes[truth[row]], self.classes[predicted[row]]
-                self.mistakes.append(_mistake(rows, int(row), names, float(sure[row])))
-        self.mistakes = sorted(self.mistakes, key=lambda one: -one.confidence)[: self.worst]
+        if not self.worst:
+            return
+        badness = self.objective.badness(answers, truth)
+        for row in np.argsort(-badness, kind="stable")[: self.worst]:
+            if badness[row] >= 0:
+                told = self.objective.told(answers, truth, int(row), self.target)
+                self.mistakes.append((float(badness[row]), _mistake(rows, int(row), told)))
+        self.mistakes = sorted(self.mistakes, key=lambda one: -one[0])[: self.worst]
 
-    def joined(self, kept: dict[str, list[NDArray[Any]]]) -> dict[str, NDArray[Any]]:
-        """The chunks of each metric as one array."""
-        return {name: np.concatenate(values) for name, values in kept.items()}
+    def whole(self) -> "Whole":
+        """The chunks as one."""
+        metrics, facts = (
+            {name: np.concatenate(values) for name, values in kept.items()} for kept in (self.metrics, self.facts)
+        )
+        return Whole(metrics, facts, self.objective.pooled)
+
+
+@dataclass(frozen=True)
+class Whole:
+    """Of all rows: metrics that are means, per row, and what the other metrics are made of."""
+
+    metrics: dict[str, NDArray[np.float64]]
+    facts: dict[str, NDArray[Any]]
+    pooled: Any
+
+    @property
+    def rows(self) -> int:
+        """How many."""
+        return len(next(iter(self.metrics.values())))
+
+    def where(self, rows: NDArray[np.bool_]) -> "Whole":
+        """Only these rows."""
+        metrics, facts = ({name: one[rows] for name, one in kept.items()} for kept in (self.metrics, self.facts))
+        return Whole(metrics, facts, self.pooled)
+
+    def figures(self) -> dict[str, Interval]:
+        """Every metric with its interval."""
+        means = {name: interval(values) for name, values in self.metrics.items()}
+        return means | intervals(self.pooled(self.facts), self.rows)
+
+    def beyond(self, other: "Whole") -> dict[str, Interval]:
+        """How much more each metric is than that of `other`, on the same rows."""
+        means = {name: interval(values - other.metrics[name]) for name, values in self.metrics.items()}
+        ours, theirs = self.pooled(self.facts), other.pooled(other.facts)
+
+        def gain(weights: NDArray[np.float64]) -> dict[str, float]:
+            known = theirs(weights)
+            return {name: value - known[name] for name, value in ours(weights).items()}
+
+        return means | intervals(gain, self.rows)
 
 
 def run(
@@ -79,22 +121,53 @@ def run(
 
     def build(folder: Path) -> EvalReport:
         ours = open_package(_folder(package, ctx.store))
-        theirs = open_package(_folder(champion, ctx.store)) if champion else None
-        tally = Tally(ours.classes, config.worst)
+        theirs = _opened(champion, ctx.store) if champion else None
+        tally, rival, shared = Tally(ours, config.worst), Tally(theirs, 0) if theirs else None, []
         for done, chunk in enumerate(_test_rows(dataset, ctx.store), 1):
             with own_errors("correct the data, or run with --rerun package"):
                 rows, keep = _accepted(ours, chunk)
                 truth = _truth(ours, rows)
-                tally.add(rows, truth, ours.predict(rows.drop(list(OWN_COLUMNS))).probabilities, ours.objective)
-            if theirs is not None:
-                shared = (Split.model_validate(theirs.split).parts(chunk, strict=False) == TEST)[keep]
-                tally.shared.append(shared)
+                tally.add(rows, truth, ours.predict(rows.drop(list(OWN_COLUMNS))).answers)
+            if theirs is not None and rival is not None:
+                both = (Split.model_validate(theirs.split).parts(chunk, strict=False) == TEST)[keep]
+                shared.append(both)
                 with own_errors("the champion cannot answer these rows: register under another name (register.name)"):
-                    _add_rival(tally, theirs, rows.filter(pa.array(shared)))
+                    _add_rival(rival, ours, theirs, rows.filter(pa.array(both)))
             ctx.progress.advanced("evaluate", done, max(done, dataset.rows[TEST] // CHUNK_ROWS), "chunks")
-        return _report(folder, tally, package, ours).model_copy(update={"rival": inputs["champion"]})
+        if not tally.truth:
+            raise DataError("E_TOO_FEW_ROWS", "no test row is left", place="split.test", action="raise split.test")
+        whole, beside = tally.whole(), rival.whole() if rival and rival.truth else None
+        report = EvalReport(
+            package=package.fingerprint,
+            metrics=whole.figures(),
+            champion=beside.figures() if beside else {},
+            gain=whole.where(np.concatenate(shared)).beyond(beside) if beside else {},
+            baseline=_baseline(ours, np.concatenate(tally.truth)),
+            lower_is_better=tuple(sorted(ours.objective.lower_is_better)),
+            rows=whole.rows,
+            rival=inputs["champion"],
+        )
+        figures = ours.objective.figures(whole.facts, ours.target)
+        page = evaluation_page(report, ours.objective.baseline_name, figures, [one for _, one in tally.mistakes])
+        (folder / "report.html").write_text(page, encoding="utf-8")
+        (folder / "evaluation.json").write_text(json.dumps({"figures": figures}))
+        return report
 
     return ctx.commit(EvalReport, __name__, config, inputs, build)
+
+
+def _opened(champion: ModelPackage, store: Store) -> Any:
+    """The champion, if it can be asked what this package is asked."""
+    opened = open_package(_folder(champion, store))
+    if getattr(opened, "format", 1) != FORMAT:
+        raise DataError(
+            "E_LABEL",
+            "the champion was packaged by another release and cannot be compared",
+            place="register.name",
+            value=champion.fingerprint[:12],
+            action="register under another name",
+        )
+    return opened
 
 
 def _folder(package: ModelPackage, store: Store) -> Path:
@@ -117,72 +190,53 @@ def _accepted(predictor: Any, rows: pa.Table) -> tuple[pa.Table, NDArray[np.bool
     return rows.filter(accepted), np.asarray(accepted)
 
 
-def _truth(predictor: Any, rows: pa.Table) -> NDArray[np.int64]:
-    truth: NDArray[np.int64] = predictor.truth(rows.drop(list(OWN_COLUMNS)))
-    if (truth < 0).any():
+def _truth(predictor: Any, rows: pa.Table) -> NDArray[Any]:
+    truth: NDArray[Any] = predictor.truth(rows.drop(list(OWN_COLUMNS)))
+    if predictor.target.classes and (truth < 0).any():
         row = int(np.flatnonzero(truth < 0)[0])
         raise DataError(
             "E_LABEL",
             "the model does not know this row's class",
             place=f"{rows[FILE][row].as_py()}:{rows[ROW][row].as_py()}",
-            value=rows[predictor.target.columns[0]][row].as_py(),
-            allowed=", ".join(predictor.classes),
+            value=rows[predictor.target.feature.columns[0]][row].as_py(),
+            allowed=", ".join(predictor.target.classes),
             action="clean the labels",
         )
     return truth
 
 
-def _add_rival(tally: Tally, rival: Any, rows: pa.Table) -> None:
-    accepted, _ = _accepted(rival, rows)
-    if accepted.num_rows != rows.num_rows or rival.classes != tally.classes:
+def _add_rival(tally: Tally, ours: Any, theirs: Any, rows: pa.Table) -> None:
+    accepted, _ = _accepted(theirs, rows)
+    known = [(one.objective.kind, one.target.classes, one.target.feature.columns) for one in (ours, theirs)]
+    if accepted.num_rows != rows.num_rows or known[0] != known[1]:
         raise DataError(
             "E_LABEL",
-            "the champion cannot be compared: it knows other classes or refuses rows",
+            "the champion cannot be compared: it predicts something else or refuses rows",
             place="register.name",
-            value=rival.classes,
-            allowed=", ".join(tally.classes),
+            value=", ".join(theirs.target.classes or theirs.target.feature.columns),
+            allowed=", ".join(ours.target.classes or ours.target.feature.columns),
             action="register under another name",
         )
     if rows.num_rows:
-        probabilities = rival.predict(rows.drop(list(OWN_COLUMNS))).probabilities
-        for name, values in rival.objective.row_metrics(probabilities, _truth(rival, rows)).items():
-            tally.rival.setdefault(name, []).append(values)
+        tally.add(rows, _truth(theirs, rows), theirs.predict(rows.drop(list(OWN_COLUMNS))).answers)
 
 
-def _report(folder: Path, tally: Tally, package: ModelPackage, predictor: Any) -> EvalReport:
-    if not tally.truth:
-        raise DataError("E_TOO_FEW_ROWS", "no test row is left", place="split.test", action="raise split.test")
-    ours, truth = tally.joined(tally.rows), np.concatenate(tally.truth)
-    metrics = {name: interval(values) for name, values in ours.items()}
-    champion: dict[str, Interval] = {}
-    gain: dict[str, Interval] = {}
-    if tally.rival:
-        shared = np.concatenate(tally.shared)
-        theirs = tally.joined(tally.rival)
-        champion = {name: interval(values) for name, values in theirs.items()}
-        gain = {name: interval(ours[name][shared] - values) for name, values in theirs.items()}
-    report = EvalReport(
-        package=package.fingerprint,
-        metrics=metrics,
-        champion=champion,
-        gain=gain,
-        baseline=predictor.objective.baseline(predictor.target_state["counts"], truth),
-        rows=len(truth),
-    )
-    page = evaluation_page(report, tally.classes, tally.confusion.tolist(), tally.mistakes)
-    (folder / "report.html").write_text(page, encoding="utf-8")
-    figures = {"classes": tally.classes, "confusion": tally.confusion.tolist()}
-    (folder / "evaluation.json").write_text(json.dumps(figures))
-    return report
+def _baseline(predictor: Any, truth: NDArray[Any]) -> dict[str, float]:
+    """The metrics of who knows the training targets and no feature."""
+    objective = predictor.objective
+    answers = objective.constant(predictor.target, len(truth))
+    means = {name: float(values.mean()) for name, values in objective.row_metrics(answers, truth).items()}
+    pooled: dict[str, float] = objective.pooled(objective.facts(answers, truth))(np.ones(len(truth)))
+    return means | pooled
 
 
-def _mistake(rows: pa.Table, row: int, names: tuple[str, str], confidence: float) -> Mistake:
+def _mistake(rows: pa.Table, row: int, told: Any) -> Mistake:
     cells = {name: rows[name][row].as_py() for name in rows.column_names if name not in OWN_COLUMNS}
     image = next((cell for cell in cells.values() if isinstance(cell, bytes)), b"")
     return Mistake(
-        truth=names[0],
-        predicted=names[1],
-        confidence=confidence,
+        truth=told.truth,
+        predicted=told.predicted,
+        note=told.note,
         place=f"{rows[FILE][row].as_py()}:{rows[ROW][row].as_py()}",
         image=image,
         cells={name: str(cell) for name, cell in cells.items() if not isinstance(cell, bytes)},

@@ -5,8 +5,6 @@ from pydantic import Field
 from components.contracts.artifacts import Approval, Approved, EvalReport, Rejected, Verdict
 from components.contracts.config import StepConfig
 
-LOWER_IS_BETTER = frozenset({"log_loss"})
-
 
 class GateConfig(StepConfig):
     """What a package must reach to be registered."""
@@ -37,7 +35,7 @@ def run(config: GateConfig, report: EvalReport, approval: Approval | None = None
         if gain is None:
             lines.append(_line(f"{metric} against the champion: there is none", passed=True))
             continue
-        worse = gain.value if metric in LOWER_IS_BETTER else -gain.value
+        worse = gain.value if metric in report.lower_is_better else -gain.value
         failed |= worse > bound
         lines.append(
             _line(f"{metric} {gain.value:+.4f} against the champion, at most {bound:g} worse", passed=worse <= bound)

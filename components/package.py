@@ -19,15 +19,18 @@ from components.adapters.tracking_calls import quiet
 from components.cleaning import KINDS as OPERATIONS
 from components.cleaning.typed import typed
 from components.context import RunContext
-from components.contracts.artifacts import Checkpoint, Dataset, FittedFeature, ModelPackage
+from components.contracts.artifacts import Checkpoint, Dataset, ModelPackage
 from components.contracts.config import StepConfig
 from components.contracts.fingerprint import digest
+from components.contracts.registry import load_kind
 from components.contracts.spec import Column
 from components.features import KINDS as FEATURES
 from components.features.fitted import load_feature
 from components.models import KINDS as MODELS
 from components.objectives import KINDS as OBJECTIVES
+from components.objectives.objective import Target
 from components.packages import PrivateCode, forget, kind_modules, library_versions, private_code
+from components.predictor import FORMAT
 from components.smoke import prepare, smoke
 
 EXAMPLE_ROWS = 3
@@ -36,6 +39,9 @@ SIGNATURE_TYPES = {
     "timestamp": "datetime", "binary": "binary", "image": "binary", "audio": "binary",
 }  # fmt: skip
 """MLflow's names of what is no list."""
+
+OUTPUT_TYPES = {"string": "string", "int64": "long", "double": "double"}
+"""MLflow's names of what answers are made of; anything else is a list of numbers."""
 
 LOADER = '''"""Raw rows in, predictions out. Run by MLflow when the model is loaded."""
 
@@ -59,7 +65,7 @@ with warnings.catch_warnings():
             self.predictor = Predictor(Path(context.artifacts["package"]))
 
         def predict(self, context, model_input, params=None):
-            """Columns `prediction`, `confidence` and `probabilities`, one row per row."""
+            """One row per row: column `prediction`, and what else the objective says."""
             return self.predictor.predict(self.predictor.table(model_input)).table().to_pandas()
 
 
@@ -88,11 +94,11 @@ def run(config: PackageConfig, checkpoint: Checkpoint, dataset: Dataset, *, ctx:
     def build(folder: Path) -> ModelPackage:
         prepare()
         model = model_data(checkpoint, dataset)
-        example = _example(dataset, ctx)
+        example, told = _example(dataset, ctx), _told(checkpoint, dataset)
         with tempfile.TemporaryDirectory() as scratch:
             _write_parts(Path(scratch), code, model, _weights(checkpoint, ctx))
             needs = [f"{name}=={version}" for name, version in libraries.items()]
-            _save(Path(scratch), folder / "model", code.name, {**model, "requirements": needs}, example)
+            _save(Path(scratch), folder / "model", code.name, {**model, "requirements": needs, "told": told}, example)
         smoke(folder / "model", code.own)
         content = digest([code.behaviour, libraries, model, checkpoint.files["weights.safetensors"]])
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
@@ -107,9 +113,21 @@ def run(config: PackageConfig, checkpoint: Checkpoint, dataset: Dataset, *, ctx:
     return ctx.commit(ModelPackage, __name__, config, inputs, build)
 
 
+def _told(checkpoint: Checkpoint, dataset: Dataset) -> dict[str, pa.DataType]:
+    """The columns of an answer and their types."""
+    kind = load_kind("components.objectives", OBJECTIVES, checkpoint.objective, "objective")
+    feature = load_feature(dataset.target)
+    (column,) = [one for one in dataset.clean.columns if one.name == feature.columns[0]]
+    told: dict[str, pa.DataType] = kind.model_validate(checkpoint.objective).columns(
+        Target(feature=feature, state=dataset.target.state, type=column.type)
+    )
+    return told
+
+
 def model_data(checkpoint: Checkpoint, dataset: Dataset) -> dict[str, Any]:
     """What `model.json` says: everything but the weights."""
     return {
+        "format": FORMAT,
         "columns": [column.model_dump(mode="json") for column in dataset.clean.columns],
         "raw": [column.model_dump(mode="json") for column in dataset.clean.valid.columns],
         "needed": [column.name for column in _asked(dataset)],
@@ -174,20 +192,13 @@ def _save(scratch: Path, target: Path, code: str, model: dict[str, Any], example
         from mlflow.types import ColSpec, Schema
         from mlflow.types.schema import Array, DataType
 
-    raw, columns = (
-        {column.name: column for column in map(Column.model_validate, model[key])} for key in ("raw", "columns")
-    )
+    raw = {column.name: column for column in map(Column.model_validate, model["raw"])}
     asked = [raw[name] for name in model["needed"]]
     lists = {"floats": Array(DataType.double), "strings": Array(DataType.string)}
     kinds = [lists[one.type] if one.type in lists else _signature_type(one) for one in asked]
     inputs = [ColSpec(kind, one.name, required=not one.nullable) for kind, one in zip(kinds, asked, strict=True)]
-    (label,) = load_feature(FittedFeature.model_validate(model["target"])).columns
-    whole = columns[label].type == "int64"
-    outputs = [
-        ColSpec("long" if whole else "string", "prediction"),
-        ColSpec("double", "confidence"),
-        ColSpec(Array(DataType.double), "probabilities"),
-    ]
+    told = {name: OUTPUT_TYPES.get(str(kind)) or Array(DataType.double) for name, kind in model["told"].items()}
+    outputs = [ColSpec(kind, name) for name, kind in told.items()]
     sys.path.insert(0, str(scratch))
     try:
         with quiet():

@@ -26,31 +26,31 @@ from components.features.feature import indexed
 from components.features.fitted import load_feature
 from components.models import KINDS as MODELS
 from components.objectives import KINDS as OBJECTIVES
+from components.objectives.objective import Answers, Target
 
 BATCH_ROWS = 1024
+FORMAT = 2
+"""Of what lies in a package, and of what a Predictor offers."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Predictions:
-    """Of each row: class probabilities (float32[rows, classes]) and the classes' names."""
+    """The answers for some rows (objectives/objective.py), and what tells them."""
 
-    probabilities: NDArray[np.float32]
-    classes: list[str]
-    whole: bool
+    answers: Answers
+    objective: Any
+    target: Target
 
     def table(self) -> pa.Table:
-        """Columns `prediction` (a class, a whole number where the target's type is), `confidence`, `probabilities`."""
-        best, whole = self.probabilities.argmax(1), self.whole
-        names = np.array([int(name) for name in self.classes] if whole else self.classes, object)
-        return pa.table({
-            "prediction": pa.array(names[best], pa.int64() if whole else pa.string()),
-            "confidence": pa.array(self.probabilities.max(1).astype(np.float64)),
-            "probabilities": pa.array(list(self.probabilities.astype(np.float64)), pa.list_(pa.float64())),
-        })
+        """What a user reads: column `prediction`, and what else the objective says of each row."""
+        table: pa.Table = self.objective.table(self.answers, self.target)
+        return table
 
 
 class Predictor:
     """A loaded package."""
+
+    format = FORMAT
 
     def __init__(self, folder: Path) -> None:
         from safetensors.torch import load_file
@@ -61,8 +61,10 @@ class Predictor:
         self.fitted = tuple(FittedFeature.model_validate(one) for one in data["features"])
         self.features = [load_feature(fitted) for fitted in self.fitted]
         self.split = data["split"]
-        self.target_state = data["target"]["state"]
-        self.target = load_feature(FittedFeature.model_validate(data["target"]))
+        target = FittedFeature.model_validate(data["target"])
+        feature = load_feature(target)
+        (column,) = [one for one in self.columns if one.name == feature.columns[0]]
+        self.target = Target(feature=feature, state=target.state, type=column.type)
         self.operations = [
             load_kind(_sibling("cleaning"), OPERATIONS, one, "cleaning").model_validate(one)
             for one in data["operations"]
@@ -75,11 +77,6 @@ class Predictor:
         self.network = model.build(inputs, outputs)
         self.network.load_state_dict(load_file(folder / "weights.safetensors"))
         self.network.eval()
-
-    @property
-    def classes(self) -> list[str]:
-        """The classes in the order of the probabilities."""
-        return list(self.target_state["classes"])
 
     def table(self, frame: Any) -> pa.Table:
         """A pandas data frame as rows; what stands in a text column is text."""
@@ -135,18 +132,17 @@ class Predictor:
         pieces = [
             self._batch(cleaned.slice(start, BATCH_ROWS)) for start in range(0, max(cleaned.num_rows, 1), BATCH_ROWS)
         ]
-        types = {column.name: column.type for column in self.columns}
-        whole = types[self.target.columns[0]] == "int64"
-        return Predictions(probabilities=np.concatenate(pieces), classes=self.classes, whole=whole)
+        answers = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+        return Predictions(answers=answers, objective=self.objective, target=self.target)
 
-    def truth(self, rows: pa.Table) -> NDArray[np.int64]:
-        """The class index of each raw row's own label, -1 for one that the model does not know."""
-        prepared = self.target.prepare(self.cleaned(rows))
-        (table,) = self.target.lookup(self.target_state, prepared.dictionaries)
-        truth: NDArray[np.int64] = table[prepared.values[:, 0]].astype(np.int64)
+    def truth(self, rows: pa.Table) -> NDArray[Any]:
+        """Each raw row's own target: a class index, -1 for one that the model does not know; or numbers."""
+        truth: NDArray[Any] = self.target.feature.truth(
+            self.target.feature.prepare(self.cleaned(rows)), self.target.state
+        )
         return truth
 
-    def _batch(self, rows: pa.Table) -> NDArray[np.float32]:
+    def _batch(self, rows: pa.Table) -> Answers:
         import torch
 
         with torch.inference_mode():
@@ -154,8 +150,8 @@ class Predictor:
                 feature.name: feature.apply(indexed(feature, fitted.state, rows), fitted.state)
                 for feature, fitted in zip(self.features, self.fitted, strict=True)
             }
-            probabilities: NDArray[np.float32] = self.objective.decode(self.network(inputs))
-            return probabilities
+            answers: Answers = self.objective.decode(self.network(inputs), self.target)
+            return answers
 
 
 def _as_asked(column: dict[str, Any]) -> Column:

@@ -33,6 +33,20 @@ def run(recipe: Recipe, overrides: Overrides = [], *, as_json: Json = False, rer
 
 
 @app.command()
+def repeat(
+    recipe: Recipe,
+    overrides: Overrides = [],  # noqa: B006
+    *,
+    seeds: Annotated[int, typer.Option(min=0, help="how many seeds; 0: as many as the recipe is proved over")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Try a recipe with several seeds, on every fold where it has folds: mean and spread; registers nothing."""
+    from flows.launch import launch
+
+    _leave(launch(recipe, overrides, [], as_json=as_json, seeds=seeds))
+
+
+@app.command()
 def approve(
     run: Annotated[str, typer.Argument(help="the run that waits, or was rejected")],
     why: Annotated[str, typer.Option(help="the reason, kept with the model")],

@@ -87,6 +87,19 @@ class Terminal:
         for one in (error, *error.others):
             self.out.print(f"[red]{one.code}[/red]{escape(one.line().removeprefix(one.code))}")
 
+    def repeated(self, record: RunRecord) -> None:
+        """The figures of all trials."""
+        self.stop()
+        seeds = record.repeated["seeds"]
+        trials = len(record.repeated["trials"])
+        self.out.print(f"\n  [bold]{record.recipe}[/bold]  [green]{trials} trials[/green]")
+        self.out.print("    [dim]metric            mean    spread  of each seed[/dim]")
+        for name, value in record.metrics.items():
+            each = "  ".join(f"{one:.4f}" for one in seeds[name])
+            spread = record.repeated["spread"][name]
+            self.out.print(f"    {name.replace('_', ' '):<15}{value:>7.4f}  {spread:>8.4f}  [dim]{each}[/dim]")
+        self.out.print(f"    {'time':<15}{record.seconds['total']:.1f} s")
+
     def summary(self, record: RunRecord, next_commands: list[tuple[str, str]]) -> None:
         """How it ended, and what to do next."""
         self.stop()

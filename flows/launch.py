@@ -32,12 +32,17 @@ REJECTED = 3
 DRAIN_SECONDS = 10.0
 
 
-def launch(recipe: str, overrides: Sequence[str], rerun: Sequence[str], *, as_json: bool) -> int:
-    """Run `recipe` as a Prefect flow from this process; returns the exit code."""
+def launch(
+    recipe: str, overrides: Sequence[str], rerun: Sequence[str], *, as_json: bool, seeds: int | None = None
+) -> int:
+    """Run `recipe` as a Prefect flow from this process; returns the exit code.
+
+    `seeds` is how many trials of it (flows/repeating.py) are wanted instead of one model; 0 leaves it to the recipe.
+    """
     terminal = Terminal()
     try:
         with interruptible():
-            run, record = _checked_run(recipe, overrides, rerun, terminal)
+            run, record = _checked_run(recipe, overrides, rerun, terminal, seeds)
     except MillraceError as error:
         return _failed(terminal, error, recipe, as_json=as_json)
     except OSError as error:
@@ -49,7 +54,10 @@ def launch(recipe: str, overrides: Sequence[str], rerun: Sequence[str], *, as_js
         action = "run the same command to continue: finished steps are kept, the one that ran starts again"
         stopped = InterruptedRunError("E_INTERRUPTED", "the run was asked to stop", action=action)
         return _failed(terminal, stopped, recipe, as_json=as_json)
-    terminal.summary(record, _next(run, record))
+    if record.repeated:
+        terminal.repeated(record)
+    else:
+        terminal.summary(record, _next(run, record))
     if as_json:
         _print(record)
     return REJECTED if record.state == "Rejected" else 0
@@ -64,7 +72,7 @@ def _failed(terminal: Terminal, error: MillraceError, recipe: str, *, as_json: b
 
 
 def _checked_run(
-    recipe: str, overrides: Sequence[str], rerun: Sequence[str], terminal: Terminal
+    recipe: str, overrides: Sequence[str], rerun: Sequence[str], terminal: Terminal, seeds: int | None
 ) -> tuple[Run, RunRecord]:
     placement = settings.read()
     config = load_recipe(recipe, overrides, placement.data, placement.recipes)
@@ -77,15 +85,15 @@ def _checked_run(
     mlflow_server.check_tracking(placement)
     placement = mlflow_server.found(placement)
     run = open_run(placement, recipe, config, overrides, rerun=rerun, progress=terminal)
-    return run, _run(run, placement, terminal)
+    return run, _run(run, placement, terminal, seeds)
 
 
-def _run(run: Run, placement: Placement, terminal: Terminal) -> RunRecord:
+def _run(run: Run, placement: Placement, terminal: Terminal, seeds: int | None) -> RunRecord:
     began = time.perf_counter()
     prefect = server.ensure(placement)
     if prefect.started:
         terminal.note(f"Prefect server starting at {prefect.address}; it stays up for later runs, `make down` ends it")
-    training = will_train(run)
+    training = seeds is not None or will_train(run)
     if training:
         from components import smoke
         from components.train import supervisor
@@ -93,7 +101,7 @@ def _run(run: Run, placement: Placement, terminal: Terminal) -> RunRecord:
         supervisor.prepare()
         smoke.prepare()
     settings.export(placement, prefect.api_url)
-    flow = _imported()
+    flow = _imported("training" if seeds is None else "repeating")
     imports = time.perf_counter() - began
     server.wait(placement, prefect)
     waited = time.perf_counter() - began - imports
@@ -106,7 +114,7 @@ def _run(run: Run, placement: Placement, terminal: Terminal) -> RunRecord:
     terminal.note(f"run {run.name} of {run.recipe}, seen at {place}, stored in {placement.store_place}")
     begun = time.perf_counter()
     with alive(placement, run.name):
-        as_flow(flow, run, prefect.api_url)
+        as_flow(flow, run, prefect.api_url, **({} if seeds is None else {"seeds": seeds}))
     seconds = {
         "total": round(time.perf_counter() - begun, 3),
         "imports": round(imports, 3),
@@ -115,14 +123,13 @@ def _run(run: Run, placement: Placement, terminal: Terminal) -> RunRecord:
     return run.record(seconds)
 
 
-def _imported() -> Any:
-    """The training flow, with Prefect and MLflow imported side by side."""
+def _imported(name: str) -> Any:
+    """The flow of that name, with Prefect and MLflow imported side by side."""
     other = threading.Thread(target=_import_mlflow, daemon=True)
     other.start()
-    from flows.training import training
-
+    flow = getattr(import_module(f"flows.{name}"), name)
     other.join()
-    return training
+    return flow
 
 
 def _import_mlflow() -> None:
@@ -131,7 +138,7 @@ def _import_mlflow() -> None:
         import_module(name)
 
 
-def as_flow(flow: Any, run: Run, api_url: str) -> None:
+def as_flow(flow: Any, run: Run, api_url: str, **parameters: Any) -> None:
     """Run `flow` here, for `run`; Prefect's pages can cancel it."""
     import httpx
     from prefect import tags
@@ -141,7 +148,7 @@ def as_flow(flow: Any, run: Run, api_url: str) -> None:
     token = CURRENT.set(run)
     try:
         with cancellable(api_url, run), _without_heartbeat(), tags(f"{RUN_TAG}:{run.name}"):
-            flow(run.recipe, overrides=list(run.overrides))
+            flow(run.recipe, overrides=list(run.overrides), **parameters)
     except httpx.HTTPError as error:
         raise EnvironmentFault(
             "E_SERVER_UNREACHABLE",

@@ -22,6 +22,7 @@ from components.features import KINDS as FEATURES
 from components.gate import GateConfig
 from components.models import KINDS as MODELS
 from components.objectives import KINDS as OBJECTIVES
+from components.objectives.objective import check_monitor, check_target
 from components.packages import private_code
 from components.preprocess import DeadColumns, check_names
 from components.preprocess.leaks import LeakConfig
@@ -86,6 +87,8 @@ class PipelineConfig(Frozen):
     def _names_differ(self) -> Self:
         check_names((*self.features, self.target))
         check_operations(self.cleaning)
+        check_target(self.objective, self.target)
+        check_monitor(self.objective, self.train.monitor)
         check_features(self.augment, [feature.name for feature in self.features])  # type: ignore[attr-defined]
         return self
 

@@ -41,6 +41,29 @@ class Both:
             one.warned(line)
 
 
+class Labelled:
+    """Tells another, and says of each step what it belongs to."""
+
+    def __init__(self, progress: Progress, label: str) -> None:
+        self._progress, self._label = progress, label
+
+    def started(self, step: str) -> None:
+        """A step begins."""
+        self._progress.started(step)
+
+    def advanced(self, step: str, done: float, total: int, unit: str, note: str = "") -> None:
+        """`done` of `total`."""
+        self._progress.advanced(step, done, total, unit, f"{self._label}  {note}")
+
+    def finished(self, outcome: Outcome) -> None:
+        """A step ended well."""
+        self._progress.finished(outcome.model_copy(update={"why": f"{self._label}: {outcome.why}"}))
+
+    def warned(self, line: str) -> None:
+        """Something that a person should read."""
+        self._progress.warned(f"{self._label}: {line}")
+
+
 class OneLine(logging.Filter):
     """A user's mistake reaches the run's page as its line, without a traceback."""
 

@@ -40,6 +40,7 @@ class Recipe:
     target: Label
     split: SplitConfig = SplitConfig()
     model: object
+    objective: object = Classification()
     settings: TrainSettings = TrainSettings(max_epochs=3, batch_size=16, learning_rate=0.02)
     gate: GateConfig = GateConfig()
 
@@ -129,7 +130,7 @@ def numbers_of(dataset, ctx, split):
 
 def trained(recipe, ctx):
     dataset = prepared(recipe, ctx)
-    config = TrainConfig(model=recipe.model, objective=Classification(), settings=recipe.settings)
+    config = TrainConfig(model=recipe.model, objective=recipe.objective, settings=recipe.settings)
     return dataset, train.run(config, dataset, ctx=ctx)
 
 

@@ -14,7 +14,15 @@ def figure(value):
 def report(accuracy, gain=None, loss_gain=0.0):
     gains = {} if gain is None else {"accuracy": figure(gain), "log_loss": figure(loss_gain)}
     metrics = {"accuracy": figure(accuracy), "log_loss": figure(0.3)}
-    return EvalReport(package="p", metrics=metrics, champion=gains and metrics, gain=gains, baseline={}, rows=10)
+    return EvalReport(
+        package="p",
+        metrics=metrics,
+        champion=gains and metrics,
+        gain=gains,
+        baseline={},
+        rows=10,
+        lower_is_better=("log_loss",),
+    )
 
 
 @pytest.mark.parametrize("accuracy", [0.9, 0.8])

@@ -178,8 +178,8 @@ def test_a_whole_number_that_may_be_missing_is_a_double_to_mlflow():
 
 def test_text_and_typed_cells_give_the_same_answer(made):
     predictor = open_package(made[2])
-    typed = predictor.predict(pa.table({"n": [1.5, -3.0], "c": ["a", None]})).probabilities
-    text = predictor.predict(pa.table({"n": ["1.5", "-3"], "c": ["a", None]})).probabilities
+    typed = predictor.predict(pa.table({"n": [1.5, -3.0], "c": ["a", None]})).answers["probabilities"]
+    text = predictor.predict(pa.table({"n": ["1.5", "-3"], "c": ["a", None]})).answers["probabilities"]
     assert typed.tolist() == text.tolist()
     assert (
         predictor.predict(pa.table({"n": pa.array([], pa.float64()), "c": pa.array([], pa.string())})).table().num_rows

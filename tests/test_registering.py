@@ -132,8 +132,8 @@ def test_the_package_answers_raw_rows_alone_as_in_a_batch(whole):
     assert answers.column_names == ["prediction", "confidence", "probabilities"]
     right = np.array(answers["prediction"].to_pylist()) == np.array([cell[:-1] for cell in rows["label"].to_pylist()])
     assert right.mean() > 0.7
-    alone = [predictor.predict(rows.slice(row, 1)).probabilities[0] for row in range(5)]
-    assert np.allclose(alone, predictor.predict(rows).probabilities[:5], atol=1e-6)
+    alone = [predictor.predict(rows.slice(row, 1)).answers["probabilities"][0] for row in range(5)]
+    assert np.allclose(alone, predictor.predict(rows).answers["probabilities"][:5], atol=1e-6)
 
 
 def package_folder(store: Store, model: ModelPackage):

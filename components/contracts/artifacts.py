@@ -183,6 +183,7 @@ class EvalReport(Artifact):
     champion: dict[str, Interval]
     gain: dict[str, Interval]
     baseline: dict[str, float]
+    lower_is_better: tuple[str, ...] = ()
     rows: int
 
 

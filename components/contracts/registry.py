@@ -23,8 +23,11 @@ OFFERS = {
     "augment": (),
     "features": ("name", "columns", "prepare", "fit", "merge", "finish", "spec", "lookup", "apply"),
     "models": ("build",),
-    "objectives": ("outputs", "loss", "scores", "decode", "row_metrics", "baseline"),
-}
+    "objectives": (
+        "targets", "monitored", "lower_is_better", "baseline_name", "outputs", "loss", "scores", "decode", "columns",
+        "table", "row_metrics", "facts", "pooled", "constant", "badness", "told", "figures",
+    ),
+}  # fmt: skip
 """What a class has to offer to be a kind of a package; the protocols beside them say how."""
 
 

@@ -14,6 +14,7 @@ KINDS = {
     "series": "series:Series",
     "text": "text:Text",
     "text-pair": "text_pair:TextPair",
+    "value": "value:Value",
     "vector": "vector:Vector",
 }
 """`label` is a target; the others are inputs."""

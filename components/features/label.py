@@ -65,6 +65,11 @@ class Label(StepConfig):
         index = {value: position for position, value in enumerate(state["classes"])}
         return [np.array([*(index.get(entry, -1) for entry in dictionaries[0]), -1], np.int32)]
 
+    def truth(self, prepared: Prepared, state: State) -> NDArray[np.int64]:
+        """The class index of each row, -1 for a class that no training row has."""
+        (table,) = self.lookup(state, prepared.dictionaries)
+        return np.asarray(table[prepared.values[:, 0]], np.int64)
+
     def apply(self, values: Any, state: State) -> Any:
         """int64[rows]."""
         return values[:, 0].long()

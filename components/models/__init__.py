@@ -5,5 +5,8 @@ torch is imported inside `build`, so that checking a recipe does not cost it.
 
 KINDS = {
     "cnn": "cnn:Cnn",
+    "linear": "linear:Linear",
     "mlp": "mlp:Mlp",
+    "recurrent": "recurrent:Recurrent",
+    "transformer": "transformer:Transformer",
 }

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from components.contracts.errors import ConfigError
 from components.contracts.spec import TensorSpec
 
 Tensors = Mapping[str, Tensor]
@@ -59,6 +60,20 @@ class Joined(nn.Module):
             pieces += [table(inputs[name][:, column]) for column, table in enumerate(tables)]
         hidden: Tensor = self.trunk(torch.cat(pieces, 1))
         return hidden
+
+
+def check_no_sequence(inputs: Sequence[TensorSpec], model: str) -> None:
+    """Raise E_CONFIG where an input is a sequence."""
+    steps = next((spec.name for spec in inputs if spec.sequence), None)
+    if steps is not None:
+        raise ConfigError(
+            "E_CONFIG",
+            f"{model} reads no sequences",
+            place="model.kind",
+            value=steps,
+            allowed="features with a fixed number of numbers, as of kind bag",
+            action="change the feature or the model",
+        )
 
 
 def embedding_width(size: int, most: int) -> int:

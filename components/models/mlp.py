@@ -6,7 +6,6 @@ from typing import Any, Literal
 from pydantic import Field
 
 from components.contracts.config import StepConfig
-from components.contracts.errors import ConfigError
 from components.contracts.spec import TensorSpec
 
 
@@ -23,18 +22,9 @@ class Mlp(StepConfig):
         """An nn.Module from named inputs to named outputs."""
         from torch import nn
 
-        from components.models.blocks import Joined, Keyed, joined_width
+        from components.models.blocks import Joined, Keyed, check_no_sequence, joined_width
 
-        steps = next((spec.name for spec in inputs if spec.sequence), None)
-        if steps is not None:
-            raise ConfigError(
-                "E_CONFIG",
-                "an mlp reads no sequences",
-                place="model.kind",
-                value=steps,
-                allowed="features with a fixed number of numbers, as of kind bag",
-                action="change the feature or the model",
-            )
+        check_no_sequence(inputs, self.kind)
         width = joined_width(inputs, self.embedding)
         layers: list[nn.Module] = []
         for units in self.hidden:

@@ -2,4 +2,5 @@
 
 KINDS = {
     "classification": "classification:Classification",
+    "regression": "regression:Regression",
 }

@@ -1,14 +1,17 @@
 """Single-label classification: cross-entropy over the classes of a label target."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import Field
 
 from components.contracts.config import StepConfig
 from components.contracts.spec import ROW_WEIGHT, TensorSpec
+from components.objectives.objective import Answers, Facts, Figure, Pooled, Target, Told, output_of
+from components.objectives.ranking import area
 
 FLOOR = 1e-7
 """Probabilities are clipped here before the logarithm, so that one sure mistake costs 16 nats and not infinity."""
@@ -17,12 +20,22 @@ FLOOR = 1e-7
 class Classification(StepConfig):
     """One of several classes per row."""
 
+    targets: ClassVar[tuple[str, ...]] = ("label",)
+    monitored: ClassVar[Mapping[str, bool]] = {"accuracy": True}
+    lower_is_better: ClassVar[frozenset[str]] = frozenset({"log_loss"})
+    baseline_name: ClassVar[str] = "most frequent class"
+
     kind: Literal["classification"] = "classification"
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target spread over all classes")
+    focus: float = Field(
+        0.0,
+        ge=0,
+        description="focal loss (Lin 2017): how much less a row counts that is predicted well; 0: not",
+    )
 
     def outputs(self, targets: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
         """One logit per class, under the target's name."""
-        target = targets[0]
+        target = output_of(targets, "a target of kind label", classes=True)
         return (TensorSpec(name=target.name, shape=(target.classes[0],), dtype="float32"),)
 
     def loss(self, outputs: Mapping[str, Any], targets: Mapping[str, Any]) -> Any:
@@ -33,10 +46,13 @@ class Classification(StepConfig):
         from torch.nn.functional import cross_entropy
 
         (name,) = outputs
-        if ROW_WEIGHT not in targets:
+        if ROW_WEIGHT not in targets and not self.focus:
             return cross_entropy(outputs[name], targets[name], label_smoothing=self.label_smoothing)
         rows = cross_entropy(outputs[name], targets[name], label_smoothing=self.label_smoothing, reduction="none")
-        return (rows * targets[ROW_WEIGHT]).mean()
+        if self.focus:
+            sure = outputs[name].softmax(1).gather(1, targets[name][:, None])[:, 0]
+            rows = rows * (1 - sure) ** self.focus
+        return (rows * targets.get(ROW_WEIGHT, 1)).mean()
 
     def scores(self, outputs: Mapping[str, Any], targets: Mapping[str, Any]) -> dict[str, Any]:
         """Sums over the batch, times ROW_WEIGHT if given; divided by the rows they are an epoch's metrics."""
@@ -44,21 +60,77 @@ class Classification(StepConfig):
         right = outputs[name].argmax(1) == targets[name]
         return {"accuracy": (right * targets.get(ROW_WEIGHT, 1)).sum()}
 
-    def decode(self, outputs: Mapping[str, Any]) -> NDArray[np.float32]:
-        """Class probabilities, float32[rows, classes]."""
+    def decode(self, outputs: Mapping[str, Any], target: Target) -> Answers:
+        """`probabilities` of the classes, float32[rows, classes]."""
         (logits,) = outputs.values()
-        return np.asarray(logits.softmax(1).cpu().numpy(), np.float32)
+        return {"probabilities": np.asarray(logits.softmax(1).cpu().numpy(), np.float32)}
 
-    def row_metrics(self, probabilities: NDArray[np.float32], truth: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-        """Metrics that are means over rows: per row, so that they can be resampled."""
+    def columns(self, target: Target) -> dict[str, pa.DataType]:
+        """`prediction` (a class, a whole number where the target's type is), `confidence`, `probabilities`."""
+        name = pa.int64() if target.whole else pa.string()
+        return {"prediction": name, "confidence": pa.float64(), "probabilities": pa.list_(pa.float64())}
+
+    def table(self, answers: Answers, target: Target) -> pa.Table:
+        """The likeliest class, its probability, and those of all classes."""
+        probabilities, types = answers["probabilities"], self.columns(target)
+        names = np.array([int(name) for name in target.classes] if target.whole else target.classes, object)
+        return pa.table({
+            "prediction": pa.array(names[probabilities.argmax(1)], types["prediction"]),
+            "confidence": pa.array(probabilities.max(1).astype(np.float64)),
+            "probabilities": pa.array(list(probabilities.astype(np.float64)), types["probabilities"]),
+        })
+
+    def row_metrics(self, answers: Answers, truth: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+        """Accuracy and log loss."""
+        probabilities = answers["probabilities"]
         chosen = probabilities[np.arange(len(truth)), truth].astype(np.float64)
         return {
             "accuracy": (probabilities.argmax(1) == truth).astype(np.float64),
             "log_loss": -np.log(np.clip(chosen, FLOOR, 1.0)),
         }
 
-    def baseline(self, counts: Sequence[int], truth: NDArray[np.int64]) -> dict[str, float]:
-        """What always naming the most frequent training class, at its training frequency, would reach."""
-        shares = np.array(counts, np.float64) / sum(counts)
-        constant = np.tile(shares, (len(truth), 1)).astype(np.float32)
-        return {name: float(values.mean()) for name, values in self.row_metrics(constant, truth).items()}
+    def facts(self, answers: Answers, truth: NDArray[np.int64]) -> Facts:
+        """The true and the predicted class; of two classes also the probability of the second."""
+        probabilities = answers["probabilities"]
+        kept = {"truth": truth.astype(np.int32), "predicted": probabilities.argmax(1).astype(np.int32)}
+        return kept | ({"score": probabilities[:, 1]} if probabilities.shape[1] == 2 else {})
+
+    def pooled(self, facts: Facts) -> Pooled:
+        """The mean of the classes' F1, and of two classes the area under the ROC curve."""
+        truth, predicted = facts["truth"], facts["predicted"]
+        classes = int(max(truth.max(initial=0), predicted.max(initial=0))) + 1
+        under = area(facts["score"], truth == 1) if "score" in facts else None
+
+        def measured(weights: NDArray[np.float64]) -> dict[str, float]:
+            right = np.bincount(truth, weights * (truth == predicted), classes)
+            seen, named = np.bincount(truth, weights, classes), np.bincount(predicted, weights, classes)
+            there = seen + named > 0
+            found = {"f1": float((2 * right[there] / (seen + named)[there]).mean())}
+            return found | ({"auroc": under(weights)} if under else {})
+
+        return measured
+
+    def constant(self, target: Target, rows: int) -> Answers:
+        """Each class with its frequency among the training rows."""
+        counts = np.array(target.state["counts"], np.float64)
+        return {"probabilities": np.tile(counts / counts.sum(), (rows, 1)).astype(np.float32)}
+
+    def badness(self, answers: Answers, truth: NDArray[np.int64]) -> NDArray[np.float64]:
+        """How sure the model was of a wrong class."""
+        probabilities = answers["probabilities"]
+        return np.where(probabilities.argmax(1) != truth, probabilities.max(1), -1).astype(np.float64)
+
+    def told(self, answers: Answers, truth: NDArray[np.int64], row: int, target: Target) -> Told:
+        """The two classes, and how sure it was."""
+        probabilities = answers["probabilities"][row]
+        return Told(
+            truth=target.classes[truth[row]],
+            predicted=target.classes[probabilities.argmax()],
+            note=f"{100 * probabilities.max():.1f} % sure",
+        )
+
+    def figures(self, facts: Facts, target: Target) -> list[Figure]:
+        """The confusion matrix."""
+        counts = np.zeros((len(target.classes),) * 2, np.int64)
+        np.add.at(counts, (facts["truth"], facts["predicted"]), 1)
+        return [{"kind": "confusion", "classes": target.classes, "counts": counts.tolist()}]

@@ -16,7 +16,7 @@ from components.contracts.errors import DataError
 from components.contracts.placement import Placement
 from components.contracts.spec import KEY, SPLIT
 from components.statistics.keys import TEST_SALT, VALIDATION, VALIDATION_SALT
-from components.statistics.splits import Split, SplitConfig, cuts_by_class, positions, texts
+from components.statistics.splits import Split, SplitConfig, cuts_by_class, cuts_of_fold, positions, texts
 
 STEP = "clean"
 MOST_CLASSES = 10_000
@@ -35,6 +35,9 @@ def fitted_split(config: SplitConfig, parts: Sequence[Part], ctx: RunContext) ->
             for name in names
         }
         return plain.model_copy(update={"cuts": cuts_by_class(config, names, joined)})  # type: ignore[arg-type]
+    if config.method == "k-fold":
+        places = np.concatenate([np.empty(0), *_of_parts(_places, plain, parts, ctx)])
+        return plain.model_copy(update={"cuts": cuts_of_fold(config, places)})
     if config.method == "given":
         return plain.model_copy(update={"validation_given": any(_of_parts(_has_validation, plain, parts, ctx))})
     if config.method == "time":
@@ -83,6 +86,10 @@ def _classes(placement: Placement, split: Split, part: Part) -> dict[str, tuple[
     return dict(
         zip(found.tolist(), zip(np.split(first[order], ends), np.split(second[order], ends), strict=True), strict=True)
     )
+
+
+def _places(placement: Placement, split: Split, part: Part) -> Any:
+    return split.places(np.asarray(split_rows(open_store(placement), part, split)[KEY]))
 
 
 def _times(placement: Placement, split: Split, part: Part) -> Any:

@@ -5,12 +5,12 @@ have to fit into memory whole; and sine sequences, whose next value is to be tol
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from components.contracts.config import StepConfig
 from components.contracts.fingerprint import digest
@@ -31,10 +31,20 @@ class GeneratedSource(StepConfig):
     rows: int = Field(1000, ge=1, description="how many rows")
     columns_count: int = Field(10, ge=1, le=10_000, description="how many numbers x has; of sine the series' length")
     classes: int = Field(2, ge=2, le=1000, description="of classification and blobs")
+    weights: tuple[float, ...] = Field((), description="regression: what each x counts; none: drawn")
+    intercept: float = Field(0.0, allow_inf_nan=False, description="regression: y where every x is 0")
     noise: float = Field(0.1, ge=0, allow_inf_nan=False, description="standard deviation of what is added to y or x")
     missing: float = Field(0.0, ge=0, lt=1, description="share of the numbers of x that are left out")
     seed: int = Field(0, ge=0, description="the same seed gives the same rows, however many there are")
     rows_per_partition: int = Field(100_000, ge=1, description="rows that one task makes")
+
+    @model_validator(mode="after")
+    def _weighted(self) -> Self:
+        if (self.weights or self.intercept) and self.shape != "regression":
+            raise ValueError("weights and intercept belong to regression")
+        if self.weights and len(self.weights) != self.columns_count:
+            raise ValueError(f"there are {self.columns_count} columns and {len(self.weights)} weights")
+        return self
 
     def version(self, digest_of: DigestOf) -> str:
         """All that there is to know stands in the config."""
@@ -98,7 +108,8 @@ class GeneratedSource(StepConfig):
             return centres[classes] + random.normal(0, max(self.noise, 1e-9), (rows, width)), classes.astype(float)
         values, weights = random.normal(size=(rows, width)), whole.normal(size=width)
         if self.shape == "regression":
-            return values, values @ weights + random.normal(0, self.noise, rows)
+            known = np.array(self.weights) if self.weights else weights
+            return values, values @ known + self.intercept + random.normal(0, self.noise, rows)
         # The rank of a curved score among the classes' equal shares of a normal distribution.
         score = (values @ weights + 0.5 * (values[:, 0] ** 2 - 1)) / np.linalg.norm(weights)
         borders = np.quantile(whole.normal(size=100_000), np.arange(1, self.classes) / self.classes)

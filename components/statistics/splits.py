@@ -34,7 +34,8 @@ from components.statistics.profile import numbers
 
 Parts = NDArray[Any]
 Cuts = dict[str, tuple[float, float]]
-"""For `stratified` the bounds of each class, for `time` those of "": of the test part, then of the validation part."""
+"""For `stratified` the bounds of each class; of "" for `time` those of the test part, then of the validation part, and
+for `k-fold` where the fold begins and ends."""
 
 
 class SplitConfig(StepConfig):
@@ -115,8 +116,13 @@ class Split(SplitConfig):
 
     def _fold(self, keys: Words) -> Parts:
         parts = assign(keys, np.full(len(keys), TRAIN, NAMES), 0.0, self.validation)
-        parts[(positions(keys, TEST_SALT) * self.folds).astype(int) == self.fold] = TEST
+        places, (low, high) = positions(keys, TEST_SALT), self.cuts[""]
+        parts[(places >= low) & (places < high)] = TEST
         return parts
+
+    def places(self, keys: Words) -> NDArray[np.float64]:
+        """Where in [0, 1) each key falls for `k-fold`."""
+        return positions(_seeded(keys, self.seed), TEST_SALT)
 
     def _stratified(self, table: pa.Table, keys: Words) -> Parts:
         classes = texts(table[self.column])
@@ -172,6 +178,12 @@ def cuts_by_class(split: SplitConfig, classes: Iterable[str], positions_of: Mapp
         left = second[first >= test]
         found[name] = (test, _bound(left, round(split.validation * len(left))))
     return found
+
+
+def cuts_of_fold(split: SplitConfig, places: NDArray[np.float64]) -> Cuts:
+    """The bounds between which the fold's rows fall: folds are equal but for one row."""
+    low, high = (_bound(places, len(places) * one // split.folds) for one in (split.fold, split.fold + 1))
+    return {"": (low, high)}
 
 
 def _bound(values: NDArray[np.float64], count: int) -> float:

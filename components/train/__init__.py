@@ -16,6 +16,7 @@ from components.contracts.config import StepConfig, placed
 from components.contracts.errors import ConfigError, DataError
 from components.features.fitted import load_feature
 from components.features.shards import shard_files
+from components.objectives.objective import check_monitor
 from components.statistics.keys import TRAIN, VALIDATION
 from components.train.devices import check_devices
 from components.train.supervisor import supervise
@@ -32,7 +33,9 @@ class TrainSettings(StepConfig):
         "one-cycle", description="one-cycle: warm-up, then cosine to zero (Smith 2018)"
     )
     patience: int = Field(0, ge=0, description="end after this many epochs without a better one; 0: never")
-    monitor: Literal["loss", "accuracy"] = Field("loss", description="validation metric that chooses the epoch")
+    monitor: str = Field(
+        "loss", description="validation metric that chooses the epoch: loss, or one that the objective offers"
+    )
     shuffle: Literal["auto", "everywhere", "nearby"] = Field(
         "auto",
         description="everywhere: any row may come next; nearby: rows of neighbouring blocks are mixed, for data that "
@@ -63,6 +66,7 @@ def run(config: TrainConfig, dataset: Dataset, *, ctx: RunContext) -> Checkpoint
     _check_rows(config.settings.devices, dataset)
     _check_shuffle(config.settings.shuffle, dataset)
     check_inputs(config.augment, dataset.inputs)
+    check_monitor(config.objective, config.settings.monitor)
 
     def build(folder: Path) -> Checkpoint:
         history: list[dict[str, float]] = []
@@ -129,6 +133,7 @@ def job_of(config: TrainConfig, dataset: Dataset, ctx: RunContext, folder: Path)
         "inputs": [spec.model_dump(mode="json") for spec in dataset.inputs],
         "rates": list(dataset.rates),
         "weights": list(dataset.weights),
+        "more_is_better": config.settings.monitor != "loss" and config.objective.monitored[config.settings.monitor],
         "outputs": [spec.model_dump(mode="json") for spec in dataset.outputs],
         "shards": {split: [vars(file) for file in files] for split, files in shards.items()},
         "folder": str(folder),

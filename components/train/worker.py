@@ -25,8 +25,10 @@ TELL_SECONDS = 0.5
 class Reporter(Callback):
     """Tells each epoch, keeps the best weights, and ends the run when nothing gets better."""
 
-    def __init__(self, tell: Tell, monitor: str, patience: int, total: int) -> None:
-        self._tell, self._monitor, self._patience, self._total = tell, monitor, patience, total
+    def __init__(self, tell: Tell, job: dict[str, Any]) -> None:
+        settings = job["settings"]
+        self._tell, self._total, self._patience = tell, settings["max_epochs"], settings["patience"]
+        self._monitor, self._sign = settings["monitor"], 1 if job["more_is_better"] else -1
         self._told = time.monotonic()
         self.best: dict[str, float] = {}
         self.weights: dict[str, Tensor] = {}
@@ -56,8 +58,7 @@ class Reporter(Callback):
                 action="lower train.learning_rate",
             )
         name = f"validation_{self._monitor}"
-        sign = -1 if self._monitor == "loss" else 1
-        if not self.best or sign * metrics[name] > sign * self.best[name]:
+        if not self.best or self._sign * metrics[name] > self._sign * self.best[name]:
             self.best, self._best_epoch = metrics, trainer.current_epoch
             self.weights = {key: value.detach().cpu().clone() for key, value in module.network.state_dict().items()}
         self._told = time.monotonic()
@@ -77,7 +78,7 @@ def work(job: dict[str, Any], tell: Tell) -> dict[str, Any]:
     torch.use_deterministic_algorithms(True, warn_only=True)
     data = DatasetModule(job)
     learner = Learner(job, len(data.training))
-    reporter = Reporter(tell, settings["monitor"], settings["patience"], settings["max_epochs"])
+    reporter = Reporter(tell, job)
     trainer = pl.Trainer(
         accelerator=settings["accelerator"],
         devices=settings["devices"],

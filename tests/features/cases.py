@@ -22,6 +22,7 @@ from components.features.series import Series
 from components.features.text import Text
 from components.features.text_pair import TextPair
 from components.features.times import Times
+from components.features.value import Value
 from components.features.vector import Vector
 
 WORDS = ["the", "mill", "turns", "water", "Grain", "don't", "12", "naïve", "水", "and", "stones"]
@@ -76,6 +77,7 @@ def rows_of(rows, seed=0):
         "width": pa.array([64] * rows, pa.int64()),
         "height": pa.array([50] * rows, pa.int64()),
         "label": pa.array([str(value) for value in random.integers(0, 3, rows)]),
+        "price": pa.array(random.lognormal(3, 2, rows)),
     })  # fmt: skip
 
 
@@ -113,6 +115,7 @@ FEATURES = {
     "text character": Text(name="letters", column="t", tokens="character", length=20, keep="end", min_count=1),
     "text byte-pair": Text(name="parts", column="t", tokens="byte-pair", vocabulary=60, lowercase=False),
     "text-pair": TextPair(first="t", second="u"),
+    "value": Value(columns=("price",), log=True),
     "vector": Vector(column="v", length=3, standardise=True),
 }
 

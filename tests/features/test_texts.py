@@ -128,7 +128,7 @@ def test_bags_are_those_of_scikit_learn(weight):
 def test_texts_need_their_extra_and_a_model_that_reads_sequences(monkeypatch):
     feature = Text(column="t")
     state = fit(feature, TABLE)
-    with pytest.raises(ConfigError, match="E_CONFIG model.kind: an mlp reads no sequences .got 'text'"):
+    with pytest.raises(ConfigError, match="E_CONFIG model.kind: mlp reads no sequences .got 'text'"):
         Mlp().build([feature.spec(state)], [TensorSpec(name="o", shape=(2,), dtype="float32")])
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     with pytest.raises(EnvironmentFault, match=r"E_EXTRA_MISSING .*pip install -e '\.\[text\]'"):

@@ -59,6 +59,13 @@ class Millrace:
         record["code"], record["err"] = process.returncode, process.err
         return record
 
+    def repeat(self, *arguments, **environment):
+        """Trials with `--json`: their record."""
+        process = self("repeat", *arguments, "--json", **environment)
+        record = json.loads(process.out)
+        record["code"], record["err"] = process.returncode, process.err
+        return record
+
     def query(self, code):
         """Python in a process that is set up as the command's is; the JSON that it prints."""
         prelude = (

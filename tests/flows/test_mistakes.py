@@ -23,7 +23,7 @@ from tests.flows.recipe_lines import lines
         ("negative", ["train.batch_size=-1"], ["train.batch_size: the value is not allowed (got -1); allowed: at least 1"]),
         ("nan", ["train.learning_rate=.nan"], ["train.learning_rate: this should be a finite number"]),
         ("unit", ["train.batch_size=64 rows"], ["train.batch_size: this should be a valid integer"]),
-        ("kind", ["model.kind=cnnn"], ["model.kind: there is no kind of that name; nearest: cnn (got 'cnnn'); allowed: cnn, mlp"]),
+        ("kind", ["model.kind=cnnn"], ["model.kind: there is no kind of that name; nearest: cnn (got 'cnnn'); allowed: cnn, linear, mlp"]),
         ("layer", ["model.layers.0.kind=convv"], ["model.layers.0"]),
         ("no-kind", ["model={hidden: [3]}"], ["model.kind: this key is needed"]),
         ("name", ["name=My Name"], ["name: the value is not allowed (got 'My Name'); allowed: text that matches"]),

@@ -1,74 +1,237 @@
-"""One checker for every model; what a classification makes of its outputs."""
+"""One checker for every model with every objective; what each objective makes of outputs."""
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load, save
 
 from components.contracts.errors import ConfigError
 from components.contracts.spec import TensorSpec
+from components.features.label import Label
+from components.features.value import Value
 from components.models import KINDS as MODEL_KINDS
 from components.models.cnn import Cnn, Conv, Dense, Dropout, Pool
+from components.models.linear import Linear
 from components.models.mlp import Mlp
+from components.models.recurrent import Recurrent
+from components.models.transformer import Transformer
+from components.objectives import KINDS as OBJECTIVE_KINDS
 from components.objectives.classification import Classification
+from components.objectives.objective import Target, check_monitor, check_target
+from components.objectives.regression import Regression
 
-INPUTS = {
-    "cnn": [TensorSpec(name="i", shape=(1, 8, 8), dtype="float32")],
-    "mlp": [
-        TensorSpec(name="n", shape=(3,), dtype="float32"),
-        TensorSpec(name="c", shape=(2,), dtype="int64", classes=(5, 3)),
-    ],
-}
+TABLE = [
+    TensorSpec(name="n", shape=(24,), dtype="float32"),
+    TensorSpec(name="c", shape=(2,), dtype="int64", classes=(5, 3)),
+]
+IMAGE = [TensorSpec(name="i", shape=(1, 8, 8), dtype="float32")]
+TEXT = [TensorSpec(name="t", shape=(-1,), dtype="int64", classes=(30,), sequence=True)]
+SERIES = [TensorSpec(name="s", shape=(3, 12), dtype="float32")]
+CELLS = ("rnn", "lstm", "gru")
+PLACES = ("sinusoidal", "rotary", "learned")
 MODELS = {
-    "cnn": Cnn(layers=(Conv(channels=4, norm=True), Pool(), Dropout(share=0.1), Dense(units=6), Dense(units=5))),
-    "mlp": Mlp(hidden=(8,), norm=True, dropout=0.1),
+    "cnn": (
+        Cnn(layers=(Conv(channels=4, norm=True), Pool(), Dropout(share=0.1), Dense(units=6), Dense(units=5))),
+        IMAGE,
+    ),
+    "linear": (Linear(), TABLE),
+    "mlp": (Mlp(hidden=(8,), norm=True, dropout=0.1), TABLE),
+    **{f"recurrent {cell}": (Recurrent(cell=cell, hidden=12, layers=2, dropout=0.1), TEXT) for cell in CELLS},
+    "recurrent both ways": (Recurrent(bidirectional=True, hidden=8, pool="max"), SERIES),
+    **{f"transformer {one}": (Transformer(width=16, heads=2, positions=one), TEXT) for one in PLACES},
+    "transformer series": (Transformer(width=16, heads=4, pool="last"), SERIES),
 }
+CLASSES = Target(feature=Label(column="y"), state={"classes": ["a", "b", "c"], "counts": [1, 2, 1]}, type="string")
+NUMBERS = Target(
+    feature=Value(columns=("y", "z")),
+    state={"mean": [10.0, -3.0], "centre": [10.0, -3.0], "scale": [2.0, 0.5]},
+    type="float64",
+)
+OBJECTIVES = {
+    "classification": [Classification(), Classification(label_smoothing=0.1, focus=2)],
+    "regression": [Regression(), *(Regression(error=error) for error in ("absolute", "huber", "quantile"))],
+}
+TARGETS = {"classification": CLASSES, "regression": NUMBERS}
+ROWS = 16
+PAIRS = [
+    (kind, task, number)
+    for task, ways in OBJECTIVES.items()
+    for number in range(len(ways))
+    for kind in (MODELS if number == 0 else ["mlp"])
+]
+"""Every model with every objective, and every way of an objective."""
 
 
-def batch_of(specs, rows=16):
+def tokens(steps=9):
+    """Texts of all lengths, filled up behind; one has no token."""
+    drawn = torch.randint(1, 30, (ROWS, steps))
+    return drawn * (torch.arange(steps) < torch.arange(ROWS)[:, None] % (steps + 1))
+
+
+def batch_of(specs):
     return {
-        spec.name: torch.randint(0, min(spec.classes), (rows, *spec.shape))
+        spec.name: tokens()
+        if spec.sequence
+        else torch.randint(0, min(spec.classes), (ROWS, *spec.shape))
         if spec.classes
-        else torch.randn(rows, *spec.shape)
+        else torch.randn(ROWS, *spec.shape)
         for spec in specs
     }
 
 
-@pytest.mark.parametrize("kind", MODEL_KINDS)
-def test_every_model_maps_inputs_to_outputs_and_learns(kind):
+def targets_of(target):
+    spec = target.feature.spec(target.state)
+    drawn = torch.randint(0, 3, (ROWS,)) if spec.classes else torch.randn(ROWS, *spec.shape)
+    return spec, {spec.name: drawn}
+
+
+@pytest.mark.parametrize(("kind", "task", "number"), PAIRS)
+def test_every_model_learns_every_objective_and_answers_the_same_when_it_is_loaded(kind, task, number):
     torch.manual_seed(0)
-    target = TensorSpec(name="label", shape=(), dtype="int64", classes=(3,))
-    objective = Classification()
-    network = MODELS[kind].build(INPUTS[kind], objective.outputs([target]))
-    inputs, targets = batch_of(INPUTS[kind]), {"label": torch.randint(0, 3, (16,))}
-    assert network(inputs)["label"].shape == (16, 3)
+    (model, specs), objective, target = MODELS[kind], OBJECTIVES[task][number], TARGETS[task]
+    spec, targets = targets_of(target)
+    wanted = objective.outputs([spec])
+    network, inputs = model.build(specs, wanted), batch_of(specs)
+    assert network(inputs)[spec.name].shape == (ROWS, *wanted[0].shape)
     optimizer = torch.optim.Adam(network.parameters(), 0.02)
     losses = []
-    for _ in range(60):
+    for _ in range(150):
         loss = objective.loss(network(inputs), targets)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert losses[-1] < losses[0] / 4, "sixteen rows can be learned by heart"
+    assert losses[-1] < losses[0] / 2, "sixteen rows can be learned by heart"
+    network.eval()
+    again = model.build(specs, wanted)
+    again.load_state_dict(load(save({name: one.contiguous() for name, one in network.state_dict().items()})))
+    again.eval()
+    with torch.inference_mode():
+        first, second = (objective.decode(one(inputs), target) for one in (network, again))
+    assert all((first[name] == second[name]).all() for name in first)
+    told = objective.table(first, target)
+    assert dict(zip(told.column_names, told.schema.types, strict=True)) == objective.columns(target)
+    assert told.num_rows == ROWS
 
 
-def test_no_hidden_layer_is_a_linear_model():
-    network = Mlp(hidden=()).build(INPUTS["mlp"][:1], [TensorSpec(name="o", shape=(2,), dtype="float32")])
-    assert sum(one.numel() for one in network.parameters()) == 3 * 2 + 2
+def test_every_kind_of_model_is_checked():
+    assert {model.kind for model, _ in MODELS.values()} == set(MODEL_KINDS)
+    assert set(OBJECTIVES) == set(OBJECTIVE_KINDS)
+
+
+@pytest.mark.parametrize("task", OBJECTIVE_KINDS)
+def test_what_an_objective_says_of_answers_fits_together(task):
+    """Metrics of the baseline, of the truth itself, and of rows that are drawn twice."""
+    target = TARGETS[task]
+    random = np.random.default_rng(0)
+    truth = random.integers(0, 3, 50) if target.classes else random.normal(10, 2, (50, 2))
+    for objective in OBJECTIVES[task]:
+        constant = objective.constant(target, 50)
+        means, facts = objective.row_metrics(constant, truth), objective.facts(constant, truth)
+        pooled = objective.pooled(facts)
+        assert all(len(one) == 50 for one in (*means.values(), *facts.values()))
+        twice, doubled = (
+            objective.pooled({name: np.concatenate([one, one]) for name, one in facts.items()}),
+            np.ones(50) * 2,
+        )
+        assert pooled(doubled) == pytest.approx(twice(np.ones(100))), "a weight of two is the row twice"
+        assert objective.lower_is_better <= {*means, *pooled(np.ones(50))}
+        assert objective.told(constant, truth, 0, target).note
+        assert all(one["kind"] in {"confusion", "scatter", "histogram"} for one in objective.figures(facts, target))
+        assert objective.baseline_name
+
+
+def test_a_linear_model_has_no_hidden_layer():
+    for model in (Linear(), Mlp(hidden=())):
+        network = model.build(TABLE[:1], [TensorSpec(name="o", shape=(2,), dtype="float32")])
+        assert sum(one.numel() for one in network.parameters()) == 24 * 2 + 2
 
 
 def test_a_cnn_without_an_image_is_one_line():
     with pytest.raises(ConfigError, match="E_CONFIG model.kind: a cnn needs one image"):
-        MODELS["cnn"].build(INPUTS["mlp"], [])
+        MODELS["cnn"][0].build(TABLE, [])
 
 
 def test_classification_decodes_to_probabilities_and_scores_rows():
     objective = Classification()
     logits = {"label": torch.tensor([[2.0, 0.0], [0.0, 3.0], [1.0, 0.0]])}
-    probabilities, truth = objective.decode(logits), np.array([0, 1, 1])
-    assert probabilities.sum(1) == pytest.approx([1, 1, 1])
-    rows = objective.row_metrics(probabilities, truth)
+    two = Target(feature=Label(column="y"), state={"classes": ["0", "1"], "counts": [1, 3]}, type="int64")
+    answers, truth = objective.decode(logits, two), np.array([0, 1, 1])
+    assert answers["probabilities"].sum(1) == pytest.approx([1, 1, 1])
+    rows = objective.row_metrics(answers, truth)
     assert rows["accuracy"].tolist() == [1, 1, 0]
     assert rows["log_loss"].mean() == pytest.approx(float(objective.loss(logits, {"label": torch.tensor(truth)})))
     assert int(objective.scores(logits, {"label": torch.tensor(truth)})["accuracy"]) == 2
-    assert objective.baseline([1, 3], truth)["accuracy"] == pytest.approx(2 / 3)
+    assert objective.row_metrics(objective.constant(two, 3), truth)["accuracy"].mean() == pytest.approx(2 / 3)
+    assert objective.table(answers, two)["prediction"].to_pylist() == [0, 1, 0]
+    assert objective.badness(answers, truth).argmax() == 2
+
+
+def test_pooled_metrics_are_those_of_scikit_learn():
+    from sklearn.metrics import f1_score, r2_score, roc_auc_score
+
+    random = np.random.default_rng(1)
+    truth, weights = random.integers(0, 2, 200), random.integers(0, 4, 200).astype(float)
+    second = np.round(np.clip(truth * 0.2 + random.uniform(0, 0.8, 200), 0, 1), 1).astype(np.float32)
+    answers = {"probabilities": np.stack([1 - second, second], 1)}
+    objective = Classification()
+    found = objective.pooled(objective.facts(answers, truth))(weights)
+    named = answers["probabilities"].argmax(1)
+    assert found["auroc"] == pytest.approx(roc_auc_score(truth, second, sample_weight=weights))
+    assert found["f1"] == pytest.approx(f1_score(truth, named, average="macro", sample_weight=weights))
+    numbers, values = random.normal(size=(200, 2)), random.normal(size=(200, 2))
+    regression = Regression()
+    found = regression.pooled(regression.facts({"values": values}, numbers))(weights)
+    assert found["r2"] == pytest.approx(r2_score(numbers, values, sample_weight=weights))
+    assert found["rmse"] == pytest.approx(np.sqrt(np.average(((values - numbers) ** 2).mean(1), weights=weights)))
+
+
+def test_a_regression_answers_in_the_targets_own_units():
+    outputs = {"value": torch.tensor([[0.0, 0.0], [1.0, -2.0]])}
+    answers = Regression().decode(outputs, NUMBERS)
+    assert answers["values"].tolist() == [[10.0, -3.0], [12.0, -4.0]]
+    logged = Value(columns=("y",), log=True)
+    state = logged.finish(logged.fit(logged.prepare(table_of([0.0, 10.0, 1000.0, -5.0]))))
+    values = logged.prepare(table_of([3.0, -7.0])).values
+    learnt = logged.apply(torch.from_numpy(values), state).double().numpy()
+    assert logged.restored(learnt, state) == pytest.approx(values, rel=1e-5)
+
+
+def test_quantiles_are_ordered_bounds_and_are_learnt_apart():
+    objective = Regression(error="quantile", quantiles=(0.1, 0.5, 0.9))
+    one = Target(feature=Value(columns=("y",)), state={"mean": [0.0], "centre": [0.0], "scale": [1.0]}, type="float64")
+    crossed = {"value": torch.tensor([[[3.0, 1.0, 2.0]]])}
+    told = objective.table(objective.decode(crossed, one), one).to_pylist()
+    assert told == [{"prediction": 2.0, "low": 1.0, "high": 3.0}]
+    guess = torch.zeros(1, 3, requires_grad=True)
+    drawn = torch.randn(4000, 1, generator=torch.Generator().manual_seed(0))
+    optimizer = torch.optim.Adam([guess], 0.05)
+    for _ in range(300):
+        optimizer.zero_grad()
+        objective.loss({"value": guess.expand(4000, 1, 3)}, {"value": drawn}).backward()
+        optimizer.step()
+    assert guess[0].tolist() == pytest.approx([-1.2816, 0.0, 1.2816], abs=0.08), "those of the normal distribution"
+
+
+@pytest.mark.bad_input
+def test_what_does_not_fit_is_one_line():
+    with pytest.raises(
+        ConfigError, match="E_CONFIG target.kind: classification takes no such target .got 'value'.; allowed: label"
+    ):
+        check_target(Classification(), Value(columns=("y",)))
+    with pytest.raises(
+        ConfigError, match="E_CONFIG train.monitor: regression has no such metric .*allowed: loss, absolute_error"
+    ):
+        check_monitor(Regression(), "accuracy")
+    with pytest.raises(
+        ConfigError, match="E_CONFIG objective.kind: the objective does not fit the target .got 'value: numbers'"
+    ):
+        Classification().outputs([NUMBERS.feature.spec(NUMBERS.state)])
+    with pytest.raises(ValueError, match="quantiles have to rise"):
+        Regression(quantiles=(0.5, 0.1, 0.9))
+
+
+def table_of(numbers):
+    import pyarrow as pa
+
+    return pa.table({"y": numbers})

@@ -1,0 +1,115 @@
+"""Attention and what is built of it. Imports torch; imported by a model's `build` only."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from components.contracts.errors import ConfigError
+
+WAVES = 10_000.0
+"""The longest wave of positions, over 2 pi (Vaswani et al. 2017)."""
+
+
+def angles(steps: int, width: int, like: Tensor) -> Tensor:
+    """float32[steps, width / 2]: place times frequency, which falls from 1 to 1 / WAVES."""
+    places = torch.arange(steps, device=like.device, dtype=torch.float32)
+    falling = torch.exp(torch.arange(0, width, 2, device=like.device) * (-math.log(WAVES) / width))
+    return places[:, None] * falling
+
+
+def waves(steps: int, width: int, like: Tensor) -> Tensor:
+    """float32[steps, width]: sines in the even places, cosines in the odd ones."""
+    found = torch.zeros(steps, width, device=like.device)
+    turned = angles(steps, width, like)
+    found[:, 0::2], found[:, 1::2] = turned.sin(), turned.cos()[:, : width // 2]
+    return found
+
+
+def turned(values: Tensor) -> Tensor:
+    """float32[batch, heads, steps, width] with each pair of numbers turned by its place's angle."""
+    steps, width = values.shape[-2:]
+    by = angles(steps, width, values)
+    even, odd = values[..., 0::2], values[..., 1::2]
+    return torch.stack([even * by.cos() - odd * by.sin(), even * by.sin() + odd * by.cos()], -1).flatten(-2)
+
+
+class Attention(nn.Module):
+    """Several heads over one sequence; steps behind a row's length are not looked at."""
+
+    def __init__(self, width: int, heads: int, dropout: float, *, rotary: bool) -> None:
+        super().__init__()
+        self.heads, self.share, self.rotary = heads, dropout, rotary
+        self.into, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+
+    def forward(self, steps: Tensor, inside: Tensor) -> Tensor:
+        """float32[batch, steps, width]; `inside` is bool[batch, 1, 1, steps]."""
+        batch, length, width = steps.shape
+        parts = self.into(steps).view(batch, length, 3, self.heads, width // self.heads)
+        query, key, value = parts.permute(2, 0, 3, 1, 4)
+        if self.rotary:
+            query, key = turned(query), turned(key)
+        found = scaled_dot_product_attention(
+            query, key, value, attn_mask=inside, dropout_p=self.share if self.training else 0.0
+        )
+        mixed: Tensor = self.out(found.transpose(1, 2).reshape(batch, length, width))
+        return mixed
+
+
+class Block(nn.Module):
+    """Attention, then a net for each step; both add to what came in."""
+
+    def __init__(self, width: int, heads: int, inner: int, dropout: float, *, rotary: bool) -> None:
+        super().__init__()
+        self.first, self.second = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attention = Attention(width, heads, dropout, rotary=rotary)
+        self.net = nn.Sequential(nn.Linear(width, inner), nn.GELU(), nn.Dropout(dropout), nn.Linear(inner, width))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, steps: Tensor, inside: Tensor) -> Tensor:
+        """float32[batch, steps, width]."""
+        steps = steps + self.dropout(self.attention(self.first(steps), inside))
+        found: Tensor = steps + self.dropout(self.net(self.second(steps)))
+        return found
+
+
+class Encoder(nn.Module):
+    """Positions, blocks, and a last norm."""
+
+    def __init__(
+        self, width: int, *, heads: int, layers: int, inner: int, dropout: float, positions: str, longest: int
+    ) -> None:
+        super().__init__()
+        self.positions, self.longest = positions, longest
+        self.table = nn.Embedding(longest, width) if positions == "learned" else None
+        self.blocks = nn.ModuleList(
+            Block(width, heads, inner, dropout, rotary=positions == "rotary") for _ in range(layers)
+        )
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, steps: Tensor, lengths: Tensor) -> Tensor:
+        """float32[batch, steps, width]; of each row, `lengths` steps count.
+
+        Raises:
+            ConfigError: E_CONFIG, a row is longer than the learnt table.
+        """
+        length, width = steps.shape[1:]
+        if self.table is not None:
+            if length > self.longest:
+                raise ConfigError(
+                    "E_CONFIG",
+                    "a sequence is longer than the table of positions",
+                    place="model.longest",
+                    value=length,
+                    allowed=f"up to {self.longest}",
+                    action="raise model.longest, or set the length of the feature",
+                )
+            steps = steps + self.table.weight[:length]
+        elif self.positions == "sinusoidal":
+            steps = steps + waves(length, width, steps)
+        inside = (torch.arange(length, device=steps.device) < lengths[:, None])[:, None, None]
+        for block in self.blocks:
+            steps = block(steps, inside)
+        found: Tensor = self.norm(steps)
+        return found

@@ -1,0 +1,71 @@
+"""Pieces that models of sequences share: one input as vectors per step, and many steps as one vector.
+
+Imports torch; imported by a model's `build` only.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from components.contracts.errors import ConfigError
+from components.contracts.spec import TensorSpec
+
+Pool = Literal["mean", "max", "last"]
+PADDING = 0
+"""The token that fills up a text (features/pieces.py)."""
+
+
+class Steps(nn.Module):
+    """One input as float32[batch, steps, width], and how many steps of each row count, int64[batch].
+
+    Tokens go through an embedding, in which padding is zero. Numbers, float32[batch, channels, steps], are turned
+    round, and all of their steps count.
+    """
+
+    def __init__(self, spec: TensorSpec, embedding: int, dropout: float) -> None:
+        super().__init__()
+        self.tokens = bool(spec.classes)
+        self.table = nn.Embedding(spec.classes[0], embedding, padding_idx=PADDING) if spec.classes else None
+        self.dropout = nn.Dropout(dropout)
+        self.width = embedding if spec.classes else spec.shape[0]
+
+    def forward(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """The vectors and the lengths; a row without a token has one step of padding."""
+        if self.table is None:
+            steps = values.transpose(1, 2)
+            return self.dropout(steps), torch.full((len(values),), steps.shape[1], device=values.device)
+        lengths = (values != PADDING).sum(1).clamp(min=1)
+        return self.dropout(self.table(values)), lengths
+
+
+def pooled(steps: Tensor, lengths: Tensor, how: Pool) -> Tensor:
+    """float32[batch, steps, width] as float32[batch, width]; what lies behind a row's length does not count."""
+    if how == "last":
+        return steps[torch.arange(len(steps), device=steps.device), lengths - 1]
+    inside = (torch.arange(steps.shape[1], device=steps.device) < lengths[:, None])[..., None]
+    if how == "max":
+        return steps.masked_fill(~inside, float("-inf")).amax(1)
+    return (steps * inside).sum(1) / lengths[:, None]
+
+
+def single_sequence(inputs: Sequence[TensorSpec], model: str) -> TensorSpec:
+    """The one input, if it is a sequence of tokens or of numbers.
+
+    Raises:
+        ConfigError: E_CONFIG.
+    """
+    fits = len(inputs) == 1 and (
+        (len(inputs[0].classes) == 1 and inputs[0].sequence) or (not inputs[0].classes and len(inputs[0].shape) == 2)
+    )
+    if fits:
+        return inputs[0]
+    raise ConfigError(
+        "E_CONFIG",
+        f"{model} reads one sequence and nothing else",
+        place="model.kind",
+        value=[spec.name for spec in inputs],
+        allowed="one feature of kind text or series",
+        action="change the features or the model",
+    )

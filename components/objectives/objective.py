@@ -1,0 +1,151 @@
+"""What a learning task offers, and how its answers are told.
+
+`decode` turns what the network gave into answers: arrays with one row per row, in the target's own units. What a user
+reads, the metrics of the test part and the figures of the report are all made from answers, without the network.
+
+A metric that is a mean over rows comes from `row_metrics`. Any other (R², AUROC) comes from `pooled`, which is given a
+weight for each row, so that rows can be drawn again and again without being copied.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from components.contracts.errors import ConfigError
+from components.contracts.spec import ColumnType, TensorSpec
+
+Answers = Mapping[str, NDArray[Any]]
+Facts = Mapping[str, NDArray[Any]]
+"""What is kept of each test row for `pooled` and for figures, by name."""
+Pooled = Callable[[NDArray[np.float64]], dict[str, float]]
+Figure = dict[str, Any]
+"""One picture of the report as plain data: `kind` (reports/figures.py), and what that kind shows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A fitted target: its feature, the state of that, and the type of its column."""
+
+    feature: Any
+    state: dict[str, Any]
+    type: ColumnType
+
+    @property
+    def classes(self) -> list[str]:
+        """The classes in the order of their indices; none of a target that is a number."""
+        return list(self.state.get("classes", ()))
+
+    @property
+    def whole(self) -> bool:
+        """Whether the classes are whole numbers."""
+        return self.type == "int64"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """One row's answer for a person: what is true, what was predicted, and how bad that is."""
+
+    truth: str
+    predicted: str
+    note: str
+
+
+class Objective(Protocol):
+    """A config that says what is learnt.
+
+    `targets` are the kinds of target that it takes. `monitored` says of what `scores` gives (and may choose the epoch)
+    whether more is better; the loss always can. `lower_is_better` names those metrics of the test part. `baseline_name`
+    says what the baseline is.
+    """
+
+    targets: ClassVar[tuple[str, ...]]
+    monitored: ClassVar[Mapping[str, bool]]
+    lower_is_better: ClassVar[frozenset[str]]
+    baseline_name: ClassVar[str]
+
+    def outputs(self, targets: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
+        """What the model has to give."""
+
+    def loss(self, outputs: Mapping[str, Any], targets: Mapping[str, Any]) -> Any:
+        """The loss of a batch, a scalar: the mean of the rows' losses, times ROW_WEIGHT if given."""
+
+    def scores(self, outputs: Mapping[str, Any], targets: Mapping[str, Any]) -> dict[str, Any]:
+        """Sums over the batch, times ROW_WEIGHT if given; divided by the rows they are an epoch's metrics."""
+
+    def decode(self, outputs: Mapping[str, Any], target: Target) -> Answers:
+        """Answers, on the CPU."""
+
+    def columns(self, target: Target) -> dict[str, pa.DataType]:
+        """The columns of `table` and their types."""
+
+    def table(self, answers: Answers, target: Target) -> pa.Table:
+        """What a user reads."""
+
+    def row_metrics(self, answers: Answers, truth: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
+        """Metrics that are means over rows: per row."""
+
+    def facts(self, answers: Answers, truth: NDArray[Any]) -> Facts:
+        """What `pooled` and `figures` need of each row: a few numbers."""
+
+    def pooled(self, facts: Facts) -> Pooled:
+        """The metrics that are no means, as a function of the rows' weights, float64[rows]."""
+
+    def constant(self, target: Target, rows: int) -> Answers:
+        """The answers of the baseline, which knows the training targets and no feature."""
+
+    def badness(self, answers: Answers, truth: NDArray[Any]) -> NDArray[np.float64]:
+        """How bad each row's answer is, to show the worst; negative where it is right."""
+
+    def told(self, answers: Answers, truth: NDArray[Any], row: int, target: Target) -> Told:
+        """One row's answer in words."""
+
+    def figures(self, facts: Facts, target: Target) -> list[Figure]:
+        """The report's pictures."""
+
+
+def output_of(targets: Sequence[TensorSpec], wanted: str, *, classes: bool) -> TensorSpec:
+    """The one target, if it is (or is not) one of classes.
+
+    Raises:
+        ConfigError: E_CONFIG.
+    """
+    if len(targets) == 1 and bool(targets[0].classes) == classes:
+        return targets[0]
+    raise ConfigError(
+        "E_CONFIG",
+        "the objective does not fit the target",
+        place="objective.kind",
+        value=", ".join(f"{spec.name}: {'classes' if spec.classes else 'numbers'}" for spec in targets),
+        allowed=wanted,
+        action="change the target or the objective",
+    )
+
+
+def check_target(objective: Any, target: Any) -> None:
+    """Raise E_CONFIG where the objective takes no target of this kind; of custom kinds only building them tells."""
+    if "custom" not in {objective.kind, target.kind} and target.kind not in objective.targets:
+        raise ConfigError(
+            "E_CONFIG",
+            f"{objective.kind} takes no such target",
+            place="target.kind",
+            value=target.kind,
+            allowed=", ".join(objective.targets),
+            action="change the target or the objective",
+        )
+
+
+def check_monitor(objective: Any, monitor: str) -> None:
+    """Raise E_CONFIG where the objective has no such metric of an epoch."""
+    if monitor != "loss" and monitor not in objective.monitored:
+        raise ConfigError(
+            "E_CONFIG",
+            f"{objective.kind} has no such metric of an epoch",
+            place="train.monitor",
+            value=monitor,
+            allowed=", ".join(["loss", *objective.monitored]),
+            action="name one of these",
+        )

@@ -1,0 +1,141 @@
+"""Figures of a report, from plain data: `confusion`, `scatter`, `histogram`. Drawn as tables and SVG, without scripts."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+MOST_CLASSES = 40
+"""A larger matrix cannot be read; the worst pairs are listed instead."""
+MOST_PAIRS = 20
+WIDTH, HEIGHT, MARGIN = 440, 300, 46
+MARKS = 6
+
+MACROS = """
+{% macro axes(plot) %}
+<path d="M{{ plot.left }} {{ plot.top }}V{{ plot.bottom }}H{{ plot.right }}" fill="none" stroke="var(--line)"/>
+{% for mark in plot.across %}<text x="{{ mark.at }}" y="{{ plot.bottom + 16 }}" text-anchor="middle">{{ mark.text }}
+</text>{% endfor %}{% for mark in plot.up %}<text x="{{ plot.left - 6 }}" y="{{ mark.at + 4 }}" text-anchor="end">
+{{ mark.text }}</text>{% endfor %}
+<text x="{{ plot.left }}" y="{{ plot.top - 6 }}">{{ plot.y_name }}</text>
+<text x="{{ (plot.left + plot.right) / 2 }}" y="{{ plot.bottom + 34 }}" text-anchor="middle">{{ plot.x_name }}</text>
+{% endmacro %}
+{% macro figure(one) %}
+{% if one.kind == "confusion" %}
+{% if one.matrix %}<h2>Confusion matrix</h2><p class="dim">Rows: the true class. Columns: the predicted one.</p>
+<div class="scroll"><table class="matrix"><tr><th></th>{% for name in one.classes %}<th>{{ name }}</th>{% endfor %}</tr>
+{% for row in one.matrix %}<tr><th>{{ one.classes[loop.index0] }}</th>
+{% for cell in row %}<td style="background: rgba(var(--{{ cell.colour }}), {{ cell.share }})">{{ cell.count or "" }}</td>
+{% endfor %}</tr>{% endfor %}</table></div>{% endif %}
+<h2>Most frequent confusions</h2>
+{% if one.pairs %}<table><tr><th>true</th><th>predicted</th><th>rows</th></tr>{% for pair in one.pairs %}
+<tr><td>{{ pair[0] }}</td><td>{{ pair[1] }}</td><td>{{ pair[2] }}</td></tr>{% endfor %}</table>
+{% else %}<p>None: every test row was predicted right.</p>{% endif %}
+{% else %}<h2>{{ one.title }}</h2><svg viewBox="0 0 {{ one.width }} {{ one.height }}" role="img"
+aria-label="{{ one.title }}">{{ axes(one) }}
+{% for bar in one.bars %}<rect x="{{ bar.x }}" y="{{ bar.y }}" width="{{ bar.width }}" height="{{ bar.height }}"/>
+{% endfor %}{% if one.line %}<path d="{{ one.line }}" stroke="var(--dim)" stroke-dasharray="4 3" fill="none"/>{% endif %}
+{% for dot in one.dots %}<circle cx="{{ dot[0] }}" cy="{{ dot[1] }}" r="2.5"/>{% endfor %}</svg>{% endif %}
+{% endmacro %}
+"""
+"""Jinja text that comes before a page's own, and offers `figure(one)` of what `laid_out` gives."""
+
+
+def laid_out(figure: Mapping[str, Any]) -> dict[str, Any]:
+    """A figure with the places of what is drawn."""
+    return {"confusion": _confusion, "scatter": _scatter, "histogram": _histogram}[figure["kind"]](figure)
+
+
+def _confusion(figure: Mapping[str, Any]) -> dict[str, Any]:
+    """`counts[true][predicted]` of `classes`."""
+    classes, counts = figure["classes"], figure["counts"]
+    pairs = [
+        (classes[true], classes[predicted], count)
+        for true, row in enumerate(counts)
+        for predicted, count in enumerate(row)
+        if count and true != predicted
+    ]
+    matrix = [
+        [
+            {
+                "count": count,
+                "share": round(0.75 * count / max(sum(row), 1), 3),
+                "colour": "good" if true == predicted else "bad",
+            }
+            for predicted, count in enumerate(row)
+        ]
+        for true, row in enumerate(counts)
+    ]
+    return {
+        "kind": "confusion",
+        "classes": classes,
+        "matrix": matrix if len(classes) <= MOST_CLASSES else [],
+        "pairs": sorted(pairs, key=lambda pair: -pair[2])[:MOST_PAIRS],
+    }
+
+
+def _scatter(figure: Mapping[str, Any]) -> dict[str, Any]:
+    """Points `x`, `y` in one unit, with the line on which they are equal."""
+    low, high = min(*figure["x"], *figure["y"]), max(*figure["x"], *figure["y"])
+    reach = (low, high if high > low else low + 1)
+    plot = _plot(figure["title"], reach, reach, ("true", "predicted"))
+    across, up = _across(reach), _up(reach)
+    dots = [(across(x), up(y)) for x, y in zip(figure["x"], figure["y"], strict=True)]
+    line = f"M{across(reach[0])} {up(reach[0])}L{across(reach[1])} {up(reach[1])}"
+    return plot | {"dots": dots, "line": line}
+
+
+def _histogram(figure: Mapping[str, Any]) -> dict[str, Any]:
+    """Bars of `heights` between `edges`."""
+    edges, heights = figure["edges"], figure["heights"]
+    wide, tall = (edges[0], edges[-1]), (0.0, float(max([*heights, 1])))
+    across, up = _across(wide), _up(tall)
+    bars = [
+        {
+            "x": across(left),
+            "y": up(height),
+            "width": max(across(right) - across(left) - 1, 0.5),
+            "height": up(0) - up(height),
+        }
+        for left, right, height in zip(edges, edges[1:], heights, strict=False)
+    ]
+    return _plot(figure["title"], wide, tall, ("predicted − true", "rows")) | {"bars": bars}
+
+
+def _plot(title: str, wide: tuple[float, float], tall: tuple[float, float], names: tuple[str, str]) -> dict[str, Any]:
+    across, up = _across(wide), _up(tall)
+    return {
+        "kind": "plot",
+        "title": title,
+        "x_name": names[0],
+        "y_name": names[1],
+        "width": WIDTH,
+        "height": HEIGHT,
+        "left": MARGIN,
+        "right": WIDTH - 16,
+        "top": 22,
+        "bottom": HEIGHT - MARGIN,
+        "across": [{"at": across(one), "text": f"{one:.4g}"} for one in _marks(wide)],
+        "up": [{"at": up(one), "text": f"{one:.4g}"} for one in _marks(tall)],
+        "bars": [],
+        "dots": [],
+        "line": "",
+    }
+
+
+def _marks(reach: tuple[float, float]) -> Sequence[float]:
+    """Some round numbers in between: steps of 1, 2 or 5 times a power of ten."""
+    low, high = reach
+    rough = (high - low) / MARKS
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(one * power for one in (1, 2, 5, 10) if one * power >= rough)
+    return [step * at for at in range(math.ceil(low / step), math.floor(high / step) + 1)]
+
+
+def _across(reach: tuple[float, float]) -> Any:
+    low, high = reach
+    return lambda value: round(MARGIN + (value - low) / (high - low) * (WIDTH - 16 - MARGIN), 1)
+
+
+def _up(reach: tuple[float, float]) -> Any:
+    low, high = reach
+    return lambda value: round(HEIGHT - MARGIN - (value - low) / (high - low) * (HEIGHT - MARGIN - 22), 1)

@@ -1,0 +1,126 @@
+"""One recipe tried several times: with other seeds, and on each fold where its split has folds.
+
+A trial goes up to evaluate and registers nothing. Each is a run of its own in MLflow, below the one that asked for it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing import current_process
+from statistics import mean
+from typing import Any
+
+from components.context import Progress, Silent, open_context
+from components.contracts.config import Frozen
+from components.contracts.placement import Placement
+from flows.line import STAGES
+from flows.pipeline import PipelineConfig, load_recipe
+from flows.runs import RUN_TAG, Run
+
+LAST = "evaluate"
+PARENT_TAG = "mlflow.parentRunId"
+"""What MLflow's pages nest runs by."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One trial, as a worker elsewhere gets it."""
+
+    placement: Placement
+    recipe: str
+    overrides: tuple[str, ...]
+    seed: int
+    fold: int | None
+    run: str
+    parent: str
+
+    @property
+    def label(self) -> str:
+        """What it is called on pages and in the terminal."""
+        return f"seed {self.seed}" + (f", fold {self.fold}" if self.fold is not None else "")
+
+
+class Trial(Frozen):
+    """What one trial reached on its test part."""
+
+    seed: int
+    fold: int | None
+    rows: int
+    metrics: dict[str, float]
+    mlflow_run: str
+
+
+class Summary(Frozen):
+    """All trials together: each seed's figure is the mean over its folds; `spread` is the largest less the smallest."""
+
+    mean: dict[str, float]
+    spread: dict[str, float]
+    seeds: dict[str, list[float]]
+    trials: tuple[Trial, ...]
+
+
+def jobs_of(run: Run, seeds: int) -> list[Job]:
+    """A job for every seed and fold; 0 seeds are as many as the recipe is proved over."""
+    split = run.config.split
+    folds: Sequence[int | None] = range(split.folds) if split.method == "k-fold" else [None]
+    first = run.config.train.seed
+    return [
+        Job(
+            # A trial on a worker does not wait for other workers.
+            placement=run.ctx.placement.model_copy(update={"dask_address": ""}),
+            recipe=run.recipe,
+            overrides=run.overrides,
+            seed=seed,
+            fold=fold,
+            run=run.name,
+            parent=run.ctx.tracker.run_id,
+        )
+        for seed in range(first, first + (seeds or run.config.proof.seeds))
+        for fold in folds
+    ]
+
+
+def tried(job: Job, progress: Progress | None = None) -> Trial:
+    """Run one trial here; what was committed before is reused."""
+    # A Dask worker is a daemon, and Python lets daemons start no process: training is one.
+    current_process()._config["daemon"] = False  # type: ignore[attr-defined] # noqa: SLF001
+    fold = [] if job.fold is None else [f"split.fold={job.fold}"]
+    changes = [*job.overrides, f"train.seed={job.seed}", *fold]
+    config = load_recipe(job.recipe, changes, job.placement.data, job.placement.recipes)
+    # Results of its own: the recipe's last ones stay those of its runs.
+    ctx = open_context(job.placement, f"{config.name}-trials", progress or Silent())
+    tags = {RUN_TAG: job.run, PARENT_TAG: job.parent, "millrace.recipe": job.recipe, "millrace.trial": job.label}
+    status = "FAILED"
+    try:
+        ctx.tracker.start(f"{config.name} {job.label}", {"train.seed": job.seed, "split.fold": job.fold}, tags)
+        report = _evaluated(config, ctx)
+        metrics = {name: one.value for name, one in report.metrics.items()}
+        ctx.tracker.metrics({f"test_{name}": value for name, value in metrics.items()})
+        status = "FINISHED"
+    finally:
+        ctx.tracker.end(status)
+    return Trial(seed=job.seed, fold=job.fold, rows=report.rows, metrics=metrics, mlflow_run=ctx.tracker.run_id)
+
+
+def _evaluated(config: PipelineConfig, ctx: Any) -> Any:
+    found: dict[str, Any] = {}
+    for name, stage in STAGES.items():
+        inputs = [found[one] for one in stage.takes]
+        found[name] = stage.run(stage.config(config), *inputs, *([None] if name == LAST else []), ctx=ctx)
+        if name == LAST:
+            break
+    return found[LAST]
+
+
+def summed_up(trials: Sequence[Trial]) -> Summary:
+    """Means over folds, then over seeds."""
+    seeds = sorted({one.seed for one in trials})
+    figures = {
+        name: [mean(one.metrics[name] for one in trials if one.seed == seed) for seed in seeds]
+        for name in trials[0].metrics
+    }
+    return Summary(
+        mean={name: mean(values) for name, values in figures.items()},
+        spread={name: max(values) - min(values) for name, values in figures.items()},
+        seeds=figures,
+        trials=tuple(trials),
+    )

@@ -1,0 +1,68 @@
+"""Models of sequences: what fills up a text counts nothing, and attention is what others have too."""
+
+import pytest
+import torch
+
+from components.contracts.errors import ConfigError
+from components.contracts.spec import TensorSpec
+from components.models.attention import Attention, turned, waves
+from components.models.recurrent import Recurrent
+from components.models.transformer import Transformer
+from tests.models.test_models import CELLS, PLACES, ROWS, TABLE, TEXT, tokens
+
+WANTED = [TensorSpec(name="o", shape=(2,), dtype="float32")]
+READERS = [
+    *(Recurrent(cell=cell, hidden=8) for cell in CELLS),
+    Recurrent(hidden=8, layers=2, bidirectional=True),
+    *(Transformer(width=16, heads=2, positions=one) for one in PLACES),
+]
+
+
+@pytest.mark.parametrize("pool", ["last", "mean", "max"])
+@pytest.mark.parametrize("number", range(len(READERS)))
+def test_what_fills_up_a_text_changes_nothing(number, pool):
+    torch.manual_seed(0)
+    network = READERS[number].model_copy(update={"pool": pool}).build(TEXT, WANTED).eval()
+    short = tokens()
+    longer = torch.cat([short, torch.zeros(ROWS, 5, dtype=torch.int64)], 1)
+    with torch.inference_mode():
+        first, second = (network({"t": one})["o"] for one in (short, longer))
+    assert torch.allclose(first, second, atol=1e-6)
+    assert not torch.allclose(first[3], first[4], atol=1e-4), "what stands in it does"
+
+
+def test_attention_is_that_of_torch():
+    torch.manual_seed(0)
+    ours = Attention(16, 4, 0.0, rotary=False).eval()
+    theirs = torch.nn.MultiheadAttention(16, 4, batch_first=True).eval()
+    theirs.in_proj_weight, theirs.in_proj_bias, theirs.out_proj = ours.into.weight, ours.into.bias, ours.out
+    steps, lengths = torch.randn(5, 7, 16), torch.tensor([7, 1, 3, 5, 2])
+    inside = torch.arange(7) < lengths[:, None]
+    wanted, _ = theirs(steps, steps, steps, key_padding_mask=~inside, need_weights=False)
+    assert torch.allclose(ours(steps, inside[:, None, None])[inside], wanted[inside], atol=1e-6)
+
+
+def test_turned_vectors_know_how_far_apart_they_are():
+    torch.manual_seed(0)
+    query, key = (turned(torch.randn(8).expand(1, 1, 20, 8))[0, 0] for _ in range(2))
+    products = query @ key.T
+    assert torch.allclose(products[0, 3], products[10, 13], atol=1e-5)
+    assert not torch.allclose(products[0, 3], products[0, 4], atol=1e-3)
+    assert torch.allclose((waves(50, 16, products) ** 2).sum(1), torch.full((50,), 8.0), atol=1e-4)
+
+
+@pytest.mark.bad_input
+def test_a_sequence_that_a_model_cannot_read_is_one_line():
+    for model in (Recurrent(), Transformer()):
+        with pytest.raises(ConfigError, match="E_CONFIG model.kind: .* reads one sequence and nothing else"):
+            model.build(TABLE, WANTED)
+    learned = Transformer(width=16, heads=2, positions="learned", longest=10)
+    fixed = [TEXT[0].model_copy(update={"shape": (11,)})]
+    with pytest.raises(
+        ConfigError, match="E_CONFIG model.longest: the sequence is longer .* .got 11.; allowed: up to 10"
+    ):
+        learned.build(fixed, WANTED)
+    with pytest.raises(ConfigError, match="E_CONFIG model.longest: a sequence is longer than .* .got 11."):
+        learned.build(TEXT, WANTED)({"t": torch.ones(2, 11, dtype=torch.int64)})
+    with pytest.raises(ValueError, match="heads have to divide"):
+        Transformer(width=10, heads=4)
