@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from components.contracts.config import StepConfig
 from components.contracts.errors import DataError, EnvironmentFault
 from components.contracts.spec import ColumnType, TensorSpec
-from components.features.feature import NAME, OfNumbers, Prepared, State
+from components.features.feature import NAME, OfNumbers, Prepared, State, check_bytes
 from components.statistics.moments import Moments
 
 Wave = NDArray[np.float64]
@@ -66,9 +66,10 @@ class Audio(OfNumbers, StepConfig):
         """float32[rows, samples], or float32[rows, bands or coefficients, frames]; a missing sound is quiet.
 
         Raises:
-            DataError: E_FORMAT, what cannot be decoded.
+            DataError: E_TYPE, the column holds no files; E_FORMAT, what cannot be decoded.
             EnvironmentFault: E_EXTRA_MISSING.
         """
+        check_bytes(table[self.column], self.column, f"features.{self.name}")
         values = np.empty((table.num_rows, *self._shape()), np.float32)
         for row, cell in enumerate(table[self.column]):
             values[row] = self._formed(self._wave(cell.as_py()))

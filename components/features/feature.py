@@ -125,6 +125,18 @@ def numbers_of(cells: pa.ChunkedArray, name: str, place: str, kind: pa.DataType)
     return found
 
 
+def check_bytes(cells: pa.ChunkedArray, name: str, place: str) -> None:
+    """Raise E_TYPE where the cells of column `name` are no encoded files."""
+    if not (pa.types.is_binary(cells.type) or pa.types.is_large_binary(cells.type)):
+        raise DataError(
+            "E_TYPE",
+            f"{name} is {cells.type}, no column of encoded files",
+            place=place,
+            value=name,
+            action="name a column of images or sounds, as of a source of media, or another kind of feature",
+        )
+
+
 def check_lists(cells: pa.ChunkedArray, name: str, place: str) -> None:
     """Raise E_TYPE where the cells of column `name` are no lists of numbers."""
     kind = cells.type

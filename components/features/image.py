@@ -11,7 +11,7 @@ from pydantic import Field
 from components.contracts.config import StepConfig
 from components.contracts.errors import DataError, EnvironmentFault
 from components.contracts.spec import TensorSpec
-from components.features.feature import NAME, OfNumbers, Prepared, State
+from components.features.feature import NAME, OfNumbers, Prepared, State, check_bytes
 
 MODES = {1: "L", 3: "RGB"}
 BLOCK = 2**18
@@ -47,7 +47,12 @@ class Image(OfNumbers, StepConfig):
         return (self.column,)
 
     def prepare(self, table: pa.Table) -> Prepared:
-        """uint8[rows, channels, height, width]."""
+        """uint8[rows, channels, height, width].
+
+        Raises:
+            DataError: E_TYPE, the column holds no files; E_VALUE and others, what is wrong with one.
+        """
+        check_bytes(table[self.column], self.column, f"features.{self.name}")
         decode = _simplejpeg() if self.decoder == "simplejpeg" else None
         pixels = np.empty((table.num_rows, self.height, self.width, self.channels), np.uint8)
         for row, cell in enumerate(table[self.column]):

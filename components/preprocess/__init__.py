@@ -205,7 +205,8 @@ def _check_columns(config: PreprocessConfig, clean: CleanSnapshot) -> None:
     for place, feature in zip([*places, "target"], (*config.features, config.target), strict=True):
         for column in feature.columns:
             if column not in names:
-                raise _no_column(f"{place}.column", column, names)
+                key = "columns" if "columns" in type(feature).model_fields else "column"
+                raise _no_column(f"{place}.{key}", column, names)
 
 
 def _no_column(place: str, column: str, names: list[str]) -> DataError:

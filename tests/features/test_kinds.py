@@ -314,3 +314,9 @@ def test_a_feature_that_says_nothing_is_dead():
     missing = pa.table({"c": ["a", None], "b": [True, None]})
     for feature in (Category(columns=("c",)), Boolean(columns=("b",), missing_flags=True)):
         assert fit(feature, missing)["dead"] == []
+
+
+@pytest.mark.parametrize("feature", [Image(column="t", height=8, width=8), Audio(column="t")])
+def test_a_column_that_holds_no_files_is_one_line(feature):
+    with pytest.raises(DataError, match="E_TYPE features.(image|audio): t is string, no column of encoded files"):
+        feature.prepare(pa.table({"t": ["a", "b"]}))
