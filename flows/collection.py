@@ -80,6 +80,9 @@ def roots(store: Store, tracker: Tracker, keep_days: float) -> Kept:
     for name in store.files.names("pointers/landed"):
         # A stream may have forgotten its messages: what was kept of them stays.
         kept.names |= {str(key) for value in _value(store, f"landed/{name}") for key in value["parts"]}
+    for recipe in store.files.names("pointers/fitted"):
+        for feature in store.files.names(f"pointers/fitted/{recipe}"):
+            kept.names |= {str(value["fingerprint"]) for value in _value(store, f"fitted/{recipe}/{feature}")}
     packages = set(_packages(store, tracker))
     kept.models = len(packages)
     for name in store.files.names("pointers/champion"):

@@ -76,6 +76,7 @@ STAGES = {
             outliers=one.outliers,
             rebalance=one.rebalance,
             dead_columns=one.dead_columns,
+            refit=one.refit,
         ),
         takes=("clean",),
         gives=Dataset,

@@ -74,6 +74,7 @@ class PipelineConfig(Frozen):
     dead_columns: DeadColumns = Field(
         "refuse", description="feature columns that have one value or none in the training part: refuse, or allow them"
     )
+    refit: int = Field(0, ge=0, description="byte-pair tokens stay as rows change; raise it to find them anew")
     augment: tuple[Augmentation, ...] = Field((), description="changes of training batches, in order")
     model: Model
     objective: Objective

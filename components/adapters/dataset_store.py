@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.adapters.ahead import ahead
-from components.adapters.lookups import Lookup
+from components.adapters.lookups import Later, Lookup
 from components.adapters.memory import memory_limit
 from components.adapters.orders import Drawn, Everywhere, Nearby, Order, Straight
 from components.adapters.shard_files import FORMAT, Ragged, Stored, open_shard
@@ -57,7 +57,7 @@ class Shards:
     `lookups` has for each shard the lookups of those columns that are codes.
     """
 
-    def __init__(self, files: Sequence[ShardFile], lookups: Sequence[Mapping[str, Lookup]] = ()) -> None:
+    def __init__(self, files: Sequence[ShardFile], lookups: Sequence[Mapping[str, Lookup | Later]] = ()) -> None:
         self._starts = np.cumsum([0, *(file.rows for file in files)])
         out = [
             np.load(file.without) + start if file.without else np.empty(0, np.int64)
@@ -136,7 +136,7 @@ def _kind(values: Stored) -> str:
     return f"{values.dtype}{list(values.shape[1:])}"
 
 
-def _looked(values: Any, lookup: Lookup | None) -> Any:
+def _looked(values: Any, lookup: Lookup | Later | None) -> Any:
     return values if lookup is None else lookup(values)
 
 
@@ -158,7 +158,7 @@ class Loader:
         files: Sequence[ShardFile],
         batch_size: int,
         *,
-        lookups: Sequence[Mapping[str, Lookup]] = (),
+        lookups: Sequence[Mapping[str, Lookup | Later]] = (),
         seed: int | None = None,
         shuffle: Shuffle = "auto",
         rank: int = 0,

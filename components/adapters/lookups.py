@@ -1,6 +1,7 @@
 """Codes of a shard's own dictionaries, turned into what they mean to a fitted feature."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,21 @@ from numpy.typing import NDArray
 from components.adapters.shard_files import Ragged
 
 Table = NDArray[np.int32]
+
+
+class Later:
+    """A lookup that is made when the first code asks for it; values that turn out to be no codes stay."""
+
+    def __init__(self, make: "Callable[[], Lookup | None]") -> None:
+        self._make = make
+
+    def __call__(self, codes: Any) -> Any:
+        """As `Lookup`'s."""
+        return codes if self._lookup is None else self._lookup(codes)
+
+    @cached_property
+    def _lookup(self) -> "Lookup | None":
+        return self._make()
 
 
 class Lookup:

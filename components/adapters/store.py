@@ -58,9 +58,8 @@ class Record:
 
     def body(self) -> bytes:
         """The bytes of the record file. The attempt's random name makes every body unique."""
-        data = asdict(self)
-        del data["reused"]
-        return json.dumps(data, sort_keys=True, indent=1).encode()
+        data = {name: getattr(self, name) for name in KEYS} | {"files": [asdict(file) for file in self.files]}
+        return json.dumps(data, sort_keys=True).encode()
 
 
 KEYS = {"entry", "attempt", "files", "meta", "format"}

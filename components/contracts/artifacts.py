@@ -123,7 +123,8 @@ class Dataset(Artifact):
 
     `rates` says how often an epoch has a training row of each class (by its index), `weights` what its loss counts;
     neither where classes are left as they are. Training rows that are left out as outliers are named, for each part by
-    their positions in its training shard, in `<part's key>.npy`; `rows` has them no more.
+    their positions in its training shard, in `<part's key>.npy`; `rows` has them no more. `fitted_on` has the content
+    of the snapshot that a feature's state comes from, where that is not `clean`.
     """
 
     step = "preprocess"
@@ -135,6 +136,7 @@ class Dataset(Artifact):
     target: FittedFeature
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    fitted_on: dict[str, str] = Field({})
     split: dict[str, Any]
     clean: CleanSnapshot
 

@@ -6,6 +6,7 @@ dictionaries of the codes in its shards.
 
 import json
 from collections.abc import Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
 from components.adapters.dataset_store import ShardFile
-from components.adapters.lookups import Lookup
+from components.adapters.lookups import Later, Lookup
 from components.adapters.store import Record, Store
 from components.contracts.artifacts import Dataset, FittedFeature
+from components.features.feature import Feature, OfNumbers, State
 from components.features.fitted import load_feature
 from components.statistics.keys import TRAIN
 
@@ -64,18 +66,31 @@ def shard_files(dataset: Dataset, store: Store, split: str) -> list[ShardFile]:
     return files
 
 
-def lookups_of(files: Sequence[ShardFile], fitted: Sequence[FittedFeature]) -> list[dict[str, Lookup]]:
-    """For each file, what the codes of its columns mean to the fitted features."""
+def lookups_of(files: Sequence[ShardFile], fitted: Sequence[FittedFeature]) -> list[dict[str, Later]]:
+    """For each file, what the codes of its columns mean to the fitted features; its dictionaries are read when used."""
     features = [(load_feature(one), one.state) for one in fitted]
-    found = []
-    for file in files:
-        dictionaries = json.loads(Path(file.fit).read_bytes())["dictionaries"]
-        found.append({
-            feature.name: Lookup(feature.lookup(state, known))
-            for feature, state in features
-            if (known := dictionaries[feature.name])
-        })
-    return found
+    coded = [(feature, state) for feature, state in features if not isinstance(feature, OfNumbers)]
+    return [
+        {feature.name: Later(partial(_lookup, feature, state, known)) for feature, state in coded}
+        for known in (_Dictionaries(file.fit) for file in files)
+    ]
+
+
+class _Dictionaries:
+    """Those of one part, read once."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    @cached_property
+    def by_feature(self) -> dict[str, list[list[str]]]:
+        found: dict[str, list[list[str]]] = json.loads(Path(self._path).read_bytes())["dictionaries"]
+        return found
+
+
+def _lookup(feature: Feature, state: State, known: _Dictionaries) -> Lookup | None:
+    entries = known.by_feature[feature.name]
+    return Lookup(feature.lookup(state, entries)) if entries else None
 
 
 def shard_name(split: str) -> str:

@@ -22,6 +22,11 @@ class OfTokens(StepConfig):
     lowercase: bool = Field(True, description="whether A and a are the same")
     length: int = Field(0, ge=0, description="tokens of each row, cut or filled up; 0: of the longest row of a batch")
 
+    @property
+    def dear(self) -> bool:
+        """Whether the state is kept when rows change: byte pairs are counted anew from all that there is."""
+        return self.tokens == "byte-pair"
+
     def fit(self, prepared: Prepared) -> State:
         """How often each piece occurs."""
         return {"counts": pieces.counted(prepared)}

@@ -24,6 +24,7 @@ from components.features.feature import Feature, Prepared, State, merged
 from components.features.shards import shard_name, write_fit
 from components.preprocess.changes import cells_changed
 from components.preprocess.fits import fits_of
+from components.preprocess.kept import Kept, dear, keep, kept_states
 from components.preprocess.leaks import LeakConfig, check_leaks
 from components.preprocess.outliers import OutlierConfig, left_out, write_dropped
 from components.preprocess.rebalance import Rebalance, balanced, classes_left_out
@@ -33,7 +34,7 @@ from components.statistics.splits import Split, SplitConfig, given_parts
 
 DeadColumns = Literal["refuse", "allow"]
 MIN_ROWS = {TRAIN: 2, VALIDATION: 1, TEST: 1}
-LATER = {"leaks": LeakConfig(), "outliers": (), "rebalance": "none", "dead_columns": "refuse"}
+LATER = {"leaks": LeakConfig(), "outliers": (), "rebalance": "none", "dead_columns": "refuse", "refit": 0}
 """What shards do not hang on, as it stands in their keys."""
 
 
@@ -47,6 +48,7 @@ class PreprocessConfig(StepConfig):
     outliers: tuple[OutlierConfig, ...] = ()
     rebalance: Rebalance = "none"
     dead_columns: DeadColumns = "refuse"
+    refit: int = 0
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
@@ -71,6 +73,8 @@ def run(config: PreprocessConfig, clean: CleanSnapshot, *, ctx: RunContext) -> D
         DataError: E_COLUMN_MISSING, E_TOO_FEW_ROWS, E_LABEL, E_SPLIT, E_LEAK.
     """
     _check_columns(config, clean)
+    bases = {one.name: ctx.base("preprocess", __name__, _alone(config, one)) for one in dear(config.features)}
+    kept = kept_states(config.features, bases, clean.content, ctx)
 
     def build(folder: Path) -> Dataset:
         split = fitted_split(config.split, clean.parts, ctx)
@@ -94,8 +98,13 @@ def run(config: PreprocessConfig, clean: CleanSnapshot, *, ctx: RunContext) -> D
         check_leaks(config.leaks, split, target, clean.parts, given=given, test_rows=rows[TEST], ctx=ctx)
         features = (*config.features, config.target)
         fits = fits_of(features, parts, records, ctx)
-        partials = [merged(feature, [one["partial"][feature.name] for one in fits]) for feature in features]
-        fitted = [_fit(feature, partial) for feature, partial in zip(features, partials, strict=True)]
+        partials = [
+            {} if feature.name in kept else merged(feature, [one["partial"][feature.name] for one in fits])
+            for feature in features
+        ]
+        fitted = [
+            _fit(feature, partial, kept.get(feature.name)) for feature, partial in zip(features, partials, strict=True)
+        ]
         _check_labels(config.target, fitted[-1], [one["labels"] for one in fits])
         _check_alive(config, fitted[:-1])
         out = left_out(config.outliers, split, clean.parts, ctx)
@@ -116,6 +125,7 @@ def run(config: PreprocessConfig, clean: CleanSnapshot, *, ctx: RunContext) -> D
             outputs=(specs[-1],),
             split=split.model_dump(mode="json"),
             clean=clean,
+            fitted_on={name: one.snapshot for name, one in kept.items()},
             rates=rates,
             weights=weights,
             ledger=_with_dropped(summed(records, clean.rows), dropped).model_copy(
@@ -123,7 +133,11 @@ def run(config: PreprocessConfig, clean: CleanSnapshot, *, ctx: RunContext) -> D
             ),
         )
 
-    return ctx.commit(Dataset, __name__, config, {"clean": clean.content}, build)
+    inputs = {"clean": clean.content} | {f"fitted {name}": one.snapshot for name, one in kept.items()}
+    dataset = ctx.commit(Dataset, __name__, config, inputs, build)
+    if not ctx.peeking:
+        keep(config.features, bases, dataset, ctx)
+    return dataset
 
 
 def shard_partition(store: Store, config: PreprocessConfig, item: tuple[Part, Split], folder: Path) -> dict[str, Any]:
@@ -169,8 +183,14 @@ def _with_dropped(ledger: Ledger, rows: int) -> Ledger:
     return ledger.model_copy(update={"rows_out": ledger.rows_out - rows, "dropped": {"outliers": rows}})
 
 
-def _fit(feature: Any, partial: State) -> FittedFeature:
-    return FittedFeature(config=feature.model_dump(mode="json"), state=feature.finish(partial))
+def _alone(config: PreprocessConfig, feature: Feature) -> PreprocessConfig:
+    """What the state of one feature hangs on."""
+    return config.model_copy(update={**LATER, "features": (feature,), "refit": config.refit})
+
+
+def _fit(feature: Any, partial: State, kept: Kept | None) -> FittedFeature:
+    state = feature.finish(partial) if kept is None else kept.state
+    return FittedFeature(config=feature.model_dump(mode="json"), state=state)
 
 
 def _check_alive(config: PreprocessConfig, fitted: Sequence[FittedFeature]) -> None:

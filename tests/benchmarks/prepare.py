@@ -9,6 +9,7 @@ import time
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
@@ -24,6 +25,7 @@ from components.features.fitted import load_feature
 from components.features.label import Label
 from components.features.number import Number
 from components.features.shards import lookups_of, shard_files
+from components.features.text import Text
 from components.sources.files import FilesSource
 from components.statistics.keys import TRAIN
 from components.statistics.splits import Split
@@ -117,6 +119,44 @@ def little():
     names = {"goal": "G10", "case": "1 % of 200 parts changed, 8M rows", "peer": "all of it"}
     pairs = [(part, whole) for whole, _, part in again()]
     return compared(pairs, checksum="", must=0.06, stretch=0.03, better="lower", **names)
+
+
+def texts(root):
+    """200 files of 2,000 texts of 30 words, from as many different words as a language has."""
+    root.mkdir()
+    drawn = np.random.default_rng(0)
+    letters = np.array(list("etaoinshrdlu"))
+    words = np.array(["".join(drawn.choice(letters, drawn.integers(2, 10))) for _ in range(50_000)])
+    weights = 1 / np.arange(1, len(words) + 1)
+    for number in range(200):
+        rows = drawn.choice(words, (2000, 30), p=weights / weights.sum())
+        lines = [f"{' '.join(row)} {number / 1000:.3f},{'yes' if drawn.random() < 0.5 else 'no'}" for row in rows]
+        (root / f"{number:03}.csv").write_text("\n".join(["t,j", *lines]) + "\n")
+    return root
+
+
+def little_text():
+    """G10 where the state is dear: byte pairs of 12 million words stay as they were found."""
+    root = texts(Path(folder().name, "texts"))
+    config = preprocess.PreprocessConfig(
+        features=(Text(column="t", tokens="byte-pair", length=32),), target=Label(column="j")
+    )
+    times = []
+    for number in range(PAIRS):
+        home = Path(folder().name, f"home-{number}")
+        time.sleep(SETTLED_SECONDS)
+        ctx = open_context(Placement(home=home), "bench")
+        whole, dataset = prepared(config, cleaned(FilesSource(uri=str(root)), ctx, {"t": "string"}), ctx)
+        changed(root, number)
+        time.sleep(SETTLED_SECONDS)
+        ctx = open_context(Placement(home=home), "bench")
+        part, after = prepared(config, cleaned(FilesSource(uri=str(root)), ctx, {"t": "string"}), ctx)
+        assert after.content != dataset.content
+        assert after.features[0].state == dataset.features[0].state
+        shutil.rmtree(home)
+        times.append((part, whole))
+    names = {"goal": "G10", "case": "1 % of 200 parts of texts changed, byte pairs", "peer": "all of it"}
+    return compared(times, checksum="", must=0.06, stretch=0.03, better="lower", **names)
 
 
 WIDE = (*(f"f{one}" for one in range(7)), "i1", "i3", "i4")

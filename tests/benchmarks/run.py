@@ -19,7 +19,7 @@ GOALS = {
     "G8": (ingest.polars, ingest.duckdb),
     "G9": (ingest.dask,),
     "G11": (ingest.growth, ingest.memory, ingest.workers),
-    "G10": (prepare.nothing, prepare.little),
+    "G10": (prepare.nothing, prepare.little, prepare.little_text),
     "G26": (prepare.polars,),
     "memory": (memory.training,),
     "incremental": (incremental.media, incremental.middling_media, incremental.partitions, incremental.small_media),
