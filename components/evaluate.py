@@ -142,7 +142,7 @@ def run(
             metrics=whole.figures(),
             champion=beside.figures() if beside else {},
             gain=whole.where(np.concatenate(shared)).beyond(beside) if beside else {},
-            baseline=_baseline(ours, np.concatenate(tally.truth)),
+            baseline=_baseline(ours, whole.facts, np.concatenate(tally.truth)),
             lower_is_better=tuple(sorted(ours.objective.lower_is_better)),
             rows=whole.rows,
             rival=inputs["champion"],
@@ -221,10 +221,10 @@ def _add_rival(tally: Tally, ours: Any, theirs: Any, rows: pa.Table) -> None:
         tally.add(rows, _truth(theirs, rows), theirs.predict(rows.drop(list(OWN_COLUMNS))).answers)
 
 
-def _baseline(predictor: Any, truth: NDArray[Any]) -> dict[str, float]:
+def _baseline(predictor: Any, facts: Any, truth: NDArray[Any]) -> dict[str, float]:
     """The metrics of who knows the training targets and no feature."""
     objective = predictor.objective
-    answers = objective.constant(predictor.target, len(truth))
+    answers = objective.constant(predictor.target, facts)
     means = {name: float(values.mean()) for name, values in objective.row_metrics(answers, truth).items()}
     pooled: dict[str, float] = objective.pooled(objective.facts(answers, truth))(np.ones(len(truth)))
     return means | pooled

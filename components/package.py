@@ -28,7 +28,7 @@ from components.features import KINDS as FEATURES
 from components.features.fitted import load_feature
 from components.models import KINDS as MODELS
 from components.objectives import KINDS as OBJECTIVES
-from components.objectives.objective import Target
+from components.objectives.objective import target_of
 from components.packages import PrivateCode, forget, kind_modules, library_versions, private_code
 from components.predictor import FORMAT
 from components.smoke import prepare, smoke
@@ -117,9 +117,8 @@ def _told(checkpoint: Checkpoint, dataset: Dataset) -> dict[str, pa.DataType]:
     """The columns of an answer and their types."""
     kind = load_kind("components.objectives", OBJECTIVES, checkpoint.objective, "objective")
     feature = load_feature(dataset.target)
-    (column,) = [one for one in dataset.clean.columns if one.name == feature.columns[0]]
     told: dict[str, pa.DataType] = kind.model_validate(checkpoint.objective).columns(
-        Target(feature=feature, state=dataset.target.state, type=column.type)
+        target_of(feature, dataset.target.state, dataset.clean.columns)
     )
     return told
 

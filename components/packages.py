@@ -15,9 +15,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from components.contracts.closure import ROOT, Source, follow, is_own, own_root
+from components.contracts.config import config_classes, custom_modules
 from components.contracts.errors import CODES, ConfigError, DataError, rebuilt
 from components.contracts.fingerprint import DISTRIBUTIONS, REGISTRIES, digest, library_version
-from components.contracts.registry import CUSTOM, OWN, load_kind
+from components.contracts.registry import OWN, load_kind
 
 ROOT_MODULE = "components.predictor"
 ERRORS = "components.contracts.errors"
@@ -113,9 +114,9 @@ def _carriable(node: ast.Import, source: Source) -> None:
 
 def kind_modules(package: str, kinds: dict[str, str], used: Sequence[Mapping[str, Any]]) -> list[str]:
     """The modules that define the kinds of the `used` configs of `components.<package>`."""
-    found = {load_kind(f"components.{package}", kinds, config, package).__module__ for config in used}
-    # A target may only be imported in the module that it names.
-    return sorted(found | {config["target"].partition(":")[0] for config in used if config["kind"] == CUSTOM})
+    loaded = [load_kind(f"components.{package}", kinds, config, package).model_validate(config) for config in used]
+    # A config may hold others, and a custom target may only be imported in the module that it names.
+    return sorted({one.__module__ for one in config_classes(loaded)} | custom_modules(loaded))
 
 
 def open_package(folder: Path) -> Any:

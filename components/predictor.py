@@ -26,7 +26,7 @@ from components.features.feature import indexed
 from components.features.fitted import load_feature
 from components.models import KINDS as MODELS
 from components.objectives import KINDS as OBJECTIVES
-from components.objectives.objective import Answers, Target
+from components.objectives.objective import Answers, Target, target_of
 
 BATCH_ROWS = 1024
 FORMAT = 2
@@ -63,8 +63,7 @@ class Predictor:
         self.split = data["split"]
         target = FittedFeature.model_validate(data["target"])
         feature = load_feature(target)
-        (column,) = [one for one in self.columns if one.name == feature.columns[0]]
-        self.target = Target(feature=feature, state=target.state, type=column.type)
+        self.target = target_of(feature, target.state, self.columns)
         self.operations = [
             load_kind(_sibling("cleaning"), OPERATIONS, one, "cleaning").model_validate(one)
             for one in data["operations"]
@@ -73,7 +72,7 @@ class Predictor:
         self.objective = objective.model_validate(data["objective"])
         model = load_kind(_sibling("models"), MODELS, data["model"], "model").model_validate(data["model"])
         inputs = [TensorSpec.model_validate(spec) for spec in data["inputs"]]
-        outputs = self.objective.outputs([TensorSpec.model_validate(spec) for spec in data["outputs"]])
+        outputs = self.objective.outputs([TensorSpec.model_validate(spec) for spec in data["outputs"]], inputs)
         self.network = model.build(inputs, outputs)
         self.network.load_state_dict(load_file(folder / "weights.safetensors"))
         self.network.eval()
@@ -150,7 +149,7 @@ class Predictor:
                 feature.name: feature.apply(indexed(feature, fitted.state, rows), fitted.state)
                 for feature, fitted in zip(self.features, self.fitted, strict=True)
             }
-            answers: Answers = self.objective.decode(self.network(inputs), self.target)
+            answers: Answers = self.objective.decode(self.network(inputs), inputs, self.target)
             return answers
 
 

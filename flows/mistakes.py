@@ -10,8 +10,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from components.contracts.errors import ConfigError, MillraceError, rebuilt
-from components.contracts.registry import nearest
-from flows.kinds import Kinds
+from components.contracts.registry import Kinds, nearest
 from flows.recipe_files import parse
 
 SECRET_KEYS = re.compile(

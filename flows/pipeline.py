@@ -17,12 +17,13 @@ from components.clean import check_operations
 from components.cleaning import KINDS as OPERATIONS
 from components.contracts.config import Frozen, custom_modules
 from components.contracts.errors import MillraceError
+from components.contracts.registry import Kinds
 from components.evaluate import EvaluateConfig
 from components.features import KINDS as FEATURES
 from components.gate import GateConfig
 from components.models import KINDS as MODELS
 from components.objectives import KINDS as OBJECTIVES
-from components.objectives.objective import check_monitor, check_target
+from components.objectives.objective import check_model, check_monitor, check_target
 from components.packages import private_code
 from components.preprocess import DeadColumns, check_names
 from components.preprocess.leaks import LeakConfig
@@ -35,7 +36,6 @@ from components.train import TrainSettings
 from components.validate import ValidateConfig
 from components.validate.checks import ColumnCheck
 from flows import recipe_files
-from flows.kinds import Kinds
 from flows.mistakes import holds_secret, in_overrides, leaks, mistakes, secrets
 from flows.overrides import override
 
@@ -53,7 +53,9 @@ class ProofConfig(Frozen):
     data: str = Field("", description="where its rows come from: `built in`, or the name of the file to fetch")
     metric: str = Field("accuracy", description="the figure of the test part that is promised")
     floor: float = Field(0.0, description="what its mean over the seeds has to reach; 0: nothing is promised")
+    also: dict[str, float] = Field({}, description="further figures, with what their means have to reach")
     seeds: int = Field(3, ge=1, description="how many seeds the mean is taken over")
+    vary: tuple[str, ...] = Field((), description="changes of the recipe: each seed's figure is the mean over them")
     quick: bool = Field(True, description="whether `make recipes` runs it, or only `make recipes-full`")
 
 
@@ -89,6 +91,7 @@ class PipelineConfig(Frozen):
         check_names((*self.features, self.target))
         check_operations(self.cleaning)
         check_target(self.objective, self.target)
+        check_model(self.objective, self.model)
         check_monitor(self.objective, self.train.monitor)
         check_features(self.augment, [feature.name for feature in self.features])  # type: ignore[attr-defined]
         return self

@@ -21,7 +21,7 @@ def repeating(
     *,
     seeds: Annotated[int, Field(ge=0, le=100)] = 0,
 ) -> Any:
-    """Try a recipe with several seeds, and on every fold where its split has folds; nothing is registered.
+    """Try a recipe with several seeds, on every fold and with every change that proves it; nothing is registered.
 
     Args:
         recipe: Name of a recipe, or the path or address of a YAML file.

@@ -4,8 +4,7 @@ from importlib import import_module
 from typing import Any
 
 from components.contracts.config import CustomConfig
-from components.contracts.registry import load_kind
-from flows.kinds import MARK
+from components.contracts.registry import MARK, load_kind
 from flows.pipeline import PipelineConfig
 from flows.recipe_files import EXTENDS
 
@@ -68,10 +67,12 @@ def _filled(node: Any, definitions: dict[str, Any]) -> Any:
 def _kinds(package: str, definitions: dict[str, Any]) -> str:
     if package not in definitions:
         registry = import_module(f"components.{package}").KINDS
-        definitions[package] = {
-            "anyOf": [{"$ref": _of_kind(package, registry, kind, definitions)} for kind in registry]
-        }
-        definitions[package]["anyOf"].append({"$ref": _custom(definitions)})
+        # There before its kinds are: one of them may hold others.
+        definitions[package] = {}
+        definitions[package]["anyOf"] = [
+            *({"$ref": _of_kind(package, registry, kind, definitions)} for kind in registry),
+            {"$ref": _custom(definitions)},
+        ]
     return package
 
 
@@ -79,7 +80,8 @@ def _of_kind(package: str, registry: dict[str, str], kind: str, definitions: dic
     schema = load_kind(f"components.{package}", registry, {"kind": kind}, package).model_json_schema(
         ref_template=REFERENCE
     )
-    definitions |= schema.pop("$defs", {})
+    definitions |= _filled(schema.pop("$defs", {}), definitions)
+    schema = _filled(schema, definitions)
     name = f"{package}.{kind}"
     definitions[name] = {**schema, "required": sorted({"kind", *schema.get("required", ())})}
     return REFERENCE.format(model=name)

@@ -1,4 +1,4 @@
-"""One recipe tried several times: with other seeds, and on each fold where its split has folds.
+"""One recipe tried several times: with other seeds, on each fold of its split, with each change that it is proved over.
 
 A trial goes up to evaluate and registers nothing. Each is a run of its own in MLflow, below the one that asked for it.
 """
@@ -30,13 +30,15 @@ class Job:
     overrides: tuple[str, ...]
     seed: int
     fold: int | None
+    change: str
     run: str
     parent: str
 
     @property
     def label(self) -> str:
         """What it is called on pages and in the terminal."""
-        return f"seed {self.seed}" + (f", fold {self.fold}" if self.fold is not None else "")
+        more = [f"fold {self.fold}"] if self.fold is not None else []
+        return ", ".join([f"seed {self.seed}", *more, *filter(None, [self.change])])
 
 
 class Trial(Frozen):
@@ -44,13 +46,14 @@ class Trial(Frozen):
 
     seed: int
     fold: int | None
+    change: str
     rows: int
     metrics: dict[str, float]
     mlflow_run: str
 
 
 class Summary(Frozen):
-    """All trials together: each seed's figure is the mean over its folds; `spread` is the largest less the smallest."""
+    """All trials together: a seed's figure is the mean over its trials; `spread` is the largest less the smallest."""
 
     mean: dict[str, float]
     spread: dict[str, float]
@@ -59,7 +62,7 @@ class Summary(Frozen):
 
 
 def jobs_of(run: Run, seeds: int) -> list[Job]:
-    """A job for every seed and fold; 0 seeds are as many as the recipe is proved over."""
+    """A job for every seed, fold and change; 0 seeds are as many as the recipe is proved over."""
     split = run.config.split
     folds: Sequence[int | None] = range(split.folds) if split.method == "k-fold" else [None]
     first = run.config.train.seed
@@ -71,11 +74,13 @@ def jobs_of(run: Run, seeds: int) -> list[Job]:
             overrides=run.overrides,
             seed=seed,
             fold=fold,
+            change=change,
             run=run.name,
             parent=run.ctx.tracker.run_id,
         )
         for seed in range(first, first + (seeds or run.config.proof.seeds))
         for fold in folds
+        for change in run.config.proof.vary or ("",)
     ]
 
 
@@ -84,7 +89,7 @@ def tried(job: Job, progress: Progress | None = None) -> Trial:
     # A Dask worker is a daemon, and Python lets daemons start no process: training is one.
     current_process()._config["daemon"] = False  # type: ignore[attr-defined] # noqa: SLF001
     fold = [] if job.fold is None else [f"split.fold={job.fold}"]
-    changes = [*job.overrides, f"train.seed={job.seed}", *fold]
+    changes = [*job.overrides, f"train.seed={job.seed}", *fold, *filter(None, [job.change])]
     config = load_recipe(job.recipe, changes, job.placement.data, job.placement.recipes)
     # Results of its own: the recipe's last ones stay those of its runs.
     ctx = open_context(job.placement, f"{config.name}-trials", progress or Silent())
@@ -98,7 +103,8 @@ def tried(job: Job, progress: Progress | None = None) -> Trial:
         status = "FINISHED"
     finally:
         ctx.tracker.end(status)
-    return Trial(seed=job.seed, fold=job.fold, rows=report.rows, metrics=metrics, mlflow_run=ctx.tracker.run_id)
+    told = {"rows": report.rows, "metrics": metrics, "mlflow_run": ctx.tracker.run_id}
+    return Trial(seed=job.seed, fold=job.fold, change=job.change, **told)
 
 
 def _evaluated(config: PipelineConfig, ctx: Any) -> Any:
@@ -112,7 +118,7 @@ def _evaluated(config: PipelineConfig, ctx: Any) -> Any:
 
 
 def summed_up(trials: Sequence[Trial]) -> Summary:
-    """Means over folds, then over seeds."""
+    """Means over folds and changes, then over seeds."""
     seeds = sorted({one.seed for one in trials})
     figures = {
         name: [mean(one.metrics[name] for one in trials if one.seed == seed) for seed in seeds]

@@ -6,8 +6,12 @@ a class of the user's own in `target`; in a vendored copy its module lies under 
 
 import difflib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
+
+from pydantic import BaseModel, GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
 
 from components.contracts.config import CustomConfig
 from components.contracts.errors import ConfigError
@@ -16,6 +20,9 @@ CUSTOM = "custom"
 OWN = "own"
 ROOT = __name__.rpartition(".contracts.")[0]
 """`components`, or the name of a package's private code."""
+
+MARK = "x-millrace-kinds"
+"""Where flows/schema.py puts the schemas of a package's kinds."""
 
 OFFERS = {
     "sources": ("version", "columns", "partitions", "read"),
@@ -83,3 +90,34 @@ def _custom(package: str, target: Any, place: str) -> Any:
     if lacking:
         raise mistake(f"it lacks what {package} offer: {', '.join(lacking)}", "add it")
     return found
+
+
+@dataclass(frozen=True, eq=False)
+class Kinds:
+    """The kinds of one components package, as pydantic metadata."""
+
+    package: str
+    kinds: Mapping[str, str]
+
+    def load(self, value: Any) -> Any:
+        """The class that `value`, a mapping, names.
+
+        Raises:
+            ConfigError: E_CONFIG, there is no such kind.
+        """
+        return load_kind(f"{ROOT}.{self.package}", self.kinds, value, self.package)
+
+    def _choose(self, value: Any) -> Any:
+        if isinstance(value, BaseModel):
+            return value
+        if not isinstance(value, dict):
+            raise ValueError("this needs keys, first of all `kind`")  # noqa: TRY004 - pydantic collects this one
+        return self.load(value).model_validate(value)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Any config of these kinds."""
+        return core_schema.no_info_before_validator_function(self._choose, handler(source))
+
+    def __get_pydantic_json_schema__(self, *_: Any) -> dict[str, Any]:
+        """A mark for schema.py, since giving the schemas here would import every kind."""
+        return {MARK: self.package}

@@ -16,6 +16,9 @@ OWN_COLUMNS = (KEY, SPLIT, FILE, ROW)
 ROW_WEIGHT = "row weight"
 """Beside the targets of a training batch, where classes are weighted: float32[batch], what each row's loss counts."""
 
+CODE_MEAN, CODE_LOG_VARIANCE = "code mean", "code log variance"
+"""Beside the outputs of a variational model: float32[batch, code] each, of the distribution of the code."""
+
 ColumnType = Literal[
     "string", "int64", "float64", "bool", "date", "timestamp", "binary", "image", "audio", "floats", "strings"
 ]

@@ -1,6 +1,7 @@
 """One kind of column per file: prepared without state, fitted on the training part, applied to the batch."""
 
 KINDS = {
+    "anomaly": "anomaly:Anomaly",
     "audio": "audio:Audio",
     "bag": "bag:Bag",
     "bins": "bins:Bins",
@@ -10,6 +11,7 @@ KINDS = {
     "datetime": "times:Times",
     "image": "image:Image",
     "label": "label:Label",
+    "none": "none:Nothing",
     "number": "number:Number",
     "series": "series:Series",
     "text": "text:Text",
@@ -17,4 +19,4 @@ KINDS = {
     "value": "value:Value",
     "vector": "vector:Vector",
 }
-"""`label` is a target; the others are inputs."""
+"""`anomaly`, `label`, `none` and `value` are targets; the others are inputs."""

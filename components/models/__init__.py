@@ -4,7 +4,11 @@ torch is imported inside `build`, so that checking a recipe does not cost it.
 """
 
 KINDS = {
+    "autoencoder": "autoencoder:Autoencoder",
     "cnn": "cnn:Cnn",
+    "composite": "composite:Composite",
+    "k-means": "k_means:KMeans",
+    "least-squares": "least_squares:LeastSquares",
     "linear": "linear:Linear",
     "mlp": "mlp:Mlp",
     "recurrent": "recurrent:Recurrent",

@@ -62,6 +62,26 @@ class Joined(nn.Module):
         return hidden
 
 
+class ResidualBlock(nn.Module):
+    """Two convolutions with batch normalisation, added to their input; `stride` divides height and width."""
+
+    def __init__(self, before: int, after: int, stride: int) -> None:
+        super().__init__()
+        self.way = nn.Sequential(
+            nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False),
+            nn.BatchNorm2d(after),
+            nn.ReLU(),
+            nn.Conv2d(after, after, 3, padding=1, bias=False),
+            nn.BatchNorm2d(after),
+        )
+        same = before == after and stride == 1
+        self.past: nn.Module = nn.Identity() if same else nn.Conv2d(before, after, 1, stride=stride, bias=False)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """float32[batch, after, height / stride, width / stride]."""
+        return nn.functional.relu(self.way(maps) + self.past(maps))
+
+
 def check_no_sequence(inputs: Sequence[TensorSpec], model: str) -> None:
     """Raise E_CONFIG where an input is a sequence."""
     steps = next((spec.name for spec in inputs if spec.sequence), None)

@@ -1,6 +1,7 @@
 """The convolutional network: a list of layers over one image input."""
 
 from collections.abc import Sequence
+from math import prod
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -8,6 +9,10 @@ from pydantic import Field
 from components.contracts.config import StepConfig
 from components.contracts.errors import ConfigError
 from components.contracts.spec import TensorSpec
+
+Shape = tuple[int, ...]
+"""Of one row between two layers: maps, height and width; or, once it is flat, numbers."""
+Built = tuple[list[Any], Shape]
 
 
 class Conv(StepConfig):
@@ -19,12 +24,53 @@ class Conv(StepConfig):
     norm: bool = Field(False, description="batch normalisation before the ReLU")
     padding: Literal["same", "valid"] = Field("same", description="same keeps height and width; valid loses a margin")
 
+    def build(self, shape: Shape) -> Built:
+        """Its modules, and the shape behind them."""
+        from torch import nn
+
+        maps, height, width = shape
+        lost = self.kernel - 1 if self.padding == "valid" else 0
+        modules: list[Any] = [
+            nn.Conv2d(maps, self.channels, self.kernel, padding=self.padding, bias=not self.norm),
+            *([nn.BatchNorm2d(self.channels)] if self.norm else []),
+            nn.ReLU(),
+        ]
+        return modules, (self.channels, height - lost, width - lost)
+
+
+class Residual(StepConfig):
+    """Two normalised convolutions that are added to what came in (He et al. 2015)."""
+
+    kind: Literal["residual"] = "residual"
+    channels: int = Field(ge=1, description="feature maps")
+    stride: int = Field(1, ge=1, description="by how much height and width are divided")
+
+    def build(self, shape: Shape) -> Built:
+        """Its modules, and the shape behind them."""
+        from components.models.blocks import ResidualBlock
+
+        maps, height, width = shape
+        behind = (self.channels, -(-height // self.stride), -(-width // self.stride))
+        return [ResidualBlock(maps, self.channels, self.stride)], behind
+
 
 class Pool(StepConfig):
-    """Maximum over windows that do not overlap."""
+    """Windows that do not overlap, each as one number."""
 
     kind: Literal["pool"] = "pool"
-    size: int = Field(2, ge=2, description="side of the window, in pixels")
+    size: int = Field(2, ge=0, description="side of the window, in pixels; 0: the whole map, which is flat then")
+    how: Literal["max", "average"] = Field("max", description="which number")
+
+    def build(self, shape: Shape) -> Built:
+        """Its modules, and the shape behind them."""
+        from torch import nn
+
+        maps, height, width = shape
+        if not self.size:
+            whole = nn.AdaptiveMaxPool2d(1) if self.how == "max" else nn.AdaptiveAvgPool2d(1)
+            return [whole, nn.Flatten()], (maps,)
+        window = nn.MaxPool2d(self.size) if self.how == "max" else nn.AvgPool2d(self.size)
+        return [window], (maps, height // self.size, width // self.size)
 
 
 class Dense(StepConfig):
@@ -33,6 +79,12 @@ class Dense(StepConfig):
     kind: Literal["dense"] = "dense"
     units: int = Field(ge=1, description="width")
 
+    def build(self, shape: Shape) -> Built:
+        """Its modules, and the shape behind them."""
+        from torch import nn
+
+        return [*_flat(shape), nn.Linear(prod(shape), self.units), nn.ReLU()], (self.units,)
+
 
 class Dropout(StepConfig):
     """Zeroes activations in training."""
@@ -40,18 +92,28 @@ class Dropout(StepConfig):
     kind: Literal["dropout"] = "dropout"
     share: float = Field(ge=0, lt=1, description="share of activations")
 
+    def build(self, shape: Shape) -> Built:
+        """Its modules, and the shape behind them."""
+        from torch import nn
 
-Layer = Annotated[Conv | Pool | Dense | Dropout, Field(discriminator="kind")]
+        return [nn.Dropout(self.share)], shape
+
+
+Layer = Annotated[Conv | Residual | Pool | Dense | Dropout, Field(discriminator="kind")]
 
 
 class Cnn(StepConfig):
     """Layers in order; the output head is added behind them."""
 
     kind: Literal["cnn"] = "cnn"
-    layers: tuple[Layer, ...] = Field(min_length=1, description="conv, pool, dense and dropout layers")
+    layers: tuple[Layer, ...] = Field(min_length=1, description="conv, residual, pool, dense and dropout layers")
 
     def build(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Any:
-        """An nn.Module from one named image, float32[batch, channels, height, width], to named outputs."""
+        """An nn.Module from one named image, float32[batch, channels, height, width], to named outputs.
+
+        Raises:
+            ConfigError: E_CONFIG, there is no image; a layer does not fit behind those before it.
+        """
         from torch import nn
 
         from components.models.blocks import Keyed, Single
@@ -65,29 +127,35 @@ class Cnn(StepConfig):
                 allowed="one feature of kind image",
                 action="change the features or the model",
             )
-        channels, height, width = inputs[0].shape
+        shape: Shape = inputs[0].shape
         modules: list[nn.Module] = []
-        flat = False
-        for layer in self.layers:
-            if isinstance(layer, Conv):
-                modules.append(
-                    nn.Conv2d(channels, layer.channels, layer.kernel, padding=layer.padding, bias=not layer.norm)
-                )
-                lost = layer.kernel - 1 if layer.padding == "valid" else 0
-                height, width = height - lost, width - lost
-                modules += [nn.BatchNorm2d(layer.channels)] if layer.norm else []
-                modules.append(nn.ReLU())
-                channels = layer.channels
-            elif isinstance(layer, Pool):
-                modules.append(nn.MaxPool2d(layer.size))
-                height, width = height // layer.size, width // layer.size
-            elif isinstance(layer, Dense):
-                size = channels if flat else channels * height * width
-                modules += [] if flat else [nn.Flatten()]
-                modules += [nn.Linear(size, layer.units), nn.ReLU()]
-                channels, flat = layer.units, True
-            else:
-                modules.append(nn.Dropout(layer.share))
-        size = channels if flat else channels * height * width
-        modules += [] if flat else [nn.Flatten()]
-        return Keyed(Single(inputs[0].name, nn.Sequential(*modules)), size, outputs)
+        for number, layer in enumerate(self.layers):
+            _check_fits(layer, shape, number)
+            more, shape = layer.build(shape)
+            modules += more
+        return Keyed(Single(inputs[0].name, nn.Sequential(*modules, *_flat(shape))), prod(shape), outputs)
+
+
+def _flat(shape: Shape) -> list[Any]:
+    from torch import nn
+
+    return [nn.Flatten()] if len(shape) > 1 else []
+
+
+def _check_fits(layer: Layer, shape: Shape, number: int) -> None:
+    """Raise E_CONFIG where a layer needs maps, or larger ones, than there are."""
+    if isinstance(layer, Dense | Dropout):
+        return
+    least = layer.size if isinstance(layer, Pool) else 1
+    if isinstance(layer, Conv) and layer.padding == "valid":
+        least = layer.kernel
+    if len(shape) == 3 and min(shape[1:]) >= least:
+        return
+    raise ConfigError(
+        "E_CONFIG",
+        f"a {layer.kind} layer does not fit behind the layers before it",
+        place=f"model.layers.{number}",
+        value=f"{' x '.join(map(str, shape))} {'numbers' if len(shape) == 1 else 'maps'}",
+        allowed=f"maps of at least {max(least, 1)} x {max(least, 1)}",
+        action="leave it out, or make the image larger",
+    )

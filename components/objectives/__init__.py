@@ -2,5 +2,7 @@
 
 KINDS = {
     "classification": "classification:Classification",
+    "clustering": "clustering:Clustering",
+    "reconstruction": "reconstruction:Reconstruction",
     "regression": "regression:Regression",
 }

@@ -33,7 +33,7 @@ class Classification(StepConfig):
         description="focal loss (Lin 2017): how much less a row counts that is predicted well; 0: not",
     )
 
-    def outputs(self, targets: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
+    def outputs(self, targets: Sequence[TensorSpec], inputs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
         """One logit per class, under the target's name."""
         target = output_of(targets, "a target of kind label", classes=True)
         return (TensorSpec(name=target.name, shape=(target.classes[0],), dtype="float32"),)
@@ -60,7 +60,7 @@ class Classification(StepConfig):
         right = outputs[name].argmax(1) == targets[name]
         return {"accuracy": (right * targets.get(ROW_WEIGHT, 1)).sum()}
 
-    def decode(self, outputs: Mapping[str, Any], target: Target) -> Answers:
+    def decode(self, outputs: Mapping[str, Any], inputs: Mapping[str, Any], target: Target) -> Answers:
         """`probabilities` of the classes, float32[rows, classes]."""
         (logits,) = outputs.values()
         return {"probabilities": np.asarray(logits.softmax(1).cpu().numpy(), np.float32)}
@@ -110,10 +110,10 @@ class Classification(StepConfig):
 
         return measured
 
-    def constant(self, target: Target, rows: int) -> Answers:
+    def constant(self, target: Target, facts: Facts) -> Answers:
         """Each class with its frequency among the training rows."""
         counts = np.array(target.state["counts"], np.float64)
-        return {"probabilities": np.tile(counts / counts.sum(), (rows, 1)).astype(np.float32)}
+        return {"probabilities": np.tile(counts / counts.sum(), (len(facts["truth"]), 1)).astype(np.float32)}
 
     def badness(self, answers: Answers, truth: NDArray[np.int64]) -> NDArray[np.float64]:
         """How sure the model was of a wrong class."""

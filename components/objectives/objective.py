@@ -16,7 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from components.contracts.errors import ConfigError
-from components.contracts.spec import ColumnType, TensorSpec
+from components.contracts.spec import Column, ColumnType, TensorSpec
 
 Answers = Mapping[str, NDArray[Any]]
 Facts = Mapping[str, NDArray[Any]]
@@ -45,6 +45,12 @@ class Target:
         return self.type == "int64"
 
 
+def target_of(feature: Any, state: dict[str, Any], columns: Sequence[Column]) -> Target:
+    """The fitted target among the cleaned columns; one that reads none is as if it were text."""
+    types = [one.type for one in columns if one.name in feature.columns[:1]]
+    return Target(feature=feature, state=state, type=types[0] if types else "string")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Told:
     """One row's answer for a person: what is true, what was predicted, and how bad that is."""
@@ -57,9 +63,9 @@ class Told:
 class Objective(Protocol):
     """A config that says what is learnt.
 
-    `targets` are the kinds of target that it takes. `monitored` says of what `scores` gives (and may choose the epoch)
-    whether more is better; the loss always can. `lower_is_better` names those metrics of the test part. `baseline_name`
-    says what the baseline is.
+    `targets` are the kinds of target that it takes; where only some models can do it, `models` has their kinds.
+    `monitored` says of what `scores` gives (and may choose the epoch) whether more is better; the loss always can.
+    `lower_is_better` names those metrics of the test part. `baseline_name` says what the baseline is.
     """
 
     targets: ClassVar[tuple[str, ...]]
@@ -67,16 +73,19 @@ class Objective(Protocol):
     lower_is_better: ClassVar[frozenset[str]]
     baseline_name: ClassVar[str]
 
-    def outputs(self, targets: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
+    def outputs(self, targets: Sequence[TensorSpec], inputs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
         """What the model has to give."""
 
     def loss(self, outputs: Mapping[str, Any], targets: Mapping[str, Any]) -> Any:
-        """The loss of a batch, a scalar: the mean of the rows' losses, times ROW_WEIGHT if given."""
+        """The loss of a batch, a scalar: the mean of the rows' losses, times ROW_WEIGHT if given.
+
+        `targets` also has the inputs, by their names, as they were before augmentation.
+        """
 
     def scores(self, outputs: Mapping[str, Any], targets: Mapping[str, Any]) -> dict[str, Any]:
         """Sums over the batch, times ROW_WEIGHT if given; divided by the rows they are an epoch's metrics."""
 
-    def decode(self, outputs: Mapping[str, Any], target: Target) -> Answers:
+    def decode(self, outputs: Mapping[str, Any], inputs: Mapping[str, Any], target: Target) -> Answers:
         """Answers, on the CPU."""
 
     def columns(self, target: Target) -> dict[str, pa.DataType]:
@@ -94,8 +103,8 @@ class Objective(Protocol):
     def pooled(self, facts: Facts) -> Pooled:
         """The metrics that are no means, as a function of the rows' weights, float64[rows]."""
 
-    def constant(self, target: Target, rows: int) -> Answers:
-        """The answers of the baseline, which knows the training targets and no feature."""
+    def constant(self, target: Target, facts: Facts) -> Answers:
+        """What the baseline answers for the rows of `facts`; it knows the training targets and no feature."""
 
     def badness(self, answers: Answers, truth: NDArray[Any]) -> NDArray[np.float64]:
         """How bad each row's answer is, to show the worst; negative where it is right."""
@@ -135,6 +144,31 @@ def check_target(objective: Any, target: Any) -> None:
             value=target.kind,
             allowed=", ".join(objective.targets),
             action="change the target or the objective",
+        )
+
+
+def check_model(objective: Any, model: Any) -> None:
+    """Raise E_CONFIG where the objective needs a model of another kind, or the model (`serves`) other objectives."""
+    if "custom" in {objective.kind, model.kind}:
+        return
+    needed, served = getattr(objective, "models", ()), getattr(model, "serves", ())
+    if needed and model.kind not in needed:
+        raise ConfigError(
+            "E_CONFIG",
+            f"no model of this kind learns {objective.kind}",
+            place="model.kind",
+            value=model.kind,
+            allowed=", ".join(needed),
+            action="change the model or the objective",
+        )
+    if served and objective.kind not in served:
+        raise ConfigError(
+            "E_CONFIG",
+            f"a model of kind {model.kind} is for other objectives",
+            place="objective.kind",
+            value=objective.kind,
+            allowed=", ".join(served),
+            action="change the objective or the model",
         )
 
 

@@ -46,7 +46,7 @@ class Regression(StepConfig):
         """Whether bounds are learnt too."""
         return self.error == "quantile"
 
-    def outputs(self, targets: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
+    def outputs(self, targets: Sequence[TensorSpec], inputs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
         """A number per number of the target, or as many as there are quantiles, under the target's name."""
         target = output_of(targets, "a target of kind value", classes=False)
         shape = (*target.shape, len(self.quantiles)) if self.by_quantiles else target.shape
@@ -79,7 +79,7 @@ class Regression(StepConfig):
         errors = (found - targets[name]).abs().flatten(1).mean(1)
         return {"absolute_error": (errors * targets.get(ROW_WEIGHT, 1)).sum()}
 
-    def decode(self, outputs: Mapping[str, Any], target: Target) -> Answers:
+    def decode(self, outputs: Mapping[str, Any], inputs: Mapping[str, Any], target: Target) -> Answers:
         """`values`, and by quantiles `low` and `high`: float64[rows, numbers] in the target's own units."""
         (found,) = outputs.values()
         numbers = np.asarray(found.cpu().numpy(), np.float64)
@@ -132,9 +132,9 @@ class Regression(StepConfig):
 
         return measured
 
-    def constant(self, target: Target, rows: int) -> Answers:
+    def constant(self, target: Target, facts: Facts) -> Answers:
         """The mean of the training rows."""
-        mean = np.tile(np.array(target.state["mean"], np.float64), (rows, 1))
+        mean = np.tile(np.array(target.state["mean"], np.float64), (len(facts["truth"]), 1))
         return {"values": mean, **({"low": mean, "high": mean} if self.by_quantiles else {})}
 
     def badness(self, answers: Answers, truth: NDArray[np.float64]) -> NDArray[np.float64]:

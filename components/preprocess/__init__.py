@@ -93,7 +93,7 @@ def run(config: PreprocessConfig, clean: CleanSnapshot, *, ctx: RunContext) -> D
         )
         rows = {split: sum(record.meta["splits"][split] for record in records) for split in SPLITS}
         _check_rows(rows, config.split)
-        target = config.target.columns[0]
+        target = next(iter(config.target.columns), "")
         given = any(record.meta["given"] for record in records)
         check_leaks(config.leaks, split, target, clean.parts, given=given, test_rows=rows[TEST], ctx=ctx)
         features = (*config.features, config.target)
@@ -146,7 +146,8 @@ def shard_partition(store: Store, config: PreprocessConfig, item: tuple[Part, Sp
     table = read_rows(store, "clean", part.key)
     looked = split_rows(store, part, divided)
     splits = divided.parts(looked)
-    unlabelled = np.flatnonzero(np.asarray(table[config.target.columns[0]].is_null()))
+    labels = [table[name] for name in config.target.columns[:1]]
+    unlabelled = np.flatnonzero([] if not labels else np.asarray(labels[0].is_null()))
     if len(unlabelled):
         row = int(unlabelled[0])
         raise DataError(

@@ -105,7 +105,7 @@ def _keys(
     elif kind == "rows":
         values = np.asarray(read_rows(store, STEP, part.key, [KEY])[KEY])
     else:
-        values = near_keys(read_rows(store, STEP, part.key).drop([*OWN_COLUMNS, target]))
+        values = near_keys(read_rows(store, STEP, part.key).drop([*OWN_COLUMNS, *filter(None, [target])]))
     return values[~is_test], values[is_test]
 
 

@@ -1,4 +1,4 @@
-"""Figures of a report, from plain data: `confusion`, `scatter`, `histogram`. Drawn as tables and SVG, without scripts."""
+"""Figures of a report, from plain data: `confusion`, `scatter`, `histogram`, `table`. Drawn as tables and SVG, without scripts."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -30,6 +30,9 @@ MACROS = """
 {% if one.pairs %}<table><tr><th>true</th><th>predicted</th><th>rows</th></tr>{% for pair in one.pairs %}
 <tr><td>{{ pair[0] }}</td><td>{{ pair[1] }}</td><td>{{ pair[2] }}</td></tr>{% endfor %}</table>
 {% else %}<p>None: every test row was predicted right.</p>{% endif %}
+{% elif one.kind == "table" %}<h2>{{ one.title }}</h2><div class="scroll"><table>
+<tr>{% for name in one.head %}<th>{{ name }}</th>{% endfor %}</tr>{% for row in one.rows %}<tr>
+{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>{% endfor %}</table></div>
 {% else %}<h2>{{ one.title }}</h2><svg viewBox="0 0 {{ one.width }} {{ one.height }}" role="img"
 aria-label="{{ one.title }}">{{ axes(one) }}
 {% for bar in one.bars %}<rect x="{{ bar.x }}" y="{{ bar.y }}" width="{{ bar.width }}" height="{{ bar.height }}"/>
@@ -42,7 +45,9 @@ aria-label="{{ one.title }}">{{ axes(one) }}
 
 def laid_out(figure: Mapping[str, Any]) -> dict[str, Any]:
     """A figure with the places of what is drawn."""
-    return {"confusion": _confusion, "scatter": _scatter, "histogram": _histogram}[figure["kind"]](figure)
+    places = {"confusion": _confusion, "scatter": _scatter, "histogram": _histogram}
+    # A table is drawn as it is.
+    return places[figure["kind"]](figure) if figure["kind"] in places else dict(figure)
 
 
 def _confusion(figure: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,9 +1,10 @@
-"""Dataset → Checkpoint: gradients, by Lightning, in a child process that cannot outlive this one.
+"""Dataset → Checkpoint: gradients by Lightning, in a child process that cannot outlive this one, or passes (passes.py).
 
 Here: what a person sets, the job that the child gets, and the result. The child's side is worker.py and module.py;
 supervisor.py ties the two together.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,11 +28,17 @@ class TrainSettings(StepConfig):
 
     max_epochs: int = Field(20, ge=1, description="passes over the training rows, at most")
     batch_size: int = Field(64, ge=1, description="rows per step, over all processes together")
-    learning_rate: float = Field(1e-3, gt=0, description="peak step size of AdamW")
-    weight_decay: float = Field(1e-2, ge=0, description="AdamW's decoupled decay")
-    schedule: Literal["one-cycle", "constant"] = Field(
-        "one-cycle", description="one-cycle: warm-up, then cosine to zero (Smith 2018)"
+    optimizer: Literal["adamw", "sgd"] = Field("adamw", description="sgd: with Nesterov's momentum")
+    learning_rate: float = Field(1e-3, gt=0, description="peak step size")
+    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")
+    weight_decay: float = Field(1e-2, ge=0, description="decay of the weights; of adamw, apart from the gradient")
+    schedule: Literal["one-cycle", "cosine", "constant"] = Field(
+        "one-cycle",
+        description="one-cycle: up for `warm_up` of the steps, then by a cosine to zero, momentum the other way round "
+        "(Smith 2018); cosine: the same with momentum as it is",
     )
+    warm_up: float = Field(0.3, ge=0, lt=1, description="share of the steps in which the step size rises")
+    clip: float = Field(0.0, ge=0, description="gradients longer than this are shortened to it; 0: none are")
     patience: int = Field(0, ge=0, description="end after this many epochs without a better one; 0: never")
     monitor: str = Field(
         "loss", description="validation metric that chooses the epoch: loss, or one that the objective offers"
@@ -79,8 +86,10 @@ def run(config: TrainConfig, dataset: Dataset, *, ctx: RunContext) -> Checkpoint
             note = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in shown.items())
             ctx.progress.advanced("train", event["done"], event["total"], "epochs", note)
 
-        job = job_of(config, dataset, ctx, folder)
-        result = supervise(job, ctx.placement.home / "logs", told)
+        if getattr(config.model, "passes", False):
+            result = {"metrics": _by_passes(config, dataset, ctx, folder, told), "device": "cpu"}
+        else:
+            result = supervise(job_of(config, dataset, ctx, folder), ctx.placement.home / "logs", told)
         return Checkpoint(
             model=config.model.model_dump(mode="json"),
             objective=config.objective.model_dump(mode="json"),
@@ -92,6 +101,19 @@ def run(config: TrainConfig, dataset: Dataset, *, ctx: RunContext) -> Checkpoint
     # What features do to a batch is part of what is trained.
     kinds = sorted({type(load_feature(one)).__module__ for one in (*dataset.features, dataset.target)})
     return ctx.commit(Checkpoint, __name__, config, {"dataset": dataset.content}, build, kinds=kinds)
+
+
+def _by_passes(
+    config: TrainConfig, dataset: Dataset, ctx: RunContext, folder: Path, told: Callable[[dict[str, Any]], None]
+) -> dict[str, float]:
+    from components.train.passes import fit
+
+    total = config.settings.max_epochs
+
+    def passed(turn: int, metrics: dict[str, float]) -> None:
+        told({"event": "epoch", "done": turn, "total": total, "metrics": metrics})
+
+    return fit(config, dataset, ctx, folder, passed)
 
 
 def _check_rows(processes: int, dataset: Dataset) -> None:

@@ -36,8 +36,9 @@ class Learner(pl.LightningModule):
         self.objective = objective.model_validate(job["objective"])
         model = load_kind("components.models", MODELS, job["model"], "model").model_validate(job["model"])
         targets = [TensorSpec.model_validate(spec) for spec in job["outputs"]]
-        self._outputs = self.objective.outputs(targets)
-        self.network = model.build([TensorSpec.model_validate(spec) for spec in job["inputs"]], self._outputs)
+        inputs = [TensorSpec.model_validate(spec) for spec in job["inputs"]]
+        self._outputs = self.objective.outputs(targets, inputs)
+        self.network = model.build(inputs, self._outputs)
         self._weights = torch.tensor(job["weights"])
         self._augment = [
             load_kind("components.augment", AUGMENTATIONS, one, f"augment.{number}").model_validate(one)
@@ -54,12 +55,27 @@ class Learner(pl.LightningModule):
         self._step(batch, "validation")
 
     def configure_optimizers(self) -> Any:
-        """AdamW, with the schedule stepped on every batch."""
-        peak = self.settings["learning_rate"]
-        optimizer = torch.optim.AdamW(self.parameters(), peak, weight_decay=self.settings["weight_decay"])
-        if self.settings["schedule"] == "constant":
+        """The optimiser, with the schedule stepped on every batch."""
+        chosen = self.settings
+        peak, decay = chosen["learning_rate"], chosen["weight_decay"]
+        optimizer: torch.optim.Optimizer
+        if chosen["optimizer"] == "sgd":
+            momentum = chosen["momentum"]
+            optimizer = torch.optim.SGD(
+                self.parameters(), peak, momentum=momentum, weight_decay=decay, nesterov=momentum > 0
+            )
+        else:
+            optimizer = torch.optim.AdamW(self.parameters(), peak, weight_decay=decay)
+        if chosen["schedule"] == "constant":
             return optimizer
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, peak, total_steps=self._steps)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer,
+            peak,
+            total_steps=self._steps,
+            # A rise over no step at all would divide by zero.
+            pct_start=max(chosen["warm_up"], 1 / self._steps),
+            cycle_momentum=chosen["schedule"] == "one-cycle" and (chosen["optimizer"] == "adamw" or momentum > 0),
+        )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def epoch_metrics(self) -> dict[str, float]:
@@ -74,20 +90,23 @@ class Learner(pl.LightningModule):
     def _step(self, batch: dict[str, Tensor], split: str, number: int = 0) -> Tensor:
         inputs = {one.name: one.apply(batch[one.name], fitted.state) for one, fitted in self._pairs()}
         target = self._loaded[id(self._target)]
-        targets = {target.name: target.apply(batch[target.name], self._target.state)}
+        labels = target.apply(batch[target.name], self._target.state)
+        targets = {**inputs, target.name: labels}
         other: Any = None
         own: Any = None
         if split == "train" and self._augment:
             draw = generator(self.device, self.settings["seed"], self.current_epoch, number, self.global_rank)
             inputs, other, own = augmented(self._augment, inputs, draw)
         outputs = self._checked(self.network(inputs))
-        # Of rows that only fill up a rank's batch it is 0.
-        filled = {ROW_WEIGHT: batch[ROW_WEIGHT]} if ROW_WEIGHT in batch else {}
+        # Of rows that only fill up a rank's batch it is 0, and of those that are not to be learnt.
+        counts = [batch[ROW_WEIGHT]] if ROW_WEIGHT in batch else []
+        counts += [target.counts(labels)] if hasattr(target, "counts") else []
+        filled = {ROW_WEIGHT: torch.stack(counts).prod(0)} if counts else {}
         loss = self._loss(outputs, targets, filled, split, own)
         if other is not None and own is not None:
-            theirs = {name: one[other] for name, one in targets.items()}
+            theirs = {**targets, target.name: labels[other]}
             loss = loss + self._loss(outputs, theirs, filled, split, 1 - own)
-        rows = torch.tensor(float(len(targets[target.name])))
+        rows = torch.tensor(float(len(labels)))
         with torch.no_grad():
             sums = {"loss": loss.detach() * rows, **self.objective.scores(outputs, targets | filled), "rows": rows}
             for name, value in sums.items():

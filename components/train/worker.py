@@ -84,6 +84,7 @@ def work(job: dict[str, Any], tell: Tell) -> dict[str, Any]:
         devices=settings["devices"],
         max_epochs=settings["max_epochs"],
         callbacks=[reporter],
+        gradient_clip_val=settings["clip"] or None,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,

@@ -46,7 +46,9 @@ def proved(recipe):
         "metric": recipe["metric"],
         "value": round(value, 4),
         "floor": recipe["floor"],
-        "pass": value >= recipe["floor"],
+        "also": {name: round(repeated["mean"][name], 4) for name in recipe["also"]},
+        "pass": value >= recipe["floor"]
+        and all(repeated["mean"][name] >= least for name, least in recipe["also"].items()),
         "seconds": round((time.monotonic() - began) / len(repeated["trials"]), 1),
         "seeds": [round(one, 4) for one in values],
         "spread": round(repeated["spread"][recipe["metric"]], 4),
@@ -88,7 +90,8 @@ def keep(lines):
     rows = {name[1]: name[0] for name in ROW.finditer(PAGE.read_text())} if PAGE.is_file() else {}
     rows.pop("recipe", None)
     for line in lines:
-        cells = (line[name] for name in ("recipe", "data", "metric", "value", "floor"))
+        cells = [line[name] for name in ("recipe", "data", "metric", "value", "floor")]
+        cells[2] += "".join(f" ({name} {value})" for name, value in line["also"].items())
         seeds = ", ".join(f"{one:.4f}" for one in line["seeds"])
         rows[line["recipe"]] = f"| {' | '.join(map(str, cells))} | {seeds} | {line['spread']} | {line['seconds']} |"
     PAGE.write_text(HEAD + "".join(rows[name] + "\n" for name in sorted(rows)))

@@ -8,6 +8,7 @@ import pyarrow as pa
 import soundfile
 from PIL import Image as Pillow
 
+from components.features.anomaly import Anomaly
 from components.features.audio import Audio
 from components.features.bag import Bag
 from components.features.bins import Bins
@@ -17,6 +18,7 @@ from components.features.category import Category
 from components.features.feature import indexed
 from components.features.image import Image
 from components.features.label import Label
+from components.features.none import Nothing
 from components.features.number import Number
 from components.features.series import Series
 from components.features.text import Text
@@ -82,6 +84,7 @@ def rows_of(rows, seed=0):
 
 
 FEATURES = {
+    "anomaly": Anomaly(column="label", values=("2",)),
     "audio": Audio(name="mel", column="sound", rate=8000, seconds=0.2, bands=8),
     "audio mfcc": Audio(name="mfcc", column="sound", form="mfcc", rate=11_025, seconds=0.2, bands=12, coefficients=5),
     "audio wave": Audio(name="wave", column="sound", form="wave", rate=8000, seconds=0.1),
@@ -104,6 +107,7 @@ FEATURES = {
     "image pad": Image(name="margin", height=9, width=4, fit_to="pad", normalise="unit"),
     "image crop": Image(name="grey", height=3, width=7, fit_to="crop", normalise="imagenet", channels=1),
     "label": Label(column="label"),
+    "none": Nothing(),
     "number": Number(columns=("x", "y"), missing_flags=True),
     "number min-max": Number(name="range", columns=("x", "y"), scale="min-max", outliers="clip"),
     "number quantile": Number(name="share", columns=("x", "y"), scale="quantile", missing="median"),
