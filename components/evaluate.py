@@ -147,7 +147,7 @@ def run(
             rows=whole.rows,
             rival=inputs["champion"],
         )
-        figures = ours.objective.figures(whole.facts, ours.target)
+        figures = [*ours.objective.figures(whole.facts, ours.target), *ours.portraits()]
         page = evaluation_page(report, ours.objective.baseline_name, figures, [one for _, one in tally.mistakes])
         (folder / "report.html").write_text(page, encoding="utf-8")
         (folder / "evaluation.json").write_text(json.dumps({"figures": figures}))

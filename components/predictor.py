@@ -141,6 +141,16 @@ class Predictor:
         )
         return truth
 
+    def portraits(self) -> list[dict[str, Any]]:
+        """Pictures of the network itself, where its objective draws any."""
+        if not hasattr(self.objective, "portraits"):
+            return []
+        states = [one.state for one in self.fitted]
+        drawn: list[dict[str, Any]] = self.objective.portraits(
+            self.network, list(zip(self.features, states, strict=True))
+        )
+        return drawn
+
     def _batch(self, rows: pa.Table) -> Answers:
         import torch
 

@@ -19,6 +19,9 @@ ROW_WEIGHT = "row weight"
 CODE_MEAN, CODE_LOG_VARIANCE = "code mean", "code log variance"
 """Beside the outputs of a variational model: float32[batch, code] each, of the distribution of the code."""
 
+VECTORS, ROW_LOSS, ROW_LOSS_OF_ZEROS = "vectors", "row loss", "row loss of zeros"
+"""What a model of word vectors gives: of each row the mean vector, what the model lost on it, and what zeros lose."""
+
 ColumnType = Literal[
     "string", "int64", "float64", "bool", "date", "timestamp", "binary", "image", "audio", "floats", "strings"
 ]

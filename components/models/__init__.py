@@ -13,4 +13,5 @@ KINDS = {
     "mlp": "mlp:Mlp",
     "recurrent": "recurrent:Recurrent",
     "transformer": "transformer:Transformer",
+    "word2vec": "word2vec:Word2Vec",
 }

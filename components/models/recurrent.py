@@ -25,10 +25,9 @@ class Recurrent(StepConfig):
         """An nn.Module from one sequence, int64[batch, steps] or float32[batch, channels, steps], to named outputs."""
         import torch
         from torch import nn
-        from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
         from components.models.blocks import Keyed, Single
-        from components.models.sequences import Steps, pooled, single_sequence
+        from components.models.sequences import Cells, Steps, pooled, single_sequence
 
         spec, config = single_sequence(inputs, self.kind), self
 
@@ -38,26 +37,25 @@ class Recurrent(StepConfig):
             def __init__(self) -> None:
                 super().__init__()
                 self.steps = Steps(spec, config.embedding, config.dropout)
-                kind = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}[config.cell]
-                self.cells = kind(
+                self.cells = Cells(
+                    config.cell,
                     self.steps.width,
                     config.hidden,
-                    config.layers,
-                    batch_first=True,
-                    bidirectional=config.bidirectional,
-                    dropout=config.dropout if config.layers > 1 else 0.0,
+                    layers=config.layers,
+                    both_ways=config.bidirectional,
+                    dropout=config.dropout,
                 )
                 self.dropout = nn.Dropout(config.dropout)
 
             def forward(self, values: torch.Tensor) -> torch.Tensor:
                 steps, lengths = self.steps(values)
-                packed = pack_padded_sequence(steps, lengths.cpu(), batch_first=True, enforce_sorted=False)
-                states, last = self.cells(packed)
+                states = self.cells(steps, lengths)
                 if config.pool == "last":
-                    top = (last[0] if config.cell == "lstm" else last)[-1 - config.bidirectional :]
-                    found = top.transpose(0, 1).flatten(1)
+                    # Who reads from the end is done at the first step.
+                    found = pooled(states[..., : config.hidden], lengths, "last")
+                    found = torch.cat([found, states[:, 0, config.hidden :]], 1)
                 else:
-                    found = pooled(pad_packed_sequence(states, batch_first=True)[0], lengths, config.pool)
+                    found = pooled(states, lengths, config.pool)
                 kept: torch.Tensor = self.dropout(found)
                 return kept
 

@@ -5,4 +5,5 @@ KINDS = {
     "clustering": "clustering:Clustering",
     "reconstruction": "reconstruction:Reconstruction",
     "regression": "regression:Regression",
+    "word-embedding": "word_embedding:WordEmbedding",
 }

@@ -3,6 +3,8 @@
 `decode` turns what the network gave into answers: arrays with one row per row, in the target's own units. What a user
 reads, the metrics of the test part and the figures of the report are all made from answers, without the network.
 
+An objective may offer `portraits(network, features with their states)`: figures of what the network itself learnt.
+
 A metric that is a mean over rows comes from `row_metrics`. Any other (R², AUROC) comes from `pooled`, which is given a
 weight for each row, so that rows can be drawn again and again without being copied.
 """

@@ -20,12 +20,14 @@ from components.models.linear import Linear
 from components.models.mlp import Mlp
 from components.models.recurrent import Recurrent
 from components.models.transformer import Transformer
+from components.models.word2vec import Word2Vec
 from components.objectives import KINDS as OBJECTIVE_KINDS
 from components.objectives.classification import Classification
 from components.objectives.clustering import TO_MEAN, Clustering
 from components.objectives.objective import Target, check_model, check_monitor, check_target
 from components.objectives.reconstruction import Reconstruction
 from components.objectives.regression import Regression
+from components.objectives.word_embedding import WordEmbedding
 
 TABLE = [
     TensorSpec(name="n", shape=(24,), dtype="float32"),
@@ -62,6 +64,7 @@ MODELS = {
     **{f"recurrent {cell}": (Recurrent(cell=cell, hidden=12, layers=2, dropout=0.1), TEXT) for cell in CELLS},
     "recurrent both ways": (Recurrent(bidirectional=True, hidden=8, pool="max"), SERIES),
     **{f"transformer {one}": (Transformer(width=16, heads=2, positions=one), TEXT) for one in PLACES},
+    **{f"word2vec {one}": (Word2Vec(way=one, window=2, shared=8, frequent=1), TEXT) for one in ("skip-gram", "cbow")},
     "transformer series": (Transformer(width=16, heads=4, pool="last"), SERIES),
 }
 CLASSES = Target(feature=Label(column="y"), state={"classes": ["a", "b", "c"], "counts": [1, 2, 1]}, type="string")
@@ -74,12 +77,21 @@ OBJECTIVES = {
     "classification": [Classification(), Classification(label_smoothing=0.1, focus=2)],
     "clustering": [Clustering(clusters=12)],
     "reconstruction": [Reconstruction(divergence=0.01), Reconstruction(error="absolute")],
+    "word-embedding": [WordEmbedding(width=12)],
     "regression": [Regression(), *(Regression(error=error) for error in ("absolute", "huber", "quantile"))],
 }
 MARKED = Target(feature=Anomaly(column="y", values=("odd",)), state={"normal": 3}, type="string")
-TARGETS = {"classification": CLASSES, "clustering": CLASSES, "reconstruction": MARKED, "regression": NUMBERS}
+TARGETS = {
+    "classification": CLASSES,
+    "clustering": CLASSES,
+    "reconstruction": MARKED,
+    "regression": NUMBERS,
+    "word-embedding": CLASSES,
+}
 ROWS = 16
-USUAL = {"reconstruction": "autoencoder", "clustering": "k-means"}
+LEARNT = {"word-embedding": 0.7}
+"""What is left of the loss at most; words that are drawn as none may be neighbours too."""
+USUAL = {"reconstruction": "autoencoder", "clustering": "k-means", "word-embedding": "word2vec skip-gram"}
 """The model that every way of an objective is tried with; otherwise an mlp."""
 
 
@@ -157,7 +169,7 @@ def test_every_model_learns_every_objective_and_answers_the_same_when_it_is_load
     assert network(inputs)[wanted[0].name].shape == (ROWS, *wanted[0].shape)
     learn = by_passes if getattr(model, "passes", False) else by_gradients
     losses = learn(model, network, lambda: objective.loss(network(inputs), inputs | targets), inputs, targets, wanted)
-    assert losses[-1] < losses[0] / 2, "sixteen rows can be learned by heart"
+    assert losses[-1] < losses[0] * LEARNT.get(task, 0.5), "sixteen rows can be learned by heart"
     network.eval()
     again = model.build(specs, wanted)
     again.load_state_dict(load(save({name: one.contiguous() for name, one in network.state_dict().items()})))
@@ -189,7 +201,11 @@ def test_what_an_objective_says_of_answers_fits_together(task):
     random = np.random.default_rng(0)
     truth = drawn_for(target, random)
     for objective in OBJECTIVES[task]:
-        seen = {"truth": truth, **dict.fromkeys(("zeros", TO_MEAN), random.normal(size=50) ** 2)}
+        seen = {
+            "truth": truth,
+            **dict.fromkeys(("zeros", TO_MEAN), random.normal(size=50) ** 2),
+            "vectors": random.normal(size=(50, 3)),
+        }
         constant = objective.constant(target, seen)
         means, facts = objective.row_metrics(constant, truth), objective.facts(constant, truth)
         pooled = objective.pooled(facts)

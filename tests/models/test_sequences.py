@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from components.contracts.errors import ConfigError
 from components.contracts.spec import TensorSpec
 from components.models.attention import Attention, turned, waves
 from components.models.recurrent import Recurrent
+from components.models.sequences import Cells
 from components.models.transformer import Transformer
 from tests.models.test_models import CELLS, PLACES, ROWS, TABLE, TEXT, tokens
 
@@ -66,3 +68,21 @@ def test_a_sequence_that_a_model_cannot_read_is_one_line():
         learned.build(TEXT, WANTED)({"t": torch.ones(2, 11, dtype=torch.int64)})
     with pytest.raises(ValueError, match="heads have to divide"):
         Transformer(width=10, heads=4)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_states_are_those_of_packed_rows(cell):
+    """Two layers, both ways: as torch's own cells over packed rows, with the same weights."""
+    kind = {"rnn": torch.nn.RNN, "lstm": torch.nn.LSTM, "gru": torch.nn.GRU}[cell]
+    theirs = kind(5, 4, 2, batch_first=True, bidirectional=True)
+    ours = Cells(cell, 5, 4, layers=2, both_ways=True, dropout=0.0)
+    for layer in range(2):
+        for way, nets in (("", ours.forwards), ("_reverse", ours.backwards)):
+            named = dict(nets[layer].named_parameters())
+            for name, one in named.items():
+                one.data.copy_(getattr(theirs, name.replace("l0", f"l{layer}") + way))
+    steps, lengths = torch.randn(6, 7, 5), torch.tensor([7, 1, 3, 5, 7, 2])
+    packed = pack_padded_sequence(steps, lengths, batch_first=True, enforce_sorted=False)
+    wanted, _ = pad_packed_sequence(theirs(packed)[0], batch_first=True)
+    inside = (torch.arange(7) < lengths[:, None])[..., None]
+    assert torch.allclose(ours(steps, lengths) * inside, wanted, atol=1e-6)

@@ -1,0 +1,101 @@
+"""The network of word2vec. Imports torch; imported by a model's `build` only."""
+
+from collections.abc import Mapping
+from math import log
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import logsigmoid
+
+from components.contracts.spec import ROW_LOSS, ROW_LOSS_OF_ZEROS, VECTORS
+
+PADDING, UNKNOWN = 0, 1
+"""Tokens that are no words (features/pieces.py)."""
+NOISE = 0.75
+"""The power of a word's count by which it is drawn as one that is no neighbour (Mikolov et al. 2013)."""
+
+
+class NearWords(nn.Module):
+    """Two vectors a word: `table` of the word itself, `context` of the word as a neighbour."""
+
+    counts: Tensor
+
+    def __init__(
+        self,
+        name: str,
+        words: int,
+        width: int,
+        *,
+        around: bool,
+        window: int,
+        negatives: int,
+        shared: int,
+        frequent: float,
+    ) -> None:
+        super().__init__()
+        self.name, self.around, self.window = name, around, window
+        self.negatives, self.shared, self.frequent = negatives, shared, frequent
+        self.table = nn.Embedding(words, width, padding_idx=PADDING)
+        self.context = nn.Embedding(words, width, padding_idx=PADDING)
+        nn.init.uniform_(self.table.weight, -0.5 / width, 0.5 / width)
+        nn.init.zeros_(self.context.weight)
+        # How often each word came so far; one more, so that none is impossible.
+        self.register_buffer("counts", torch.ones(words))
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The mean of a text's vectors float32[batch, width], its mean loss, and that of vectors of zeros."""
+        tokens = inputs[self.name]
+        words = tokens > UNKNOWN
+        vectors = self.table(tokens)
+        mean = (vectors * words[..., None]).sum(1) / words.sum(1).clamp(min=1)[:, None]
+        nothing = torch.full((len(tokens),), (1 + self.negatives) * log(2), device=tokens.device)
+        return {VECTORS: mean, ROW_LOSS: self._loss(tokens, words, vectors), ROW_LOSS_OF_ZEROS: nothing}
+
+    def _loss(self, tokens: Tensor, words: Tensor, vectors: Tensor) -> Tensor:
+        """float32[batch]: the mean over a row's pairs of neighbours."""
+        if self.training:
+            seen = torch.bincount(tokens[words], minlength=len(self.counts))
+            self.counts += seen
+            share = self.counts[tokens] / self.counts.sum()
+            kept = (self.frequent / share).sqrt() + self.frequent / share
+            words = words & (torch.rand_like(share) < kept)
+        contexts = self.context(tokens)
+        drawn = self.context(self._noise(tokens))
+        found, pairs = torch.zeros(len(tokens), device=tokens.device), torch.zeros(len(tokens), device=tokens.device)
+        if self.around:
+            around, many = self._neighbours(vectors, words)
+            here = words & (many > 0)
+            row = logsigmoid((around * contexts).sum(-1)) + self._against(around, drawn)
+            found, pairs = found + (row * here).sum(1), pairs + here.sum(1)
+        else:
+            against = self._against(vectors, drawn)
+            for step in range(1, min(self.window, tokens.shape[1] - 1) + 1):
+                both = words[:, step:] & words[:, :-step]
+                for one, other, noise in (
+                    (vectors[:, step:], contexts[:, :-step], against[:, step:]),
+                    (vectors[:, :-step], contexts[:, step:], against[:, :-step]),
+                ):
+                    row = logsigmoid((one * other).sum(-1)) + noise
+                    found, pairs = found + (row * both).sum(1), pairs + both.sum(1)
+        return -found / pairs.clamp(min=1)
+
+    def _against(self, vectors: Tensor, drawn: Tensor) -> Tensor:
+        """float32[batch, words]: how little the words that were drawn fit, as if `negatives` had been."""
+        return self.negatives * logsigmoid(-(vectors @ drawn.T)).mean(-1)
+
+    def _neighbours(self, vectors: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
+        """The mean vector around each word, float32[batch, words, width], and of how many words it is."""
+        counted = vectors * words[..., None]
+        total, many = torch.zeros_like(vectors), torch.zeros_like(words, dtype=torch.float32)
+        for step in range(1, min(self.window, words.shape[1] - 1) + 1):
+            for here, there in ((slice(step, None), slice(None, -step)), (slice(None, -step), slice(step, None))):
+                total[:, here] = total[:, here] + counted[:, there]
+                many[:, here] = many[:, here] + words[:, there]
+        return total / many.clamp(min=1)[..., None], many
+
+    def _noise(self, tokens: Tensor) -> Tensor:
+        """Words that are drawn by their counts; outside of training always the same."""
+        chances = self.counts**NOISE
+        chances[: UNKNOWN + 1] = 0
+        draw = None if self.training else torch.Generator(tokens.device).manual_seed(0)
+        return torch.multinomial(chances, self.shared, replacement=True, generator=draw)
