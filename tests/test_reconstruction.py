@@ -94,7 +94,9 @@ def test_clusters_are_told_and_judged_by_the_label(tmp_path, ctx):
 
 @pytest.mark.bad_input
 def test_what_cannot_be_given_back_is_one_line(tmp_path, ctx):
-    with pytest.raises(ConfigError, match="E_CONFIG objective.feature: one input of numbers .*allowed: numbers"):
+    with pytest.raises(
+        ConfigError, match="E_CONFIG objective.feature: the objective is for one input of numbers .*allowed: numbers"
+    ):
         packaged(line(tmp_path / "t", objective=Reconstruction(feature="x")), ctx)
     with pytest.raises(DataError, match="E_LABEL target.column state: every training row is an anomaly"):
         packaged(line(tmp_path / "u", target=Anomaly(column="state", values=("odd", "plain"))), ctx)

@@ -22,6 +22,9 @@ CODE_MEAN, CODE_LOG_VARIANCE = "code mean", "code log variance"
 VECTORS, ROW_LOSS, ROW_LOSS_OF_ZEROS = "vectors", "row loss", "row loss of zeros"
 """What a model of word vectors gives: of each row the mean vector, what the model lost on it, and what zeros lose."""
 
+REALNESS = "realness"
+"""Beside the rows that a GAN draws: float32[batch], above 0 where the given row looks real to its critic."""
+
 ColumnType = Literal[
     "string", "int64", "float64", "bool", "date", "timestamp", "binary", "image", "audio", "floats", "strings"
 ]

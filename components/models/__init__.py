@@ -7,6 +7,7 @@ KINDS = {
     "autoencoder": "autoencoder:Autoencoder",
     "cnn": "cnn:Cnn",
     "composite": "composite:Composite",
+    "gan": "gan:Gan",
     "k-means": "k_means:KMeans",
     "least-squares": "least_squares:LeastSquares",
     "linear": "linear:Linear",

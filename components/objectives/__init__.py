@@ -1,6 +1,7 @@
 """One learning task per file: what the model must give, the loss, the decoding and the metrics."""
 
 KINDS = {
+    "adversarial": "adversarial:Adversarial",
     "classification": "classification:Classification",
     "clustering": "clustering:Clustering",
     "reconstruction": "reconstruction:Reconstruction",

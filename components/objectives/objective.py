@@ -3,7 +3,9 @@
 `decode` turns what the network gave into answers: arrays with one row per row, in the target's own units. What a user
 reads, the metrics of the test part and the figures of the report are all made from answers, without the network.
 
-An objective may offer `portraits(network, features with their states)`: figures of what the network itself learnt.
+An objective with `players`, parts of the network that learn in turns, each with an optimiser of its own, offers
+`turns(network, inputs, step)` instead of learning from `loss`, and `betas` of those optimisers. One may also offer
+`portraits(network, features with their states)`: figures of what the network itself learnt.
 
 A metric that is a mean over rows comes from `row_metrics`. Any other (R², AUROC) comes from `pooled`, which is given a
 weight for each row, so that rows can be drawn again and again without being copied.
@@ -133,6 +135,26 @@ def output_of(targets: Sequence[TensorSpec], wanted: str, *, classes: bool) -> T
         value=", ".join(f"{spec.name}: {'classes' if spec.classes else 'numbers'}" for spec in targets),
         allowed=wanted,
         action="change the target or the objective",
+    )
+
+
+def given_input(inputs: Sequence[TensorSpec], feature: str) -> TensorSpec:
+    """The one input of numbers that is called `feature`, or where that is empty the only one.
+
+    Raises:
+        ConfigError: E_CONFIG.
+    """
+    fit = [one for one in inputs if not one.classes and -1 not in one.shape]
+    found = [one for one in fit if feature in {"", one.name}]
+    if len(found) == 1:
+        return TensorSpec(name=found[0].name, shape=found[0].shape, dtype="float32")
+    raise ConfigError(
+        "E_CONFIG",
+        "the objective is for one input of numbers",
+        place="objective.feature",
+        value=feature or ", ".join(one.name for one in inputs),
+        allowed=", ".join(one.name for one in fit) or "a feature of numbers",
+        action="name it",
     )
 
 

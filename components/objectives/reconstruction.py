@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from components.contracts.config import StepConfig
-from components.contracts.errors import ConfigError
 from components.contracts.spec import CODE_LOG_VARIANCE, CODE_MEAN, ROW_WEIGHT, TensorSpec
-from components.objectives.objective import Answers, Facts, Figure, Pooled, Target, Told
+from components.objectives.objective import Answers, Facts, Figure, Pooled, Target, Told, given_input
 from components.objectives.ranking import area
 
 
@@ -36,18 +35,7 @@ class Reconstruction(StepConfig):
 
     def outputs(self, targets: Sequence[TensorSpec], inputs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
         """As many numbers as the input has, under its name."""
-        fit = [one for one in inputs if not one.classes and -1 not in one.shape]
-        found = [one for one in fit if self.feature in {"", one.name}]
-        if len(found) == 1:
-            return (TensorSpec(name=found[0].name, shape=found[0].shape, dtype="float32"),)
-        raise ConfigError(
-            "E_CONFIG",
-            "one input of numbers is given back",
-            place="objective.feature",
-            value=self.feature or ", ".join(one.name for one in inputs),
-            allowed=", ".join(one.name for one in fit) or "a feature of numbers",
-            action="name it",
-        )
+        return (given_input(inputs, self.feature),)
 
     def loss(self, outputs: Mapping[str, Any], targets: Mapping[str, Any]) -> Any:
         """Mean over rows and numbers of the error, times ROW_WEIGHT if given.

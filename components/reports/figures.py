@@ -1,8 +1,13 @@
-"""Figures of a report, from plain data: `confusion`, `scatter`, `histogram`, `table`. Drawn as tables and SVG, without scripts."""
+"""Figures of a report, from plain data, drawn as tables, SVG and pictures without scripts.
+
+Kinds: `confusion`, `scatter`, `histogram`, `table`, `pictures`.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from components.reports.page import data_uri
 
 MOST_CLASSES = 40
 """A larger matrix cannot be read; the worst pairs are listed instead."""
@@ -33,6 +38,8 @@ MACROS = """
 {% elif one.kind == "table" %}<h2>{{ one.title }}</h2><div class="scroll"><table>
 <tr>{% for name in one.head %}<th>{{ name }}</th>{% endfor %}</tr>{% for row in one.rows %}<tr>
 {% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>{% endfor %}</table></div>
+{% elif one.kind == "pictures" %}<h2>{{ one.title }}</h2><p>{% for source in one.sources %}
+<img class="small" src="{{ source }}" alt="{{ one.title }} {{ loop.index }}">{% endfor %}</p>
 {% else %}<h2>{{ one.title }}</h2><svg viewBox="0 0 {{ one.width }} {{ one.height }}" role="img"
 aria-label="{{ one.title }}">{{ axes(one) }}
 {% for bar in one.bars %}<rect x="{{ bar.x }}" y="{{ bar.y }}" width="{{ bar.width }}" height="{{ bar.height }}"/>
@@ -45,9 +52,24 @@ aria-label="{{ one.title }}">{{ axes(one) }}
 
 def laid_out(figure: Mapping[str, Any]) -> dict[str, Any]:
     """A figure with the places of what is drawn."""
-    places = {"confusion": _confusion, "scatter": _scatter, "histogram": _histogram}
+    places = {"confusion": _confusion, "scatter": _scatter, "histogram": _histogram, "pictures": _pictures}
     # A table is drawn as it is.
     return places[figure["kind"]](figure) if figure["kind"] in places else dict(figure)
+
+
+def _pictures(figure: Mapping[str, Any]) -> dict[str, Any]:
+    """`pictures`, each a list of rows of pixels of 1 or 3 shades (0 to 255)."""
+    import io
+
+    import numpy as np
+    from PIL import Image
+
+    sources = []
+    for shades in figure["pictures"]:
+        pixels, buffer = np.array(shades, np.uint8), io.BytesIO()
+        Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(buffer, "PNG")
+        sources.append(data_uri(buffer.getvalue()))
+    return {**figure, "sources": sources}
 
 
 def _confusion(figure: Mapping[str, Any]) -> dict[str, Any]:

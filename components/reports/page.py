@@ -19,7 +19,7 @@ table.matrix td, table.matrix th { text-align: center; min-width: 2.2rem; paddin
 .card { background: var(--card); border: 1px solid var(--line); border-radius: .5rem; padding: .75rem; font-size: .85rem; }
 .card img { width: 100%; max-height: 9rem; object-fit: contain; image-rendering: pixelated; background: #000;
   border-radius: .25rem; }
-svg { max-width: 34rem; width: 100%; font-size: 11px; fill: var(--dim); }
+img.small { width: 3.5rem; image-rendering: pixelated; border-radius: .25rem; } svg { max-width: 34rem; width: 100%; font-size: 11px; fill: var(--dim); }
 svg circle { fill: rgb(var(--good)); fill-opacity: .45; } svg rect { fill: rgb(var(--good)); }
 .card b { display: block; margin-top: .4rem; } .dim { color: var(--dim); overflow-wrap: anywhere; }
 """

@@ -46,8 +46,15 @@ class Learner(pl.LightningModule):
         ]
         self._sums: dict[str, dict[str, Tensor]] = {"train": {}, "validation": {}}
 
-    def training_step(self, batch: dict[str, Tensor], number: int) -> Tensor:
-        """The loss of one batch, the `number`th of its epoch."""
+        self._players: tuple[str, ...] = getattr(self.objective, "players", ())
+        self.automatic_optimization = not self._players
+        self._lost: dict[str, Tensor] = {}
+
+    def training_step(self, batch: dict[str, Tensor], number: int) -> Tensor | None:
+        """The loss of one batch, the `number`th of its epoch; none where players take turns."""
+        if self._players:
+            self._play(batch, number)
+            return None
         return self._step(batch, "train", number)
 
     def validation_step(self, batch: dict[str, Tensor], _: int) -> None:
@@ -55,19 +62,23 @@ class Learner(pl.LightningModule):
         self._step(batch, "validation")
 
     def configure_optimizers(self) -> Any:
-        """The optimiser, with the schedule stepped on every batch."""
+        """The optimiser, with the schedule stepped on every batch; one for each player."""
+        if self._players:
+            return [self._optimizer(getattr(self.network, name), self.objective.betas) for name in self._players]
+        return self._optimizer(self.network, (0.9, 0.999))
+
+    def _optimizer(self, network: torch.nn.Module, betas: tuple[float, float]) -> Any:
         chosen = self.settings
+        weights = network.parameters()
         peak, decay = chosen["learning_rate"], chosen["weight_decay"]
         optimizer: torch.optim.Optimizer
         if chosen["optimizer"] == "sgd":
             momentum = chosen["momentum"]
-            optimizer = torch.optim.SGD(
-                self.parameters(), peak, momentum=momentum, weight_decay=decay, nesterov=momentum > 0
-            )
+            optimizer = torch.optim.SGD(weights, peak, momentum=momentum, weight_decay=decay, nesterov=momentum > 0)
         else:
-            optimizer = torch.optim.AdamW(self.parameters(), peak, weight_decay=decay)
+            optimizer = torch.optim.AdamW(weights, peak, betas, weight_decay=decay)
         if chosen["schedule"] == "constant":
-            return optimizer
+            return {"optimizer": optimizer}
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
             peak,
@@ -87,16 +98,48 @@ class Learner(pl.LightningModule):
             sums.clear()
         return metrics
 
+    def _play(self, batch: dict[str, Tensor], number: int) -> None:
+        """Let the players learn in turn from one batch."""
+        inputs, _, _ = self._augmented(self._inputs(batch), number)
+        optimizers, schedules = self.optimizers(), self.lr_schedulers() or []
+        rows = torch.tensor(float(len(batch[self._target.config["name"]])))
+        for player, loss in self.objective.turns(self.network, inputs, number):
+            at = self._players.index(player)
+            optimizers[at].zero_grad()
+            self.manual_backward(loss)
+            if self.settings["clip"]:
+                torch.nn.utils.clip_grad_norm_(getattr(self.network, player).parameters(), self.settings["clip"])
+            optimizers[at].step()
+            self._lost[player] = loss.detach()
+        for schedule in schedules:
+            schedule.step()
+        # Who had no turn lost as much as in the last one.
+        self._add("train", {**{player: loss * rows for player, loss in self._lost.items()}, "rows": rows})
+
+    def _inputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {one.name: one.apply(batch[one.name], fitted.state) for one, fitted in self._pairs()}
+
+    def _augmented(self, inputs: dict[str, Tensor], number: int) -> tuple[dict[str, Tensor], Any, Any]:
+        """The inputs of the `number`th batch of an epoch; with which other rows they were mixed, and by which share."""
+        if not self._augment:
+            return inputs, None, None
+        draw = generator(self.device, self.settings["seed"], self.current_epoch, number, self.global_rank)
+        return augmented(self._augment, inputs, draw)
+
+    def _add(self, split: str, sums: dict[str, Tensor]) -> None:
+        for name, value in sums.items():
+            held = self._sums[split].get(name)
+            self._sums[split][name] = value if held is None else held + value
+
     def _step(self, batch: dict[str, Tensor], split: str, number: int = 0) -> Tensor:
-        inputs = {one.name: one.apply(batch[one.name], fitted.state) for one, fitted in self._pairs()}
+        inputs = self._inputs(batch)
         target = self._loaded[id(self._target)]
         labels = target.apply(batch[target.name], self._target.state)
         targets = {**inputs, target.name: labels}
         other: Any = None
         own: Any = None
-        if split == "train" and self._augment:
-            draw = generator(self.device, self.settings["seed"], self.current_epoch, number, self.global_rank)
-            inputs, other, own = augmented(self._augment, inputs, draw)
+        if split == "train":
+            inputs, other, own = self._augmented(inputs, number)
         outputs = self._checked(self.network(inputs))
         # Of rows that only fill up a rank's batch it is 0, and of those that are not to be learnt.
         counts = [batch[ROW_WEIGHT]] if ROW_WEIGHT in batch else []
@@ -108,10 +151,8 @@ class Learner(pl.LightningModule):
             loss = loss + self._loss(outputs, theirs, filled, split, 1 - own)
         rows = torch.tensor(float(len(labels)))
         with torch.no_grad():
-            sums = {"loss": loss.detach() * rows, **self.objective.scores(outputs, targets | filled), "rows": rows}
-            for name, value in sums.items():
-                held = self._sums[split].get(name)
-                self._sums[split][name] = value if held is None else held + value
+            scores = self.objective.scores(outputs, targets | filled)
+            self._add(split, {"loss": loss.detach() * rows, **scores, "rows": rows})
         return loss
 
     def _loss(

@@ -9,11 +9,13 @@ from components.contracts.errors import ConfigError
 from components.contracts.spec import TensorSpec
 from components.features.anomaly import Anomaly
 from components.features.label import Label
+from components.features.none import Nothing
 from components.features.value import Value
 from components.models import KINDS as MODEL_KINDS
 from components.models.autoencoder import Autoencoder
 from components.models.cnn import Cnn, Conv, Dense, Dropout, Pool, Residual
 from components.models.composite import Composite, Encoder
+from components.models.gan import Gan
 from components.models.k_means import KMeans
 from components.models.least_squares import LeastSquares
 from components.models.linear import Linear
@@ -22,6 +24,7 @@ from components.models.recurrent import Recurrent
 from components.models.transformer import Transformer
 from components.models.word2vec import Word2Vec
 from components.objectives import KINDS as OBJECTIVE_KINDS
+from components.objectives.adversarial import Adversarial
 from components.objectives.classification import Classification
 from components.objectives.clustering import TO_MEAN, Clustering
 from components.objectives.objective import Target, check_model, check_monitor, check_target
@@ -53,6 +56,8 @@ MODELS = {
         IMAGE,
     ),
     **{f"composite {one}": (Composite(encoders=ENCODERS, fuse=one), TABLE + IMAGE + TEXT) for one in FUSED},
+    "gan": (Gan(noise=8, channels=(16, 8)), IMAGE),
+    "gan of rows": (Gan(noise=8, hidden=(16,)), TABLE),
     "k-means": (KMeans(starts=2), TABLE[:1]),
     "least-squares": (LeastSquares(), TABLE[:1]),
     "cnn residual": (
@@ -74,6 +79,7 @@ NUMBERS = Target(
     type="float64",
 )
 OBJECTIVES = {
+    "adversarial": [Adversarial(), Adversarial(way="wasserstein", critic_steps=2)],
     "classification": [Classification(), Classification(label_smoothing=0.1, focus=2)],
     "clustering": [Clustering(clusters=12)],
     "reconstruction": [Reconstruction(divergence=0.01), Reconstruction(error="absolute")],
@@ -81,7 +87,9 @@ OBJECTIVES = {
     "regression": [Regression(), *(Regression(error=error) for error in ("absolute", "huber", "quantile"))],
 }
 MARKED = Target(feature=Anomaly(column="y", values=("odd",)), state={"normal": 3}, type="string")
+NONE = Target(feature=Nothing(), state={}, type="string")
 TARGETS = {
+    "adversarial": NONE,
     "classification": CLASSES,
     "clustering": CLASSES,
     "reconstruction": MARKED,
@@ -89,9 +97,14 @@ TARGETS = {
     "word-embedding": CLASSES,
 }
 ROWS = 16
-LEARNT = {"word-embedding": 0.7}
-"""What is left of the loss at most; words that are drawn as none may be neighbours too."""
-USUAL = {"reconstruction": "autoencoder", "clustering": "k-means", "word-embedding": "word2vec skip-gram"}
+LEARNT = {"adversarial": 0.95, "word-embedding": 0.7}
+"""What is left of the loss at most: words that are drawn as none may be neighbours too, and noise is hard to imitate."""
+USUAL = {
+    "adversarial": "gan",
+    "reconstruction": "autoencoder",
+    "clustering": "k-means",
+    "word-embedding": "word2vec skip-gram",
+}
 """The model that every way of an objective is tried with; otherwise an mlp."""
 
 
@@ -150,6 +163,21 @@ def by_gradients(model, network, loss_now, *_):
     return losses
 
 
+def by_turns(objective, network, loss_now, inputs, *_):
+    """Two players; how far what is drawn lies from what is real."""
+    players = {
+        name: torch.optim.AdamW(getattr(network, name).parameters(), 0.003, betas=(0.5, 0.9))
+        for name in objective.players
+    }
+    losses = [loss_now().item()]
+    for step in range(300):
+        for player, loss in objective.turns(network, inputs, step):
+            players[player].zero_grad()
+            loss.backward()
+            players[player].step()
+    return [*losses, loss_now().item()]
+
+
 def by_passes(model, network, loss_now, inputs, targets, wanted):
     state = model.begin(inputs, wanted, 0)
     losses = [loss_now().item()]
@@ -167,8 +195,15 @@ def test_every_model_learns_every_objective_and_answers_the_same_when_it_is_load
     wanted = objective.outputs([spec], specs)
     network, inputs = model.build(specs, wanted), batch_of(specs)
     assert network(inputs)[wanted[0].name].shape == (ROWS, *wanted[0].shape)
-    learn = by_passes if getattr(model, "passes", False) else by_gradients
-    losses = learn(model, network, lambda: objective.loss(network(inputs), inputs | targets), inputs, targets, wanted)
+    learn = by_passes if getattr(model, "passes", False) else by_turns if hasattr(objective, "turns") else by_gradients
+    losses = learn(
+        objective if task == "adversarial" else model,
+        network,
+        lambda: objective.loss(network(inputs), inputs | targets),
+        inputs,
+        targets,
+        wanted,
+    )
     assert losses[-1] < losses[0] * LEARNT.get(task, 0.5), "sixteen rows can be learned by heart"
     network.eval()
     again = model.build(specs, wanted)
@@ -187,6 +222,9 @@ def test_every_kind_of_model_is_checked():
     assert set(OBJECTIVES) == set(OBJECTIVE_KINDS)
 
 
+FIGURES = {"confusion", "scatter", "histogram", "table", "pictures"}
+
+
 def drawn_for(target, random):
     """Fifty truths."""
     if target is NUMBERS:
@@ -203,6 +241,7 @@ def test_what_an_objective_says_of_answers_fits_together(task):
     for objective in OBJECTIVES[task]:
         seen = {
             "truth": truth,
+            **dict.fromkeys(("drawn", "real"), random.normal(size=(50, 16))),
             **dict.fromkeys(("zeros", TO_MEAN), random.normal(size=50) ** 2),
             "vectors": random.normal(size=(50, 3)),
         }
@@ -217,9 +256,7 @@ def test_what_an_objective_says_of_answers_fits_together(task):
         assert pooled(doubled) == pytest.approx(twice(np.ones(100))), "a weight of two is the row twice"
         assert objective.lower_is_better <= {*means, *pooled(np.ones(50))}
         assert objective.told(constant, truth, 0, target).note
-        assert all(
-            one["kind"] in {"confusion", "scatter", "histogram", "table"} for one in objective.figures(facts, target)
-        )
+        assert all(one["kind"] in FIGURES for one in objective.figures(facts, target))
         assert objective.baseline_name
 
 
