@@ -49,6 +49,7 @@ class Learner(pl.LightningModule):
         self._players: tuple[str, ...] = getattr(self.objective, "players", ())
         self.automatic_optimization = not self._players
         self._lost: dict[str, Tensor] = {}
+        self.seen: dict[str, Tensor] = {}
 
     def training_step(self, batch: dict[str, Tensor], number: int) -> Tensor | None:
         """The loss of one batch, the `number`th of its epoch; none where players take turns."""
@@ -117,7 +118,8 @@ class Learner(pl.LightningModule):
         self._add("train", {**{player: loss * rows for player, loss in self._lost.items()}, "rows": rows})
 
     def _inputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {one.name: one.apply(batch[one.name], fitted.state) for one, fitted in self._pairs()}
+        self.seen = {one.name: one.apply(batch[one.name], fitted.state) for one, fitted in self._pairs()}
+        return dict(self.seen)
 
     def _augmented(self, inputs: dict[str, Tensor], number: int) -> tuple[dict[str, Tensor], Any, Any]:
         """The inputs of the `number`th batch of an epoch; with which other rows they were mixed, and by which share."""

@@ -14,7 +14,7 @@ from pytorch_lightning.callbacks import Callback
 from safetensors.torch import save_file
 from torch import Tensor
 
-from components.contracts.errors import ConfigError
+from components.train.blame import blamed
 from components.train.data import DatasetModule
 from components.train.module import Learner
 
@@ -51,12 +51,7 @@ class Reporter(Callback):
         """Compare with the best epoch so far."""
         metrics = module.epoch_metrics()
         if not all(map(math.isfinite, metrics.values())):
-            raise ConfigError(
-                "E_TRAINING",
-                f"the loss is no longer a number in epoch {trainer.current_epoch + 1}",
-                place="train.learning_rate",
-                action="lower train.learning_rate",
-            )
+            raise blamed(module.network, module.seen, trainer.current_epoch + 1)
         name = f"validation_{self._monitor}"
         if not self.best or self._sign * metrics[name] > self._sign * self.best[name]:
             self.best, self._best_epoch = metrics, trainer.current_epoch

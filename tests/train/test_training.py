@@ -94,8 +94,25 @@ def test_a_model_that_does_not_fit_its_data_is_one_line(folder, ctx):
 
 def test_a_loss_that_is_no_number_ends_the_run(folder, ctx):
     settings = TrainSettings(max_epochs=5, batch_size=16, learning_rate=1e30, schedule="constant")
-    with pytest.raises(ConfigError, match="E_TRAINING train.learning_rate: the loss is no longer a number"):
+    with pytest.raises(ConfigError, match="E_TRAINING train.learning_rate: the loss is no longer a number") as raised:
         trained(table_recipe(folder, settings=settings), ctx)
+    assert "the first such layer is encoder." in str(raised.value)
+
+
+@pytest.mark.bad_input
+def test_who_made_numbers_that_are_none_is_named():
+    import torch
+
+    from components.train.blame import blamed
+
+    network = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.ReLU(), torch.nn.Linear(3, 1))
+    named = torch.nn.Module()
+    named.trunk, named.forward = network, lambda inputs: {"o": network(inputs["n"])}
+    told = blamed(named, {"n": torch.tensor([[1.0, float("inf")]])}, 2)
+    assert told.line().startswith("E_VALUE features.n: a feature gives numbers that are none in epoch 2")
+    network[2].weight.data.fill_(float("nan"))
+    told = blamed(named, {"n": torch.ones(1, 2)}, 2)
+    assert "in epoch 2; the first such layer is trunk.2" in told.line()
 
 
 def test_a_child_that_is_killed_ends_the_step_with_its_signal(folder, ctx):
