@@ -20,6 +20,7 @@ from components.features.shards import shard_files
 from components.objectives.objective import check_monitor
 from components.statistics.keys import TRAIN, VALIDATION
 from components.train.devices import check_devices
+from components.train.pretrained import Pretrained, located
 from components.train.supervisor import supervise
 
 
@@ -48,6 +49,7 @@ class TrainSettings(StepConfig):
         description="everywhere: any row may come next; nearby: rows of neighbouring blocks are mixed, for data that "
         "exceed memory; auto: everywhere, while the training rows take up to half of the memory",
     )
+    pretrained: Pretrained | None = Field(None, description="weights that training begins with")
     seed: int = Field(0, ge=0, description="of weights, order and dropout")
     accelerator: Literal["auto", "cpu", "gpu"] = placed("auto", description="auto: a GPU where there is one")
     devices: int = placed(1, ge=1, description="how many of them; one process so far")
@@ -74,8 +76,9 @@ def run(config: TrainConfig, dataset: Dataset, *, ctx: RunContext) -> Checkpoint
     _check_shuffle(config.settings.shuffle, dataset)
     check_inputs(config.augment, dataset.inputs)
     check_monitor(config.objective, config.settings.monitor)
+    _check_engine(config)
 
-    def build(folder: Path) -> Checkpoint:
+    def build(folder: Path, weights: Path | None) -> Checkpoint:
         history: list[dict[str, float]] = []
 
         def told(event: dict[str, Any]) -> None:
@@ -89,7 +92,8 @@ def run(config: TrainConfig, dataset: Dataset, *, ctx: RunContext) -> Checkpoint
         if getattr(config.model, "passes", False):
             result = {"metrics": _by_passes(config, dataset, ctx, folder, told), "device": "cpu"}
         else:
-            result = supervise(job_of(config, dataset, ctx, folder), ctx.placement.home / "logs", told)
+            job = {**job_of(config, dataset, ctx, folder), "pretrained": str(weights or "")}
+            result = supervise(job, ctx.placement.home / "logs", told)
         return Checkpoint(
             model=config.model.model_dump(mode="json"),
             objective=config.objective.model_dump(mode="json"),
@@ -100,7 +104,9 @@ def run(config: TrainConfig, dataset: Dataset, *, ctx: RunContext) -> Checkpoint
 
     # What features do to a batch is part of what is trained.
     kinds = sorted({type(load_feature(one)).__module__ for one in (*dataset.features, dataset.target)})
-    return ctx.commit(Checkpoint, __name__, config, {"dataset": dataset.content}, build, kinds=kinds)
+    with located(config.settings.pretrained, ctx) as (weights, found):
+        inputs = {"dataset": dataset.content, **found}
+        return ctx.commit(Checkpoint, __name__, config, inputs, lambda folder: build(folder, weights), kinds=kinds)
 
 
 def _by_passes(
@@ -114,6 +120,17 @@ def _by_passes(
         told({"event": "epoch", "done": turn, "total": total, "metrics": metrics})
 
     return fit(config, dataset, ctx, folder, passed)
+
+
+def _check_engine(config: TrainConfig) -> None:
+    """Raise E_CONFIG where a model that is fitted in passes is asked to begin with weights."""
+    if getattr(config.model, "passes", False) and config.settings.pretrained is not None:
+        raise ConfigError(
+            "E_CONFIG",
+            f"a model of kind {config.model.kind} is found anew, without weights to begin with",
+            place="train.pretrained",
+            action="leave it out",
+        )
 
 
 def _check_rows(processes: int, dataset: Dataset) -> None:

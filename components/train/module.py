@@ -5,6 +5,7 @@ step costs more than a small model's step.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -20,6 +21,7 @@ from components.contracts.spec import ROW_WEIGHT, TensorSpec
 from components.features.fitted import load_feature
 from components.models import KINDS as MODELS
 from components.objectives import KINDS as OBJECTIVES
+from components.train.starting import groups, take_over, thaw
 
 
 class Learner(pl.LightningModule):
@@ -39,6 +41,9 @@ class Learner(pl.LightningModule):
         inputs = [TensorSpec.model_validate(spec) for spec in job["inputs"]]
         self._outputs = self.objective.outputs(targets, inputs)
         self.network = model.build(inputs, self._outputs)
+        self._pretrained = self.settings["pretrained"] or {"rates": {}, "freeze": {}}
+        if job.get("pretrained"):
+            take_over(self.network, Path(job["pretrained"]), self._pretrained["parts"])
         self._weights = torch.tensor(job["weights"])
         self._augment = [
             load_kind("components.augment", AUGMENTATIONS, one, f"augment.{number}").model_validate(one)
@@ -58,6 +63,11 @@ class Learner(pl.LightningModule):
             return None
         return self._step(batch, "train", number)
 
+    def on_train_epoch_start(self) -> None:
+        """Let learn what is no longer frozen."""
+        if self._pretrained["freeze"]:
+            thaw(self.network, self._pretrained["freeze"], self.current_epoch)
+
     def validation_step(self, batch: dict[str, Tensor], _: int) -> None:
         """The metrics of one batch."""
         self._step(batch, "validation")
@@ -70,8 +80,8 @@ class Learner(pl.LightningModule):
 
     def _optimizer(self, network: torch.nn.Module, betas: tuple[float, float]) -> Any:
         chosen = self.settings
-        weights = network.parameters()
         peak, decay = chosen["learning_rate"], chosen["weight_decay"]
+        weights = groups(network, self._pretrained["rates"], peak)
         optimizer: torch.optim.Optimizer
         if chosen["optimizer"] == "sgd":
             momentum = chosen["momentum"]
@@ -82,7 +92,7 @@ class Learner(pl.LightningModule):
             return {"optimizer": optimizer}
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
-            peak,
+            [one["lr"] for one in weights],
             total_steps=self._steps,
             # A rise over no step at all would divide by zero.
             pct_start=max(chosen["warm_up"], 1 / self._steps),

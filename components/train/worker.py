@@ -79,7 +79,8 @@ def work(job: dict[str, Any], tell: Tell) -> dict[str, Any]:
         devices=settings["devices"],
         max_epochs=settings["max_epochs"],
         callbacks=[reporter],
-        gradient_clip_val=settings["clip"] or None,
+        # Players shorten their own.
+        gradient_clip_val=(settings["clip"] or None) if learner.automatic_optimization else None,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,

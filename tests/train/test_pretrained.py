@@ -1,0 +1,105 @@
+"""Training that begins with weights of another model: which are taken over, which stay, how fast they learn."""
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+from components import train
+from components.contracts.errors import ConfigError
+from components.models.k_means import KMeans
+from components.models.mlp import Mlp
+from components.objectives.clustering import Clustering
+from components.train import TrainConfig, TrainSettings
+from components.train.pretrained import Pretrained
+from components.train.starting import groups
+from tests.line import prepared, registered, table_recipe, write_table
+
+TRUNK = "encoder.trunk."
+FIRST = "encoder.trunk.0."
+QUICK = {"max_epochs": 3, "batch_size": 32, "learning_rate": 0.02}
+
+
+@pytest.fixture
+def known(tmp_path, ctx):
+    """A trained and registered model, its weights, and a function that trains another one on the same rows."""
+    recipe = table_recipe(write_table(tmp_path / "t"), settings=TrainSettings(**QUICK))
+    model, _, version = registered(recipe, ctx, "known")
+    assert "champion" in version.aliases
+    record = ctx.store.artifact("package", model.fingerprint).standing()
+    folder = ctx.store.folder(record)
+    dataset = prepared(recipe, ctx)
+
+    def again(model=recipe.model, seed=5, **pretrained):
+        settings = TrainSettings(**QUICK, seed=seed, pretrained=Pretrained(**pretrained))
+        checkpoint = train.run(
+            TrainConfig(model=model, objective=recipe.objective, settings=settings), dataset, ctx=ctx
+        )
+        return weights(ctx, checkpoint), checkpoint
+
+    return load_file(next(folder.rglob("weights.safetensors"))), folder, again
+
+
+def weights(ctx, checkpoint):
+    return load_file(
+        ctx.store.open(ctx.store.artifact("train", checkpoint.fingerprint).standing(), "weights.safetensors")
+    )
+
+
+def same(first, second, part=""):
+    return [name for name in first if name.startswith(part) and (first[name] == second[name]).all()]
+
+
+def test_frozen_weights_stay_and_others_learn(known):
+    before, folder, again = known
+    after, _ = again(weights=str(folder), parts=(TRUNK,), freeze={TRUNK: 99})
+    assert same(before, after) == [name for name in before if name.startswith(TRUNK)]
+
+
+def test_weights_learn_again_when_their_time_has_come(known):
+    before, folder, again = known
+    after, _ = again(weights=str(folder), freeze={TRUNK: 99, "encoder.embeddings": 1})
+    assert set(same(before, after)) == {name for name in before if name.startswith(TRUNK)}
+
+
+def test_a_registered_model_is_named_by_alias_or_version(known):
+    before, folder, again = known
+    named, by_alias = again(weights="models:/known@champion", freeze={"encoder": 99})
+    numbered, by_version = again(weights="models:/known/1", freeze={"encoder": 99})
+    _, by_folder = again(weights=str(folder), freeze={"encoder": 99})
+    assert by_alias.fingerprint == by_version.fingerprint == by_folder.fingerprint, "the same weights, from anywhere"
+    assert same(before, named, "encoder") == [name for name in before if name.startswith("encoder")]
+    assert numbered.keys() == named.keys()
+
+
+def test_a_longer_name_decides_the_step_size():
+    network = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Linear(3, 1))
+    found = groups(network, {"0": 0.1, "0.bias": 0.5}, 0.01)
+    assert {round(one["lr"], 6): sum(p.numel() for p in one["params"]) for one in found} == {
+        0.001: 6,
+        0.005: 3,
+        0.01: 4,
+    }
+
+
+def test_what_fits_by_name_and_shape_is_taken_over(known):
+    before, folder, again = known
+    after, _ = again(model=Mlp(hidden=(8, 4)), weights=str(folder), parts=(FIRST,), freeze={FIRST: 99})
+    assert np.array_equal(before[f"{FIRST}weight"], after[f"{FIRST}weight"])
+
+
+@pytest.mark.bad_input
+def test_weights_that_do_not_fit_are_one_line(known, tmp_path, ctx):
+    _, folder, again = known
+    with pytest.raises(ConfigError, match="E_CONFIG train.pretrained.weights: no weights are there"):
+        again(weights=str(tmp_path / "none"))
+    with pytest.raises(ConfigError, match="E_CONFIG train.pretrained.weights: no weights .*got 'models:/known@none'"):
+        again(weights="models:/known@none")
+    with pytest.raises(ConfigError, match="E_CONFIG train.pretrained.parts: no weights of that name .*got 'trunk'"):
+        again(weights=str(folder), parts=("trunk",))
+    with pytest.raises(ConfigError, match="E_CONFIG train.pretrained.freeze: no weights of the model .*got 'x'"):
+        again(weights=str(folder), freeze={"x": 1})
+    settings = TrainSettings(pretrained=Pretrained(weights=str(folder)))
+    config = TrainConfig(model=KMeans(), objective=Clustering(), settings=settings)
+    with pytest.raises(ConfigError, match="E_CONFIG train.pretrained: a model of kind k-means is found anew"):
+        train.run(config, prepared(table_recipe(write_table(tmp_path / "u")), ctx), ctx=ctx)
