@@ -44,7 +44,7 @@ class Attention(nn.Module):
         self.into, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
 
     def forward(self, steps: Tensor, inside: Tensor) -> Tensor:
-        """float32[batch, steps, width]; `inside` is bool[batch, 1, 1, steps]."""
+        """float32[batch, steps, width]; `inside` is bool[batch, 1, 1 or steps, steps]."""
         batch, length, width = steps.shape
         parts = self.into(steps).view(batch, length, 3, self.heads, width // self.heads)
         query, key, value = parts.permute(2, 0, 3, 1, 4)
@@ -75,13 +75,22 @@ class Block(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Positions, blocks, and a last norm."""
+    """Positions, blocks, and a last norm; with `back_only` no step looks at those behind it."""
 
     def __init__(
-        self, width: int, *, heads: int, layers: int, inner: int, dropout: float, positions: str, longest: int
+        self,
+        width: int,
+        *,
+        heads: int,
+        layers: int,
+        inner: int,
+        dropout: float,
+        positions: str,
+        longest: int,
+        back_only: bool = False,
     ) -> None:
         super().__init__()
-        self.positions, self.longest = positions, longest
+        self.positions, self.longest, self.back_only = positions, longest, back_only
         self.table = nn.Embedding(longest, width) if positions == "learned" else None
         self.blocks = nn.ModuleList(
             Block(width, heads, inner, dropout, rotary=positions == "rotary") for _ in range(layers)
@@ -109,6 +118,8 @@ class Encoder(nn.Module):
         elif self.positions == "sinusoidal":
             steps = steps + waves(length, width, steps)
         inside = (torch.arange(length, device=steps.device) < lengths[:, None])[:, None, None]
+        if self.back_only:
+            inside = inside & torch.ones(length, length, dtype=torch.bool, device=steps.device).tril()
         for block in self.blocks:
             steps = block(steps, inside)
         found: Tensor = self.norm(steps)

@@ -29,10 +29,11 @@ class Composite(StepConfig):
     kind: Literal["composite"] = "composite"
     encoders: tuple[Encoder, ...] = Field(min_length=1, description="each input is read by one of them")
     width: int = Field(32, ge=4, description="of each code; for attention, four divides it")
-    fuse: Literal["concatenate", "gated", "attention"] = Field(
+    fuse: Literal["concatenate", "product", "gated", "attention"] = Field(
         "concatenate",
-        description="concatenate: side by side; gated: added, each by a weight that all of them decide (Arevalo 2017); "
-        "attention: each looks at the others (Vaswani 2017), then their mean",
+        description="concatenate: side by side; product: multiplied, which makes two of them two towers; gated: added, "
+        "each by a weight that all of them decide (Arevalo 2017); attention: each looks at the others "
+        "(Vaswani 2017), then their mean",
     )
     hidden: tuple[int, ...] = Field((64,), description="widths of the dense layers behind")
     dropout: float = Field(0.0, ge=0, lt=1, description="share of activations that are zeroed in training")

@@ -19,7 +19,7 @@ class Fused(nn.Module):
         code: str,
         *,
         width: int,
-        how: Literal["concatenate", "gated", "attention"],
+        how: Literal["concatenate", "product", "gated", "attention"],
         hidden: Sequence[int],
         dropout: float,
     ) -> None:
@@ -45,7 +45,7 @@ class Fused(nn.Module):
         """float32[batch, behind]."""
         codes = torch.stack(
             [
-                encoder({name: inputs[name] for name in names})[self.code].relu()
+                self._part(encoder({name: inputs[name] for name in names})[self.code])
                 for names, encoder in zip(self.inputs, self.encoders, strict=True)
             ],
             1,
@@ -54,7 +54,13 @@ class Fused(nn.Module):
             fused = (self.gates(codes.flatten(1)).sigmoid().view_as(codes) * codes).sum(1)
         elif self.attention is not None:
             fused = self.attention(codes).mean(1)
+        elif self.how == "product":
+            fused = codes.prod(1)
         else:
             fused = codes.flatten(1)
         found: Tensor = self.dense(fused)
         return found
+
+    def _part(self, code: Tensor) -> Tensor:
+        """A code as it is fused; factors keep their sign."""
+        return code if self.how == "product" else code.relu()

@@ -4,6 +4,7 @@ KINDS = {
     "adversarial": "adversarial:Adversarial",
     "classification": "classification:Classification",
     "clustering": "clustering:Clustering",
+    "language-model": "language_model:LanguageModel",
     "reconstruction": "reconstruction:Reconstruction",
     "regression": "regression:Regression",
     "word-embedding": "word_embedding:WordEmbedding",

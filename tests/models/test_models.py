@@ -15,6 +15,9 @@ from components.models import KINDS as MODEL_KINDS
 from components.models.autoencoder import Autoencoder
 from components.models.cnn import Cnn, Conv, Dense, Dropout, Pool, Residual
 from components.models.composite import Composite, Encoder
+from components.models.decoder import Decoder
+from components.models.dlinear import DLinear
+from components.models.factorisation import Factorisation
 from components.models.gan import Gan
 from components.models.k_means import KMeans
 from components.models.least_squares import LeastSquares
@@ -27,6 +30,7 @@ from components.objectives import KINDS as OBJECTIVE_KINDS
 from components.objectives.adversarial import Adversarial
 from components.objectives.classification import Classification
 from components.objectives.clustering import TO_MEAN, Clustering
+from components.objectives.language_model import LanguageModel
 from components.objectives.objective import Target, check_model, check_monitor, check_target
 from components.objectives.reconstruction import Reconstruction
 from components.objectives.regression import Regression
@@ -41,7 +45,7 @@ TEXT = [TensorSpec(name="t", shape=(-1,), dtype="int64", classes=(30,), sequence
 SERIES = [TensorSpec(name="s", shape=(3, 12), dtype="float32")]
 CELLS = ("rnn", "lstm", "gru")
 PLACES = ("sinusoidal", "rotary", "learned")
-FUSED = ("concatenate", "gated", "attention")
+FUSED = ("concatenate", "product", "gated", "attention")
 ENCODERS = (
     Encoder(inputs=("n", "c"), model=Mlp(hidden=(8,))),
     Encoder(inputs=("i",), model=Cnn(layers=(Conv(channels=4),))),
@@ -56,6 +60,9 @@ MODELS = {
         IMAGE,
     ),
     **{f"composite {one}": (Composite(encoders=ENCODERS, fuse=one), TABLE + IMAGE + TEXT) for one in FUSED},
+    **{f"decoder {one}": (Decoder(width=16, heads=2, dropout=0, positions=one), TEXT) for one in PLACES},
+    "dlinear": (DLinear(smooth=4), SERIES),
+    "factorisation": (Factorisation(width=8), TABLE),
     "gan": (Gan(noise=8, channels=(16, 8)), IMAGE),
     "gan of rows": (Gan(noise=8, hidden=(16,)), TABLE),
     "k-means": (KMeans(starts=2), TABLE[:1]),
@@ -81,6 +88,7 @@ NUMBERS = Target(
 OBJECTIVES = {
     "adversarial": [Adversarial(), Adversarial(way="wasserstein", critic_steps=2)],
     "classification": [Classification(), Classification(label_smoothing=0.1, focus=2)],
+    "language-model": [LanguageModel()],
     "clustering": [Clustering(clusters=12)],
     "reconstruction": [Reconstruction(divergence=0.01), Reconstruction(error="absolute")],
     "word-embedding": [WordEmbedding(width=12)],
@@ -92,6 +100,7 @@ TARGETS = {
     "adversarial": NONE,
     "classification": CLASSES,
     "clustering": CLASSES,
+    "language-model": NONE,
     "reconstruction": MARKED,
     "regression": NUMBERS,
     "word-embedding": CLASSES,
@@ -103,6 +112,7 @@ USUAL = {
     "adversarial": "gan",
     "reconstruction": "autoencoder",
     "clustering": "k-means",
+    "language-model": "decoder rotary",
     "word-embedding": "word2vec skip-gram",
 }
 """The model that every way of an objective is tried with; otherwise an mlp."""
@@ -194,7 +204,8 @@ def test_every_model_learns_every_objective_and_answers_the_same_when_it_is_load
     spec, targets = targets_of(target)
     wanted = objective.outputs([spec], specs)
     network, inputs = model.build(specs, wanted), batch_of(specs)
-    assert network(inputs)[wanted[0].name].shape == (ROWS, *wanted[0].shape)
+    given = tuple(network(inputs)[wanted[0].name].shape)
+    assert given == (ROWS, *(9 if size == -1 else size for size in wanted[0].shape)), "the longest row has nine steps"
     learn = by_passes if getattr(model, "passes", False) else by_turns if hasattr(objective, "turns") else by_gradients
     losses = learn(
         objective if task == "adversarial" else model,
@@ -243,6 +254,7 @@ def test_what_an_objective_says_of_answers_fits_together(task):
             "truth": truth,
             **dict.fromkeys(("drawn", "real"), random.normal(size=(50, 16))),
             **dict.fromkeys(("zeros", TO_MEAN), random.normal(size=50) ** 2),
+            **dict.fromkeys(("nats", "tokens", "alike"), random.integers(1, 9, 50).astype(float)),
             "vectors": random.normal(size=(50, 3)),
         }
         constant = objective.constant(target, seen)
@@ -285,6 +297,23 @@ def test_layers_that_do_not_follow_each_other_are_one_line(layers, line):
         Cnn(layers=layers).build(IMAGE, [TensorSpec(name="o", shape=(2,), dtype="float32")])
 
 
+def test_dlinear_and_factorisation_are_what_their_formulas_say():
+    steps, output = torch.randn(4, 3, 12), TensorSpec(name="o", shape=(3,), dtype="float32")
+    network = DLinear(smooth=3, shared=True).build(SERIES, [output])
+    trend = torch.stack([
+        steps[..., [max(at - 1, 0), at, min(at + 1, 11)]].mean(-1) for at in range(12)
+    ], -1)  # fmt: skip
+    wanted = network.trend["o"](trend) + network.rest["o"](steps - trend)
+    assert torch.allclose(network({"s": steps})["o"], wanted[..., 0], atol=1e-6)
+    codes = torch.tensor([[4, 2], [0, 1]])
+    one = TensorSpec(name="o", shape=(1,), dtype="float32")
+    network = Factorisation(width=8).build(TABLE[1:], [one])
+    first, second = (table(codes[:, at]) for at, table in enumerate(network.vectors))
+    alone = sum(table(codes[:, at]) for at, table in enumerate(network.numbers))
+    found = network({"c": codes})["o"]
+    assert torch.allclose(found, alone + (first * second).sum(1, keepdim=True), atol=1e-6), "biases and a product"
+
+
 @pytest.mark.bad_input
 def test_inputs_and_encoders_that_do_not_meet_are_one_line():
     with pytest.raises(ConfigError, match="E_CONFIG model.encoders: no encoder reads this feature .got 't'"):
@@ -293,6 +322,12 @@ def test_inputs_and_encoders_that_do_not_meet_are_one_line():
         Composite(encoders=ENCODERS).build(TABLE + IMAGE, [])
     with pytest.raises(ValueError, match="two encoders read t"):
         Composite(encoders=(ENCODERS[2], ENCODERS[2]))
+    with pytest.raises(ConfigError, match="E_CONFIG model.kind: a factorisation needs two columns of indices"):
+        Factorisation().build(TABLE[:1], [])
+    with pytest.raises(ConfigError, match="E_CONFIG model.shared: maps that channels share .*target of 3 numbers"):
+        DLinear(shared=True).build(SERIES, [TensorSpec(name="o", shape=(2,), dtype="float32")])
+    with pytest.raises(ConfigError, match="E_CONFIG model.kind: dlinear reads one series"):
+        DLinear().build(TABLE, [])
 
 
 def test_classification_decodes_to_probabilities_and_scores_rows():

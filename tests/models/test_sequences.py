@@ -7,9 +7,11 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from components.contracts.errors import ConfigError
 from components.contracts.spec import TensorSpec
 from components.models.attention import Attention, turned, waves
+from components.models.decoder import Decoder
 from components.models.recurrent import Recurrent
 from components.models.sequences import Cells
 from components.models.transformer import Transformer
+from components.objectives.language_model import LanguageModel
 from tests.models.test_models import CELLS, PLACES, ROWS, TABLE, TEXT, tokens
 
 WANTED = [TensorSpec(name="o", shape=(2,), dtype="float32")]
@@ -86,3 +88,38 @@ def test_states_are_those_of_packed_rows(cell):
     wanted, _ = pad_packed_sequence(theirs(packed)[0], batch_first=True)
     inside = (torch.arange(7) < lengths[:, None])[..., None]
     assert torch.allclose(ours(steps, lengths) * inside, wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("positions", PLACES)
+def test_a_decoder_does_not_look_ahead(positions):
+    network = Decoder(width=16, heads=2, positions=positions).build(TEXT, LanguageModel().outputs([], TEXT))
+    network.eval()
+    first = torch.randint(1, 30, (4, 9))
+    second = first.clone()
+    second[:, 5:] = torch.randint(1, 30, (4, 4))
+    (one,), (other,) = (network({"t": tokens}).values() for tokens in (first, second))
+    assert torch.allclose(one[:, :5], other[:, :5], atol=1e-6)
+    assert not torch.allclose(one[:, 5:], other[:, 5:], atol=1e-3)
+
+
+def test_a_language_model_learns_what_follows_and_writes_it():
+    """Tokens that follow each other round: afterwards nothing surprises, and what is written goes on."""
+    torch.manual_seed(0)
+    objective = LanguageModel()
+    network = Decoder(width=16, heads=2, dropout=0).build(TEXT, objective.outputs([], TEXT))
+    rounds = torch.arange(3, 13).repeat(3)
+    texts = torch.stack([rounds[at : at + 12] for at in range(10)])
+    optimizer = torch.optim.Adam(network.parameters(), 0.01)
+    for _ in range(150):
+        loss = objective.loss(network({"t": texts}), {"t": texts})
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    network.eval()
+    with torch.inference_mode():
+        answers = objective.decode(network({"t": texts}), {"t": texts}, None)
+        written = network.write(texts[:, :2], 8, torch.Generator().manual_seed(0), heat=0.5, likeliest=3)
+    assert answers["tokens"].tolist() == [11] * 10
+    assert objective.pooled(objective.facts(answers, None))(torch.ones(10).numpy())["perplexity"] < 1.2
+    assert objective.constant(None, objective.facts(answers, None))["nats"][0] == pytest.approx(11 * 3.4012, rel=1e-4)
+    assert (written == texts[:, :10]).float().mean() > 0.9
