@@ -59,7 +59,8 @@ def test_a_package_names_the_libraries_of_its_features():
     kinds = {"text": "text:Text", "audio": "audio:Audio", "number": "number:Number"}
 
     def libraries(kind):
-        modules = kind_modules("features", kinds, [{"kind": kind}])
+        columns = {"columns": ["x"]} if kind == "number" else {"column": "x"}
+        modules = kind_modules("features", kinds, [{"kind": kind, **columns}])
         return private_code(modules).libraries
 
     assert "tokenizers" in libraries("text")
