@@ -37,7 +37,7 @@ def test_what_fills_up_a_text_changes_nothing(number, pool):
 
 def test_attention_is_that_of_torch():
     torch.manual_seed(0)
-    ours = Attention(16, 4, 0.0, rotary=False).eval()
+    ours = Attention(16, 4, rotary=False).eval()
     theirs = torch.nn.MultiheadAttention(16, 4, batch_first=True).eval()
     theirs.in_proj_weight, theirs.in_proj_bias, theirs.out_proj = ours.into.weight, ours.into.bias, ours.out
     steps, lengths = torch.randn(5, 7, 16), torch.tensor([7, 1, 3, 5, 2])
