@@ -23,6 +23,7 @@ class Gan(StepConfig):
     )  # fmt: skip
     hidden: tuple[int, ...] = Field((128, 128), description="of other rows: widths of both nets")
     embedding: int = Field(16, ge=1, description="numbers that a class becomes")
+    bounded: bool = Field(False, description="what is drawn lies between 0 and 1, as images with normalise: unit do")
     dropout: float = Field(0.0, ge=0, lt=1, description="share of the critic's activations that are zeroed in training")
 
     def build(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Any:
@@ -62,4 +63,5 @@ class Gan(StepConfig):
             widths=self.channels if len(given.shape) == 3 else self.hidden,
             embedding=self.embedding,
             dropout=self.dropout,
+            bounded=self.bounded,
         )

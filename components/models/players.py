@@ -16,7 +16,7 @@ SLOPE = 0.2
 class Generator(nn.Module):
     """Noise and what is told, float32[batch, numbers], as a row."""
 
-    def __init__(self, shape: Sequence[int], width: int, widths: Sequence[int]) -> None:
+    def __init__(self, shape: Sequence[int], width: int, widths: Sequence[int], *, bounded: bool) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         if len(shape) == 3:
@@ -29,7 +29,7 @@ class Generator(nn.Module):
             for before, after in pairwise([width, *widths]):
                 layers += [nn.Linear(before, after), nn.BatchNorm1d(after), nn.ReLU()]
             layers += [nn.Linear(widths[-1], prod(shape)), nn.Unflatten(1, tuple(shape))]
-        self.layers = nn.Sequential(*layers)
+        self.layers = nn.Sequential(*layers, *([nn.Sigmoid()] if bounded else []))
 
     def forward(self, values: Tensor) -> Tensor:
         """float32[batch, *shape]."""
@@ -78,6 +78,7 @@ class Players(nn.Module):
         widths: Sequence[int],
         embedding: int,
         dropout: float,
+        bounded: bool,
     ) -> None:
         super().__init__()
         self.name, self.shape, self.noise = given.name, given.shape, noise
@@ -90,7 +91,7 @@ class Players(nn.Module):
             "classes": nn.ModuleList(nn.Embedding(size, embedding) for size in sizes),
         })
         self.generator = nn.ModuleDict({
-            "net": Generator(given.shape, noise + more, widths),
+            "net": Generator(given.shape, noise + more, widths, bounded=bounded),
             "classes": nn.ModuleList(nn.Embedding(size, embedding) for size in sizes),
         })
 

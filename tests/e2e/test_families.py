@@ -3,12 +3,14 @@
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from sklearn.decomposition import PCA
 
 from components.context import open_context
 from components.contracts.placement import Placement
 from components.features.feature import tensor_of
 from components.features.fitted import load_feature
+from components.packages import open_package
 from components.sources.digits import DigitsSource
 from components.statistics.keys import TEST, TRAIN
 from flows.line import STAGES
@@ -100,3 +102,22 @@ def test_labels_that_follow_from_nothing_leave_the_inputs_equal(ctx):
     source = Shuffled(form="pieces")
     found = [accuracy(ctx, [*quick, *changes], source) for changes in ([], *map(alone, EACH))]
     assert max(found) < 0.1 + 3 * np.sqrt(0.1 * 0.9 / 360)
+
+
+def loaded(package, ctx):
+    """The predictor of a package."""
+    return open_package(ctx.store.folder(ctx.store.artifact("package", package.fingerprint).standing()) / "model")
+
+
+def test_a_classifier_that_never_saw_them_finds_all_digits_among_drawn_ones(ctx):
+    drawer = loaded(ran(load_recipe("digits-gan"), ctx)["package"], ctx)
+    judge = loaded(ran(load_recipe("digits-cnn"), ctx)["package"], ctx)
+    with torch.inference_mode():
+        drawn = drawer.network.sample(1000, torch.Generator().manual_seed(0)) * 255
+        ((feature, fitted),) = zip(judge.features, judge.fitted, strict=True)
+        (scores,) = judge.network({feature.name: feature.apply(drawn, fitted.state)}).values()
+        sure, found = scores.softmax(1).max(1)
+    shares = torch.bincount(found, minlength=10) / len(found)
+    assert (shares > 0).all(), "every digit"
+    assert shares.max() <= 0.2, "none is drawn all the time"
+    assert sure.mean() >= 0.85, "they look like digits"
