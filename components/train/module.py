@@ -50,7 +50,6 @@ class Learner(pl.LightningModule):
             for number, one in enumerate(job["augment"])
         ]
         self._sums: dict[str, dict[str, Tensor]] = {"train": {}, "validation": {}}
-
         self._players: tuple[str, ...] = getattr(self.objective, "players", ())
         self.automatic_optimization = not self._players
         self._lost: dict[str, Tensor] = {}
