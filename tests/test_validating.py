@@ -268,3 +268,13 @@ def test_rows_that_equal_an_earlier_one_are_counted_where_asked(tmp_path, ctx):
         take(tmp_path, ctx, text, max_duplicates=0.1)
     with pytest.raises(MillraceError, match="E_DUPLICATE .* 4 of 6 rows"):
         take(tmp_path, ctx, text, "b.csv", max_duplicates=0.5)
+
+
+@pytest.mark.bad_input
+def test_a_feature_of_another_kind_than_the_column_is_hinted_at(tmp_path, ctx):
+    """Every row fails where a feature asks for a type that the column never had."""
+    (tmp_path / "0.csv").write_text("c,label\n" + "red,yes\nblue,no\n" * 20)
+    checks = ValidateConfig(columns={"c": ColumnCheck(type="float64")})
+    raw = ingest.run(ingest.IngestConfig(source=FilesSource(uri=str(tmp_path)), columns=checks.declared()), ctx=ctx)
+    with pytest.raises(MillraceError, match="40 of 40 rows are bad; .*perhaps c is for a feature of another kind"):
+        validate.run(checks, raw, ctx=ctx)

@@ -248,13 +248,17 @@ def _judge(
             action=f"correct the files, or raise it; they are named in {where}",
         )
     if bad > config.max_bad_rows or bad > config.max_bad_fraction * rows:
+        # What its features need decides the type of a column for which the recipe declares none.
+        kind = (
+            f"; perhaps {first['column']} is for a feature of another kind" if bad == rows and first["column"] else ""
+        )
         raise DataError(
             "E_QUARANTINE_LIMIT",
             f"{bad} of {rows} rows are bad; the first is {text}",
             place="checks",
             allowed=f"{most} of {rows}, by checks.max_bad_fraction ({config.max_bad_fraction:.2%}) and "
             f"checks.max_bad_rows ({config.max_bad_rows})",
-            action=f"correct the data, or raise these; the bad rows stand in {where}",
+            action=f"correct the data, or raise these; the bad rows stand in {where}{kind}",
         )
     ctx.progress.warned(f"{bad} of {rows} rows quarantined; the first is {text}; they stand in {where}")
 
