@@ -105,3 +105,21 @@ def single_sequence(inputs: Sequence[TensorSpec], model: str) -> TensorSpec:
         allowed="one feature of kind text or series",
         action="change the features or the model",
     )
+
+
+def single_text(inputs: Sequence[TensorSpec], model: str) -> TensorSpec:
+    """The one input, if it is a text.
+
+    Raises:
+        ConfigError: E_CONFIG.
+    """
+    if len(inputs) == 1 and inputs[0].sequence and len(inputs[0].classes) == 1:
+        return inputs[0]
+    raise ConfigError(
+        "E_CONFIG",
+        f"{model} reads one text and nothing else",
+        place="model.kind",
+        value=[one.name for one in inputs],
+        allowed="one feature of kind text",
+        action="change the features or the model",
+    )

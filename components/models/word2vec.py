@@ -6,7 +6,6 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from components.contracts.config import StepConfig
-from components.contracts.errors import ConfigError
 from components.contracts.spec import TensorSpec
 
 
@@ -32,20 +31,13 @@ class Word2Vec(StepConfig):
         Raises:
             ConfigError: E_CONFIG, there is no text.
         """
+        from components.models.sequences import single_text
         from components.models.words import NearWords
 
-        if len(inputs) != 1 or not inputs[0].sequence or len(inputs[0].classes) != 1:
-            raise ConfigError(
-                "E_CONFIG",
-                "word2vec reads one text and nothing else",
-                place="model.kind",
-                value=[one.name for one in inputs],
-                allowed="one feature of kind text",
-                action="change the features or the model",
-            )
+        text = single_text(inputs, self.kind)
         return NearWords(
-            inputs[0].name,
-            inputs[0].classes[0],
+            text.name,
+            text.classes[0],
             outputs[0].shape[0],
             around=self.way == "cbow",
             window=self.window,

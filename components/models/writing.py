@@ -5,42 +5,21 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from components.models.attention import Encoder
 from components.models.sequences import PADDING
 
 
 class Writer(nn.Module):
-    """Tokens in, scores of what comes after each out."""
+    """Tokens in, scores of what comes after each out; it sees the last `longest` tokens, 0 for all."""
 
     def __init__(
-        self,
-        name: str,
-        output: str,
-        words: int,
-        width: int,
-        *,
-        heads: int,
-        layers: int,
-        inner: int,
-        dropout: float,
-        positions: str,
-        longest: int,
+        self, name: str, output: str, words: int, blocks: nn.Module, *, width: int, dropout: float, longest: int
     ) -> None:
         super().__init__()
-        self.name, self.output, self.longest = name, output, longest if positions == "learned" else 0
+        self.name, self.output, self.longest = name, output, longest
         self.table = nn.Embedding(words, width, padding_idx=PADDING)
         nn.init.normal_(self.table.weight, std=width**-0.5)
         self.dropout = nn.Dropout(dropout)
-        self.blocks = Encoder(
-            width,
-            heads=heads,
-            layers=layers,
-            inner=inner,
-            dropout=dropout,
-            positions=positions,
-            longest=longest,
-            back_only=True,
-        )
+        self.blocks = blocks
         self.bias = nn.Parameter(torch.zeros(words))
 
     def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
