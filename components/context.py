@@ -83,7 +83,7 @@ class NotCommittedError(LookupError):
 
 @dataclass(kw_only=True)
 class RunContext:
-    """One run's store, compute, tracker and progress.
+    """One run's store, compute, tracker and progress; state that is `kept` under another name is only read.
 
     `rerun` counts, per step, how often it was asked to run anew. `peeking`, what would run raises NotCommittedError.
     """
@@ -97,6 +97,7 @@ class RunContext:
     rerun: Mapping[str, int] = field(default_factory=dict)
     outcomes: list[Outcome] = field(default_factory=list)
     peeking: bool = False
+    kept: str = ""
 
     def commit(
         self,

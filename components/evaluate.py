@@ -104,7 +104,7 @@ class Whole:
 
         def gain(weights: NDArray[np.float64]) -> dict[str, float]:
             known = theirs(weights)
-            return {name: value - known[name] for name, value in ours(weights).items()}
+            return {name: value - known[name] for name, value in ours(weights).items() if name in known}
 
         return means | intervals(gain, self.rows)
 
@@ -207,7 +207,7 @@ def _truth(predictor: Any, rows: pa.Table) -> NDArray[Any]:
 
 def _add_rival(tally: Tally, ours: Any, theirs: Any, rows: pa.Table) -> None:
     accepted, _ = _accepted(theirs, rows)
-    known = [(one.objective.kind, one.target.classes, one.target.feature.columns) for one in (ours, theirs)]
+    known = [_judged_by(one) for one in (ours, theirs)]
     if accepted.num_rows != rows.num_rows or known[0] != known[1]:
         raise DataError(
             "E_LABEL",
@@ -219,6 +219,23 @@ def _add_rival(tally: Tally, ours: Any, theirs: Any, rows: pa.Table) -> None:
         )
     if rows.num_rows:
         tally.add(rows, _truth(theirs, rows), theirs.predict(rows.drop(list(OWN_COLUMNS))).answers)
+
+
+def _judged_by(predictor: Any) -> Any:
+    """What has to be the same of two packages whose metrics are compared.
+
+    Where metrics hang on the inputs (`relative`), also how the inputs are made and how large they are.
+    """
+    objective, target = predictor.objective, predictor.target
+    same: list[Any] = [objective.kind, target.classes, target.feature.columns]
+    if getattr(objective, "relative", False):
+        specs = [
+            feature.spec(fitted.state).model_dump()
+            for feature, fitted in zip(predictor.features, predictor.fitted, strict=True)
+        ]
+        configs = [one.config for one in predictor.fitted]
+        same += [objective.model_dump(), target.feature.model_dump(), configs, specs]
+    return same
 
 
 def _baseline(predictor: Any, facts: Any, truth: NDArray[Any]) -> dict[str, float]:

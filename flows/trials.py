@@ -46,7 +46,7 @@ class Trial(Frozen):
 
     seed: int
     fold: int | None
-    change: str
+    change: str = ""
     rows: int
     metrics: dict[str, float]
     mlflow_run: str
@@ -93,6 +93,7 @@ def tried(job: Job, progress: Progress | None = None) -> Trial:
     config = load_recipe(job.recipe, changes, job.placement.data, job.placement.recipes)
     # Results of its own: the recipe's last ones stay those of its runs.
     ctx = open_context(job.placement, f"{config.name}-trials", progress or Silent())
+    ctx.kept = config.name
     tags = {RUN_TAG: job.run, PARENT_TAG: job.parent, "millrace.recipe": job.recipe, "millrace.trial": job.label}
     status = "FAILED"
     try:
@@ -120,10 +121,11 @@ def _evaluated(config: PipelineConfig, ctx: Any) -> Any:
 def summed_up(trials: Sequence[Trial]) -> Summary:
     """Means over folds and changes, then over seeds."""
     seeds = sorted({one.seed for one in trials})
-    figures = {
-        name: [mean(one.metrics[name] for one in trials if one.seed == seed) for seed in seeds]
-        for name in trials[0].metrics
-    }
+    by_seed = [[one.metrics for one in trials if one.seed == seed] for seed in seeds]
+    # A test part without rows of some kind lacks a metric; the mean is over those that have it.
+    names = [name for name in dict.fromkeys(name for one in trials for name in one.metrics)
+             if all(any(name in one for one in some) for some in by_seed)]  # fmt: skip
+    figures = {name: [mean(one[name] for one in some if name in one) for some in by_seed] for name in names}
     return Summary(
         mean={name: mean(values) for name, values in figures.items()},
         spread={name: max(values) - min(values) for name, values in figures.items()},

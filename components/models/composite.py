@@ -70,6 +70,15 @@ class Composite(StepConfig):
     def _check(self, specs: dict[str, TensorSpec]) -> None:
         read = [name for one in self.encoders for name in one.inputs]
         for number, one in enumerate(self.encoders):
+            if getattr(one.model, "serves", ()) or getattr(one.model, "passes", False):
+                raise ConfigError(
+                    "E_CONFIG",
+                    "a model of this kind gives no code",
+                    place=f"model.encoders.{number}.model.kind",
+                    value=one.model.kind,  # type: ignore[attr-defined]
+                    allowed="models that learn any objective, such as mlp, cnn, recurrent, transformer",
+                    action="change it",
+                )
             wrong = next((name for name in one.inputs if name not in specs), None)
             if wrong is not None:
                 raise ConfigError(

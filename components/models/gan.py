@@ -18,10 +18,10 @@ class Gan(StepConfig):
     kind: Literal["gan"] = "gan"
     noise: int = Field(64, ge=1, description="numbers that a row is drawn from")
     channels: tuple[int, ...] = Field(
-        (128, 64), description="of pictures: maps of the generator, each of which doubles height and width; "
+        (128, 64), min_length=1, description="of pictures: maps of the generator; each doubles height and width, "
         "the critic's are the same the other way round"
     )  # fmt: skip
-    hidden: tuple[int, ...] = Field((128, 128), description="of other rows: widths of both nets")
+    hidden: tuple[int, ...] = Field((128, 128), min_length=1, description="of other rows: widths of both nets")
     embedding: int = Field(16, ge=1, description="numbers that a class becomes")
     bounded: bool = Field(False, description="what is drawn lies between 0 and 1, as images with normalise: unit do")
     dropout: float = Field(0.0, ge=0, lt=1, description="share of the critic's activations that are zeroed in training")

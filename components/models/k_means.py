@@ -58,8 +58,7 @@ class KMeans(StepConfig):
         return {
             "sums": np.stack(sums_of),
             "counts": np.stack(counts_of),
-            "losses": np.array(losses),
-            "loss": np.array(min(losses)),
+            "loss": np.array(losses),
             "rows": np.array(float(len(rows))),
         }
 
@@ -68,7 +67,7 @@ class KMeans(StepConfig):
         seen = sums["counts"] + (state["counts"] if self.rows_a_pass else 0)
         new = sums["counts"][..., None] * state["centres"]
         moves = np.where(seen[..., None] > 0, (sums["sums"] - new) / np.maximum(seen, 1)[..., None], 0.0)
-        losses = sums["losses"] / max(float(sums["rows"]), 1.0)
+        losses = sums["loss"] / max(float(sums["rows"]), 1.0)
         made = {**state, "centres": state["centres"] + moves, "loss": losses}
         if self.rows_a_pass:
             # One draw of rows says little about which beginning is the best.

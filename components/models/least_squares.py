@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from components.contracts.config import StepConfig
+from components.contracts.errors import ConfigError
 from components.contracts.spec import TensorSpec
 from components.models.passing import State, Sums, Tensors, check_real, side_by_side
 
@@ -20,6 +21,19 @@ class LeastSquares(StepConfig):
     rows_a_pass: ClassVar[int] = 0
 
     kind: Literal["least-squares"] = "least-squares"
+
+    def check(self, objective: Any) -> None:
+        """Raise E_CONFIG where another error than the squared one is to be least."""
+        if getattr(objective, "error", "squared") != "squared":
+            raise ConfigError(
+                "E_CONFIG",
+                "least squares know no other error",
+                place="objective.error",
+                value=objective.error,
+                allowed="squared",
+                action="change it, or take a model of kind linear",
+            )
+
     ridge: float = Field(0.0, ge=0, description="added squared length of the weights, in rows (Hoerl and Kennard 1970)")
 
     def begin(self, sample: Tensors, outputs: Sequence[TensorSpec], seed: int) -> State:

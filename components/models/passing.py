@@ -30,7 +30,7 @@ class Passing(Protocol):
         """The first state, from some training rows' inputs."""
 
     def look(self, state: State, inputs: Tensors, targets: Tensors) -> Sums:
-        """What a batch says; `rows` and `loss` (the sum over its rows) among it."""
+        """What a batch says; `rows` and `loss` (the sum over its rows; of several beginnings, each) among it."""
 
     def step(self, state: State, sums: Sums) -> tuple[State, bool]:
         """The next state, and whether it is the last."""

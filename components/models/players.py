@@ -95,10 +95,10 @@ class Players(nn.Module):
             "classes": nn.ModuleList(nn.Embedding(size, embedding) for size in sizes),
         })
 
-    def drawn(self, inputs: Mapping[str, Tensor], draw: torch.Generator | None = None) -> Tensor:
+    def drawn(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """A row for each row, of the classes that it has."""
         like = inputs[self.name]
-        noise = torch.randn(len(like), self.noise, generator=draw, device=like.device)
+        noise = torch.randn(len(like), self.noise, device=like.device)
         return self._made(noise, self._classes(inputs))
 
     def sample(self, rows: int, draw: torch.Generator, classes: Tensor | None = None) -> Tensor:
@@ -116,8 +116,17 @@ class Players(nn.Module):
 
     def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """A drawn row for each row (always the same outside of training), and how real the row itself looks."""
-        draw = None if self.training else torch.Generator(inputs[self.name].device).manual_seed(0)
-        return {self.name: self.drawn(inputs, draw), REALNESS: self.judged(inputs[self.name], inputs)}
+        rows = inputs[self.name]
+        drawn = self.drawn(inputs) if self.training else self._made(self._of_rows(rows), self._classes(inputs))
+        return {self.name: drawn, REALNESS: self.judged(rows, inputs)}
+
+    def _of_rows(self, rows: Tensor) -> Tensor:
+        """Noise that hangs on each row alone, so that it is the same in any batch: float32[batch, noise]."""
+        flat = rows.detach().flatten(1).double().cpu()
+        told = (flat * torch.linspace(1, 2, flat.shape[1], dtype=torch.float64)).sum(1).view(torch.int64)
+        seeds = (told & (2**62 - 1)).tolist()
+        drawn = [torch.randn(self.noise, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+        return torch.stack(drawn).to(rows.device) if drawn else torch.zeros(0, self.noise, device=rows.device)
 
     def _made(self, noise: Tensor, classes: Tensor) -> Tensor:
         told = _vectors(self.generator["classes"], classes)

@@ -26,6 +26,7 @@ PICTURES = 40
 class Adversarial(StepConfig):
     """Learn to draw rows like those of one input; other inputs that are classes say what is to be drawn."""
 
+    relative: ClassVar[bool] = True
     targets: ClassVar[tuple[str, ...]] = ("none",)
     models: ClassVar[tuple[str, ...]] = ("gan",)
     players: ClassVar[tuple[str, ...]] = ("critic", "generator")

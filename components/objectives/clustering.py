@@ -20,6 +20,7 @@ TO_MEAN = "to mean"
 class Clustering(StepConfig):
     """Each row in one of several clusters."""
 
+    relative: ClassVar[bool] = True
     targets: ClassVar[tuple[str, ...]] = ("none", "label")
     models: ClassVar[tuple[str, ...]] = ("k-means",)
     monitored: ClassVar[Mapping[str, bool]] = {}

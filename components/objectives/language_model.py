@@ -22,6 +22,7 @@ SHOWN, LENGTH, SEED, HEAT, LIKELIEST = 10, 30, 0, 0.8, 40
 class LanguageModel(StepConfig):
     """Learn the next token of one text feature."""
 
+    relative: ClassVar[bool] = True
     targets: ClassVar[tuple[str, ...]] = ("none",)
     models: ClassVar[tuple[str, ...]] = ("decoder",)
     monitored: ClassVar[Mapping[str, bool]] = {}

@@ -7,6 +7,8 @@ An objective with `players`, parts of the network that learn in turns, each with
 `turns(network, inputs, step)` instead of learning from `loss`, and `betas` of those optimisers. One may also offer
 `portraits(network, features with their states)`: figures of what the network itself learnt.
 
+One whose metrics hang on how inputs are made (an error of scaled numbers, nats a token) says `relative`.
+
 A metric that is a mean over rows comes from `row_metrics`. Any other (R², AUROC) comes from `pooled`, which is given a
 weight for each row, so that rows can be drawn again and again without being copied.
 """
@@ -194,6 +196,8 @@ def check_model(objective: Any, model: Any) -> None:
             allowed=", ".join(served),
             action="change the objective or the model",
         )
+    if hasattr(model, "check"):
+        model.check(objective)
 
 
 def check_monitor(objective: Any, monitor: str) -> None:

@@ -21,6 +21,7 @@ from components.objectives.ranking import area
 class Reconstruction(StepConfig):
     """Give one input back."""
 
+    relative: ClassVar[bool] = True
     targets: ClassVar[tuple[str, ...]] = ("none", "anomaly")
     monitored: ClassVar[Mapping[str, bool]] = {}
     lower_is_better: ClassVar[frozenset[str]] = frozenset({"mse", "normal_mse"})

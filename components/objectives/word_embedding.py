@@ -20,6 +20,7 @@ FOLDS = 5
 class WordEmbedding(StepConfig):
     """Learn a vector for every word of one text feature."""
 
+    relative: ClassVar[bool] = True
     targets: ClassVar[tuple[str, ...]] = ("none", "label")
     models: ClassVar[tuple[str, ...]] = ("word2vec",)
     monitored: ClassVar[Mapping[str, bool]] = {}

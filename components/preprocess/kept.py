@@ -48,7 +48,7 @@ def kept_states(features: Sequence[Any], bases: Mapping[str, str], snapshot: str
 def keep(features: Sequence[Any], bases: Mapping[str, str], dataset: Dataset, ctx: RunContext) -> None:
     """Remember what was fitted here and not taken over."""
     for feature in dear(features):
-        if feature.name not in dataset.fitted_on:
+        if feature.name not in dataset.fitted_on and not ctx.kept:
             value = {
                 "base": bases[feature.name],
                 "fingerprint": dataset.fingerprint,
@@ -58,4 +58,4 @@ def keep(features: Sequence[Any], bases: Mapping[str, str], dataset: Dataset, ct
 
 
 def _pointer(feature: Any, ctx: RunContext) -> Pointer:
-    return Pointer(ctx.store, f"fitted/{ctx.name}/{feature.name}")
+    return Pointer(ctx.store, f"fitted/{ctx.kept or ctx.name}/{feature.name}")

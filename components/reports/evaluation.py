@@ -14,7 +14,8 @@ BODY = """
 {% if report.champion %}<th>champion, shared rows</th><th>gain, 95 % interval</th>{% endif %}</tr>
 {% for name, figure in report.metrics.items() %}<tr><td>{{ name }}</td><td><b>{{ "%.4f"|format(figure.value) }}</b></td>
 <td>{{ "%.4f"|format(figure.low) }} – {{ "%.4f"|format(figure.high) }}</td><td>{{ "%.4f"|format(report.baseline[name]) }}</td>
-{% if report.champion %}<td>{{ "%.4f"|format(report.champion[name].value) }}</td><td>
+{% if report.champion and name not in report.gain %}<td></td><td></td>{% elif report.champion %}
+<td>{{ "%.4f"|format(report.champion[name].value) }}</td><td>
 {{ "%+.4f"|format(report.gain[name].value) }} ({{ "%+.4f"|format(report.gain[name].low) }} to
 {{ "%+.4f"|format(report.gain[name].high) }})</td>{% endif %}</tr>{% endfor %}</table></div>
 {% for one in figures %}{{ figure(one) }}{% endfor %}

@@ -76,7 +76,7 @@ def run(config: TrainConfig, dataset: Dataset, *, ctx: RunContext) -> Checkpoint
     _check_shuffle(config.settings.shuffle, dataset)
     check_inputs(config.augment, dataset.inputs)
     check_monitor(config.objective, config.settings.monitor)
-    _check_engine(config)
+    _check_engine(config, dataset)
 
     def build(folder: Path, weights: Path | None) -> Checkpoint:
         history: list[dict[str, float]] = []
@@ -122,13 +122,19 @@ def _by_passes(
     return fit(config, dataset, ctx, folder, passed)
 
 
-def _check_engine(config: TrainConfig) -> None:
-    """Raise E_CONFIG where a model that is fitted in passes is asked to begin with weights."""
-    if getattr(config.model, "passes", False) and config.settings.pretrained is not None:
+def _check_engine(config: TrainConfig, dataset: Dataset) -> None:
+    """Raise E_CONFIG where a model that is fitted in passes is asked for what only gradients know."""
+    asked = {
+        "train.pretrained": config.settings.pretrained is not None,
+        "augment": bool(config.augment),
+        "rebalance": bool(dataset.rates or dataset.weights),
+    }
+    place = next((name for name, there in asked.items() if there), "")
+    if getattr(config.model, "passes", False) and place:
         raise ConfigError(
             "E_CONFIG",
-            f"a model of kind {config.model.kind} is found anew, without weights to begin with",
-            place="train.pretrained",
+            f"a model of kind {config.model.kind} is fitted in passes over the rows as they are",
+            place=place,
             action="leave it out",
         )
 

@@ -24,6 +24,9 @@ from components.objectives import KINDS as OBJECTIVES
 from components.train.starting import groups, take_over, thaw
 
 
+TINY = 1e-9
+
+
 class Learner(pl.LightningModule):
     """One job's model in training."""
 
@@ -74,13 +77,13 @@ class Learner(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """The optimiser, with the schedule stepped on every batch; one for each player."""
         if self._players:
-            return [self._optimizer(getattr(self.network, name), self.objective.betas) for name in self._players]
-        return self._optimizer(self.network, (0.9, 0.999))
+            return [self._optimizer(f"{name}.", self.objective.betas) for name in self._players]
+        return self._optimizer("", (0.9, 0.999))
 
-    def _optimizer(self, network: torch.nn.Module, betas: tuple[float, float]) -> Any:
+    def _optimizer(self, part: str, betas: tuple[float, float]) -> Any:
         chosen = self.settings
         peak, decay = chosen["learning_rate"], chosen["weight_decay"]
-        weights = groups(network, self._pretrained["rates"], peak)
+        weights = groups(self.network, self._pretrained["rates"], peak, part)
         optimizer: torch.optim.Optimizer
         if chosen["optimizer"] == "sgd":
             momentum = chosen["momentum"]
@@ -93,11 +96,18 @@ class Learner(pl.LightningModule):
             optimizer,
             [one["lr"] for one in weights],
             total_steps=self._steps,
-            # A rise over no step at all would divide by zero.
-            pct_start=max(chosen["warm_up"], 1 / self._steps),
-            cycle_momentum=chosen["schedule"] == "one-cycle" and (chosen["optimizer"] == "adamw" or momentum > 0),
+            pct_start=self._rise(),
+            # Players have momenta of their own.
+            cycle_momentum=chosen["schedule"] == "one-cycle"
+            and not self._players
+            and (chosen["optimizer"] == "adamw" or momentum > 0),
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _rise(self) -> float:
+        """The share of the steps in which the step size rises; one over exactly one step would be divided by zero."""
+        share: float = self.settings["warm_up"]
+        return share * 1.000001 if abs(share * self._steps - 1) < TINY else share
 
     def epoch_metrics(self) -> dict[str, float]:
         """Means over the rows since the last call, as `train_loss`, `validation_accuracy` and so on."""
@@ -114,13 +124,16 @@ class Learner(pl.LightningModule):
         optimizers, schedules = self.optimizers(), self.lr_schedulers() or []
         rows = torch.tensor(float(len(batch[self._target.config["name"]])))
         for player, loss in self.objective.turns(self.network, inputs, number):
+            self._lost[player] = loss.detach()
+            if not loss.requires_grad:
+                # Its weights are frozen.
+                continue
             at = self._players.index(player)
             optimizers[at].zero_grad()
             self.manual_backward(loss)
             if self.settings["clip"]:
                 torch.nn.utils.clip_grad_norm_(getattr(self.network, player).parameters(), self.settings["clip"])
             optimizers[at].step()
-            self._lost[player] = loss.detach()
         for schedule in schedules:
             schedule.step()
         # Who had no turn lost as much as in the last one.

@@ -86,7 +86,7 @@ def fit(config: Any, dataset: Dataset, ctx: RunContext, folder: Path, told: Told
 
 
 def _loss(sums: Sums) -> float:
-    return float(sums["loss"] / max(float(sums["rows"]), 1.0))
+    return float(np.min(sums["loss"]) / max(float(sums["rows"]), 1.0))
 
 
 def _mapped(work: Callable[[Part], Any], dataset: Dataset, ctx: RunContext) -> list[Any]:
@@ -135,7 +135,7 @@ def _batches(placement: Placement, look: Look, part: Part) -> Any:
     loaded = [(load_feature(one), one.state) for one in fitted]
     share = look.share(part)
     # Rows of a share are drawn for this turn and part, and looked at in batches that are as large as can be.
-    size = min(share, BATCH) or BATCH
+    size = ceil(share / ceil(share / BATCH)) if share else BATCH
     loader = Loader(files, size, lookups=lookups_of(files, fitted), seed=look.seed if share else None)
     with torch.inference_mode():
         for batch in islice(loader.epoch(look.turn), ceil(share / size) if share else None):

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
@@ -18,7 +19,18 @@ def take_over(network: nn.Module, path: Path, parts: Iterable[str]) -> int:
     Raises:
         ConfigError: E_CONFIG, none fits, or none of one of the `parts`.
     """
-    given, own = load_file(path), network.state_dict()
+    try:
+        given = load_file(path)
+    except SafetensorError as error:
+        raise ConfigError(
+            "E_CONFIG",
+            f"it cannot be read as safetensors ({error})",
+            place="train.pretrained.weights",
+            value=path.name,
+            allowed="a .safetensors file",
+            action="convert it, or name another",
+        ) from error
+    own = network.state_dict()
     fit = {name: one for name, one in given.items() if name in own and own[name].shape == one.shape}
     wanted = tuple(parts)
     taken = {name: one for name, one in fit.items() if not wanted or name.startswith(wanted)}
@@ -37,8 +49,8 @@ def take_over(network: nn.Module, path: Path, parts: Iterable[str]) -> int:
     return len(taken)
 
 
-def groups(network: nn.Module, rates: Mapping[str, float], peak: float) -> list[dict[str, Any]]:
-    """The network's parameters by their step size, for an optimiser.
+def groups(network: nn.Module, rates: Mapping[str, float], peak: float, part: str = "") -> list[dict[str, Any]]:
+    """The network's parameters by their step size, for an optimiser; only those whose names begin with `part`.
 
     Raises:
         ConfigError: E_CONFIG, no parameter has such a name.
@@ -46,6 +58,8 @@ def groups(network: nn.Module, rates: Mapping[str, float], peak: float) -> list[
     _check_names(network, rates, "rates")
     by_rate: dict[float, list[nn.Parameter]] = {}
     for name, one in network.named_parameters():
+        if not name.startswith(part):
+            continue
         longest = max((part for part in rates if name.startswith(part)), key=len, default="")
         by_rate.setdefault(rates.get(longest, 1.0), []).append(one)
     return [{"params": members, "lr": peak * rate} for rate, members in by_rate.items()]
@@ -60,8 +74,9 @@ def thaw(network: nn.Module, freeze: Mapping[str, int], epoch: int) -> None:
     _check_names(network, freeze, "freeze")
     for name, one in network.named_parameters():
         one.requires_grad_(all(epoch >= epochs for part, epochs in freeze.items() if name.startswith(part)))
+    network.train()
     for module in network.modules():
-        own = list(module.parameters(recurse=False))
+        own = list(module.parameters())
         if own and not any(one.requires_grad for one in own):
             module.eval()
 

@@ -10,6 +10,8 @@ import pytest
 from tests.flows.api import ask
 
 pytestmark = pytest.mark.e2e
+ALL_SECONDS = 600
+"""A dozen trainings wait for the same cores."""
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +19,7 @@ def ended(millrace, api):
     """Every deployment, started with its defaults at once as its form does, and followed to its end."""
     assert millrace.run("digits-cnn")["state"] in {"Completed", "Unchanged"}
     numbers = {name: api.start(one) for name, one in api.deployments().items()}
-    return {name: api.follow(number) for name, number in numbers.items()}
+    return {name: api.follow(number, ALL_SECONDS) for name, number in numbers.items()}
 
 
 def test_every_deployment_runs_with_its_defaults(millrace, api, ended):

@@ -43,7 +43,7 @@ def test_the_readme_shows_both_commands_and_the_demo():
 
 
 def test_the_recipe_of_the_readme_loads_and_takes_the_model_that_it_shows(tmp_path, monkeypatch):
-    text, own = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    text, own, pretrained, windows = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
     code, _ = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     (tmp_path / "my_models").mkdir()
     (tmp_path / "my_models" / "net.py").write_text(code)
@@ -56,6 +56,10 @@ def test_the_recipe_of_the_readme_loads_and_takes_the_model_that_it_shows(tmp_pa
     path = tmp_path / "recipe.yaml"
     path.write_text(text)
     assert load_recipe(str(path)).name == "my-table"
+    rest = "target: {kind: label, column: plant}\nmodel: {kind: mlp}\nobjective: {kind: classification}\n"
+    path.write_text(f"name: windows\n{windows}{rest}{pretrained}")
+    shown = load_recipe(str(path))
+    assert (shown.split.method, shown.train.pretrained.freeze) == ("time", {"encoder": 2})
     assert len(text.splitlines()) <= 10
 
 

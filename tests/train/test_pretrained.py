@@ -101,5 +101,5 @@ def test_weights_that_do_not_fit_are_one_line(known, tmp_path, ctx):
         again(weights=str(folder), freeze={"x": 1})
     settings = TrainSettings(pretrained=Pretrained(weights=str(folder)))
     config = TrainConfig(model=KMeans(), objective=Clustering(), settings=settings)
-    with pytest.raises(ConfigError, match="E_CONFIG train.pretrained: a model of kind k-means is found anew"):
+    with pytest.raises(ConfigError, match="E_CONFIG train.pretrained: a model of kind k-means is fitted in passes"):
         train.run(config, prepared(table_recipe(write_table(tmp_path / "u")), ctx), ctx=ctx)
