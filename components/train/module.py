@@ -23,7 +23,6 @@ from components.models import KINDS as MODELS
 from components.objectives import KINDS as OBJECTIVES
 from components.train.starting import groups, take_over, thaw
 
-
 TINY = 1e-9
 
 
