@@ -11,6 +11,7 @@ KINDS = {
     "datetime": "times:Times",
     "image": "image:Image",
     "label": "label:Label",
+    "labels": "labels:Labels",
     "none": "none:Nothing",
     "number": "number:Number",
     "series": "series:Series",
@@ -19,4 +20,4 @@ KINDS = {
     "value": "value:Value",
     "vector": "vector:Vector",
 }
-"""`anomaly`, `label`, `none` and `value` are targets; the others are inputs."""
+"""`anomaly`, `label`, `labels`, `none` and `value` are targets; the others are inputs."""

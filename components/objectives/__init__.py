@@ -5,6 +5,8 @@ KINDS = {
     "classification": "classification:Classification",
     "clustering": "clustering:Clustering",
     "language-model": "language_model:LanguageModel",
+    "metric-learning": "metric_learning:MetricLearning",
+    "multi-label": "multi_label:MultiLabel",
     "reconstruction": "reconstruction:Reconstruction",
     "regression": "regression:Regression",
     "word-embedding": "word_embedding:WordEmbedding",

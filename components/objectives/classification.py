@@ -10,11 +10,8 @@ from pydantic import Field
 
 from components.contracts.config import StepConfig
 from components.contracts.spec import ROW_WEIGHT, TensorSpec
-from components.objectives.objective import Answers, Facts, Figure, Pooled, Target, Told, output_of
+from components.objectives.objective import FLOOR, Answers, Facts, Figure, Pooled, Target, Told, output_of
 from components.objectives.ranking import area
-
-FLOOR = 1e-7
-"""Probabilities are clipped here before the logarithm, so that one sure mistake costs 16 nats and not infinity."""
 
 
 class Classification(StepConfig):

@@ -28,6 +28,8 @@ Answers = Mapping[str, NDArray[Any]]
 Facts = Mapping[str, NDArray[Any]]
 """What is kept of each test row for `pooled` and for figures, by name."""
 Pooled = Callable[[NDArray[np.float64]], dict[str, float]]
+FLOOR = 1e-7
+"""Probabilities are clipped here before the logarithm, so that one sure mistake costs 16 nats and not infinity."""
 Figure = dict[str, Any]
 """One picture of the report as plain data: `kind` (reports/figures.py), and what that kind shows."""
 

@@ -146,7 +146,8 @@ def shard_partition(store: Store, config: PreprocessConfig, item: tuple[Part, Sp
     table = read_rows(store, "clean", part.key)
     looked = split_rows(store, part, divided)
     splits = divided.parts(looked)
-    labels = [table[name] for name in config.target.columns[:1]]
+    judged = getattr(config.target, "missing", "refuse") == "refuse"
+    labels = [table[name] for name in config.target.columns[:1] if judged]
     unlabelled = np.flatnonzero([] if not labels else np.asarray(labels[0].is_null()))
     if len(unlabelled):
         row = int(unlabelled[0])
@@ -255,9 +256,10 @@ def _check_rows(rows: dict[str, int], split: SplitConfig) -> None:
 
 
 def _check_labels(target: Feature, fitted: FittedFeature, labels: list[list[list[str]]]) -> None:
+    classes = set(fitted.state.get("classes", ()))
     for known in labels:
-        for table, entries in zip(target.lookup(fitted.state, known), known, strict=False):
-            unseen = [entry for entry, index in zip(entries, table, strict=False) if index < 0]
+        for entries in known:
+            unseen = [entry for entry in entries if entry not in classes]
             if unseen:
                 raise DataError(
                     "E_LABEL",

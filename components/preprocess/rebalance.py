@@ -43,7 +43,8 @@ def balanced(
         ConfigError: E_CONFIG, the target has no classes.
         DataError: E_LABEL, outliers were all that a class had.
     """
-    gone = [name for at, name in enumerate(state.get("classes", ())) if lost.get(at) == state["counts"][at]]
+    counted = state.get("counts", [])
+    gone = [state["classes"][at] for at, count in enumerate(counted) if lost.get(at) == count]
     if gone:
         raise DataError(
             "E_LABEL",
@@ -54,7 +55,7 @@ def balanced(
         )
     if how == "none":
         return (), ()
-    if "counts" not in state:
+    if not counted:
         raise ConfigError(
             "E_CONFIG",
             "only classes can be rebalanced",
@@ -63,7 +64,7 @@ def balanced(
             allowed="none",
             action="name a label as target, or leave it out",
         )
-    counts = [count - lost.get(at, 0) for at, count in enumerate(state["counts"])]
+    counts = [count - lost.get(at, 0) for at, count in enumerate(counted)]
     if how == "weights":
         return (), tuple(sum(counts) / (len(counts) * count) for count in counts)
     goal = max(counts) if how == "over" else min(counts)

@@ -26,7 +26,7 @@ MACROS = """
 {% endmacro %}
 {% macro figure(one) %}
 {% if one.kind == "confusion" %}
-{% if one.matrix %}<h2>Confusion matrix</h2><p class="dim">Rows: the true class. Columns: the predicted one.</p>
+{% if one.matrix %}<h2>Confusion matrix</h2><p class="dim">Rows: the true class. Columns: {{ one.columns }}.</p>
 <div class="scroll"><table class="matrix"><tr><th></th>{% for name in one.classes %}<th>{{ name }}</th>{% endfor %}</tr>
 {% for row in one.matrix %}<tr><th>{{ one.classes[loop.index0] }}</th>
 {% for cell in row %}<td style="background: rgba(var(--{{ cell.colour }}), {{ cell.share }})">{{ cell.count or "" }}</td>
@@ -95,6 +95,7 @@ def _confusion(figure: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "kind": "confusion",
         "classes": classes,
+        "columns": figure.get("columns", "the predicted one"),
         "matrix": matrix if len(classes) <= MOST_CLASSES else [],
         "pairs": sorted(pairs, key=lambda pair: -pair[2])[:MOST_PAIRS],
     }

@@ -18,6 +18,7 @@ from components.features.category import Category
 from components.features.feature import indexed
 from components.features.image import Image
 from components.features.label import Label
+from components.features.labels import Labels
 from components.features.none import Nothing
 from components.features.number import Number
 from components.features.series import Series
@@ -107,6 +108,8 @@ FEATURES = {
     "image pad": Image(name="margin", height=9, width=4, fit_to="pad", normalise="unit"),
     "image crop": Image(name="grey", height=3, width=7, fit_to="crop", normalise="imagenet", channels=1),
     "label": Label(column="label"),
+    "labels": Labels(name="tags", column="labels"),
+    "labels of text": Labels(name="words_of", column="u", separator=" "),
     "none": Nothing(),
     "number": Number(columns=("x", "y"), missing_flags=True),
     "number min-max": Number(name="range", columns=("x", "y"), scale="min-max", outliers="clip"),

@@ -1,121 +1,26 @@
 """One checker for every model with every objective; what each objective makes of outputs."""
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load, save
 
 from components.contracts.errors import ConfigError
 from components.contracts.spec import TensorSpec
-from components.features.anomaly import Anomaly
-from components.features.label import Label
-from components.features.none import Nothing
-from components.features.value import Value
 from components.models import KINDS as MODEL_KINDS
-from components.models.autoencoder import Autoencoder
-from components.models.cnn import Cnn, Conv, Dense, Dropout, Pool, Residual
-from components.models.composite import Composite, Encoder
-from components.models.decoder import Decoder
+from components.models.cnn import Cnn, Conv, Dense, Pool
+from components.models.composite import Composite
 from components.models.dlinear import DLinear
 from components.models.factorisation import Factorisation
-from components.models.gan import Gan
-from components.models.k_means import KMeans
-from components.models.least_squares import LeastSquares
 from components.models.linear import Linear
 from components.models.mlp import Mlp
-from components.models.recurrent import Recurrent
-from components.models.transformer import Transformer
-from components.models.word2vec import Word2Vec
 from components.objectives import KINDS as OBJECTIVE_KINDS
-from components.objectives.adversarial import Adversarial
-from components.objectives.classification import Classification
-from components.objectives.clustering import TO_MEAN, Clustering
-from components.objectives.language_model import LanguageModel
-from components.objectives.objective import Target, check_model, check_monitor, check_target
-from components.objectives.reconstruction import Reconstruction
-from components.objectives.regression import Regression
-from components.objectives.word_embedding import WordEmbedding
+from components.objectives.objective import check_model
+from tests.models.cases import ENCODERS, IMAGE, MODELS, OBJECTIVES, SERIES, TABLE, TARGETS, TEXT, USUAL
 
-TABLE = [
-    TensorSpec(name="n", shape=(24,), dtype="float32"),
-    TensorSpec(name="c", shape=(2,), dtype="int64", classes=(5, 3)),
-]
-IMAGE = [TensorSpec(name="i", shape=(1, 8, 8), dtype="float32")]
-TEXT = [TensorSpec(name="t", shape=(-1,), dtype="int64", classes=(30,), sequence=True)]
-SERIES = [TensorSpec(name="s", shape=(3, 12), dtype="float32")]
-CELLS = ("rnn", "lstm", "gru")
-PLACES = ("sinusoidal", "rotary", "learned")
-FUSED = ("concatenate", "product", "gated", "attention")
-ENCODERS = (
-    Encoder(inputs=("n", "c"), model=Mlp(hidden=(8,))),
-    Encoder(inputs=("i",), model=Cnn(layers=(Conv(channels=4),))),
-    Encoder(inputs=("t",), model=Recurrent(hidden=8)),
-)
-MODELS = {
-    "autoencoder": (Autoencoder(code=12, hidden=(32,)), IMAGE),
-    "autoencoder by convolutions": (Autoencoder(code=12, hidden=(), channels=(4, 8)), IMAGE),
-    "autoencoder variational": (Autoencoder(code=12, hidden=(32,), variational=True), TABLE[:1]),
-    "cnn": (
-        Cnn(layers=(Conv(channels=4, norm=True), Pool(), Dropout(share=0.1), Dense(units=16), Dense(units=16))),
-        IMAGE,
-    ),
-    **{f"composite {one}": (Composite(encoders=ENCODERS, fuse=one), TABLE + IMAGE + TEXT) for one in FUSED},
-    **{f"decoder {one}": (Decoder(width=16, heads=2, dropout=0, positions=one), TEXT) for one in PLACES},
-    "dlinear": (DLinear(smooth=4), SERIES),
-    "factorisation": (Factorisation(width=8), TABLE),
-    "gan": (Gan(noise=8, channels=(16, 8)), IMAGE),
-    "gan of rows": (Gan(noise=8, hidden=(16,)), TABLE),
-    "k-means": (KMeans(starts=2), TABLE[:1]),
-    "least-squares": (LeastSquares(), TABLE[:1]),
-    "cnn residual": (
-        Cnn(layers=(Residual(channels=8), Residual(channels=16, stride=2), Pool(size=0, how="average"))),
-        IMAGE,
-    ),
-    "linear": (Linear(), TABLE),
-    "mlp": (Mlp(hidden=(8,), norm=True, dropout=0.1), TABLE),
-    **{f"recurrent {cell}": (Recurrent(cell=cell, hidden=12, layers=2, dropout=0.1), TEXT) for cell in CELLS},
-    "recurrent both ways": (Recurrent(bidirectional=True, hidden=8, pool="max"), SERIES),
-    **{f"transformer {one}": (Transformer(width=16, heads=2, positions=one), TEXT) for one in PLACES},
-    **{f"word2vec {one}": (Word2Vec(way=one, window=2, shared=8, frequent=1), TEXT) for one in ("skip-gram", "cbow")},
-    "transformer series": (Transformer(width=16, heads=4, pool="last"), SERIES),
-}
-CLASSES = Target(feature=Label(column="y"), state={"classes": ["a", "b", "c"], "counts": [1, 2, 1]}, type="string")
-NUMBERS = Target(
-    feature=Value(columns=("y", "z")),
-    state={"mean": [10.0, -3.0], "centre": [10.0, -3.0], "scale": [2.0, 0.5]},
-    type="float64",
-)
-OBJECTIVES = {
-    "adversarial": [Adversarial(), Adversarial(way="wasserstein", critic_steps=2)],
-    "classification": [Classification(), Classification(label_smoothing=0.1, focus=2)],
-    "language-model": [LanguageModel()],
-    "clustering": [Clustering(clusters=12)],
-    "reconstruction": [Reconstruction(divergence=0.01), Reconstruction(error="absolute")],
-    "word-embedding": [WordEmbedding(width=12)],
-    "regression": [Regression(), *(Regression(error=error) for error in ("absolute", "huber", "quantile"))],
-}
-MARKED = Target(feature=Anomaly(column="y", values=("odd",)), state={"normal": 3}, type="string")
-NONE = Target(feature=Nothing(), state={}, type="string")
-TARGETS = {
-    "adversarial": NONE,
-    "classification": CLASSES,
-    "clustering": CLASSES,
-    "language-model": NONE,
-    "reconstruction": MARKED,
-    "regression": NUMBERS,
-    "word-embedding": CLASSES,
-}
 ROWS = 16
-LEARNT = {"adversarial": 0.95, "word-embedding": 0.7}
-"""What is left of the loss at most: words that are drawn as none may be neighbours too, and noise is hard to imitate."""
-USUAL = {
-    "adversarial": "gan",
-    "reconstruction": "autoencoder",
-    "clustering": "k-means",
-    "language-model": "decoder rotary",
-    "word-embedding": "word2vec skip-gram",
-}
-"""The model that every way of an objective is tried with; otherwise an mlp."""
+LEARNT = {"adversarial": 0.95, "metric-learning": 0.7, "word-embedding": 0.7}
+"""What is left of the loss at most: words that are drawn as none may be neighbours too, noise is hard to imitate, and
+rows of one class, which all are found alike, share what can be told."""
 
 
 def fit(kind, task):
@@ -158,6 +63,7 @@ def batch_of(specs):
 def targets_of(target):
     spec = target.feature.spec(target.state)
     drawn = torch.randint(0, 3, (ROWS,)) if spec.classes else torch.randn(ROWS, *spec.shape)
+    drawn = (drawn > 0).float() if target.feature.kind == "labels" else drawn
     return spec, {spec.name: drawn}
 
 
@@ -233,45 +139,6 @@ def test_every_kind_of_model_is_checked():
     assert set(OBJECTIVES) == set(OBJECTIVE_KINDS)
 
 
-FIGURES = {"confusion", "scatter", "histogram", "table", "pictures"}
-
-
-def drawn_for(target, random):
-    """Fifty truths."""
-    if target is NUMBERS:
-        return random.normal(10, 2, (50, 2))
-    return random.integers(0, len(target.classes) or 2, 50)
-
-
-@pytest.mark.parametrize("task", OBJECTIVE_KINDS)
-def test_what_an_objective_says_of_answers_fits_together(task):
-    """Metrics of the baseline, of the truth itself, and of rows that are drawn twice."""
-    target = TARGETS[task]
-    random = np.random.default_rng(0)
-    truth = drawn_for(target, random)
-    for objective in OBJECTIVES[task]:
-        seen = {
-            "truth": truth,
-            **dict.fromkeys(("drawn", "real"), random.normal(size=(50, 16))),
-            **dict.fromkeys(("zeros", TO_MEAN), random.normal(size=50) ** 2),
-            **dict.fromkeys(("nats", "tokens", "alike"), random.integers(1, 9, 50).astype(float)),
-            "vectors": random.normal(size=(50, 3)),
-        }
-        constant = objective.constant(target, seen)
-        means, facts = objective.row_metrics(constant, truth), objective.facts(constant, truth)
-        pooled = objective.pooled(facts)
-        assert all(len(one) == 50 for one in (*means.values(), *facts.values()))
-        twice, doubled = (
-            objective.pooled({name: np.concatenate([one, one]) for name, one in facts.items()}),
-            np.ones(50) * 2,
-        )
-        assert pooled(doubled) == pytest.approx(twice(np.ones(100))), "a weight of two is the row twice"
-        assert objective.lower_is_better <= {*means, *pooled(np.ones(50))}
-        assert objective.told(constant, truth, 0, target).note
-        assert all(one["kind"] in FIGURES for one in objective.figures(facts, target))
-        assert objective.baseline_name
-
-
 def test_a_linear_model_has_no_hidden_layer():
     for model in (Linear(), Mlp(hidden=())):
         network = model.build(TABLE[:1], [TensorSpec(name="o", shape=(2,), dtype="float32")])
@@ -328,90 +195,3 @@ def test_inputs_and_encoders_that_do_not_meet_are_one_line():
         DLinear(shared=True).build(SERIES, [TensorSpec(name="o", shape=(2,), dtype="float32")])
     with pytest.raises(ConfigError, match="E_CONFIG model.kind: dlinear reads one series"):
         DLinear().build(TABLE, [])
-
-
-def test_classification_decodes_to_probabilities_and_scores_rows():
-    objective = Classification()
-    logits = {"label": torch.tensor([[2.0, 0.0], [0.0, 3.0], [1.0, 0.0]])}
-    two = Target(feature=Label(column="y"), state={"classes": ["0", "1"], "counts": [1, 3]}, type="int64")
-    answers, truth = objective.decode(logits, {}, two), np.array([0, 1, 1])
-    assert answers["probabilities"].sum(1) == pytest.approx([1, 1, 1])
-    rows = objective.row_metrics(answers, truth)
-    assert rows["accuracy"].tolist() == [1, 1, 0]
-    assert rows["log_loss"].mean() == pytest.approx(float(objective.loss(logits, {"label": torch.tensor(truth)})))
-    assert int(objective.scores(logits, {"label": torch.tensor(truth)})["accuracy"]) == 2
-    assert objective.row_metrics(objective.constant(two, {"truth": truth}), truth)["accuracy"].mean() == pytest.approx(
-        2 / 3
-    )
-    assert objective.table(answers, two)["prediction"].to_pylist() == [0, 1, 0]
-    assert objective.badness(answers, truth).argmax() == 2
-
-
-def test_pooled_metrics_are_those_of_scikit_learn():
-    from sklearn.metrics import f1_score, r2_score, roc_auc_score
-
-    random = np.random.default_rng(1)
-    truth, weights = random.integers(0, 2, 200), random.integers(0, 4, 200).astype(float)
-    second = np.round(np.clip(truth * 0.2 + random.uniform(0, 0.8, 200), 0, 1), 1).astype(np.float32)
-    answers = {"probabilities": np.stack([1 - second, second], 1)}
-    objective = Classification()
-    found = objective.pooled(objective.facts(answers, truth))(weights)
-    named = answers["probabilities"].argmax(1)
-    assert found["auroc"] == pytest.approx(roc_auc_score(truth, second, sample_weight=weights))
-    assert found["f1"] == pytest.approx(f1_score(truth, named, average="macro", sample_weight=weights))
-    numbers, values = random.normal(size=(200, 2)), random.normal(size=(200, 2))
-    regression = Regression()
-    found = regression.pooled(regression.facts({"values": values}, numbers))(weights)
-    assert found["r2"] == pytest.approx(r2_score(numbers, values, sample_weight=weights))
-    assert found["rmse"] == pytest.approx(np.sqrt(np.average(((values - numbers) ** 2).mean(1), weights=weights)))
-
-
-def test_a_regression_answers_in_the_targets_own_units():
-    outputs = {"value": torch.tensor([[0.0, 0.0], [1.0, -2.0]])}
-    answers = Regression().decode(outputs, {}, NUMBERS)
-    assert answers["values"].tolist() == [[10.0, -3.0], [12.0, -4.0]]
-    logged = Value(columns=("y",), log=True)
-    state = logged.finish(logged.fit(logged.prepare(table_of([0.0, 10.0, 1000.0, -5.0]))))
-    values = logged.prepare(table_of([3.0, -7.0])).values
-    learnt = logged.apply(torch.from_numpy(values), state).double().numpy()
-    assert logged.restored(learnt, state) == pytest.approx(values, rel=1e-5)
-
-
-def test_quantiles_are_ordered_bounds_and_are_learnt_apart():
-    objective = Regression(error="quantile", quantiles=(0.1, 0.5, 0.9))
-    one = Target(feature=Value(columns=("y",)), state={"mean": [0.0], "centre": [0.0], "scale": [1.0]}, type="float64")
-    crossed = {"value": torch.tensor([[[3.0, 1.0, 2.0]]])}
-    told = objective.table(objective.decode(crossed, {}, one), one).to_pylist()
-    assert told == [{"prediction": 2.0, "low": 1.0, "high": 3.0}]
-    guess = torch.zeros(1, 3, requires_grad=True)
-    drawn = torch.randn(4000, 1, generator=torch.Generator().manual_seed(0))
-    optimizer = torch.optim.Adam([guess], 0.05)
-    for _ in range(300):
-        optimizer.zero_grad()
-        objective.loss({"value": guess.expand(4000, 1, 3)}, {"value": drawn}).backward()
-        optimizer.step()
-    assert guess[0].tolist() == pytest.approx([-1.2816, 0.0, 1.2816], abs=0.08), "those of the normal distribution"
-
-
-@pytest.mark.bad_input
-def test_what_does_not_fit_is_one_line():
-    with pytest.raises(
-        ConfigError, match="E_CONFIG target.kind: classification takes no such target .got 'value'.; allowed: label"
-    ):
-        check_target(Classification(), Value(columns=("y",)))
-    with pytest.raises(
-        ConfigError, match="E_CONFIG train.monitor: regression has no such metric .*allowed: loss, absolute_error"
-    ):
-        check_monitor(Regression(), "accuracy")
-    with pytest.raises(
-        ConfigError, match="E_CONFIG objective.kind: the objective does not fit the target .got 'value: numbers'"
-    ):
-        Classification().outputs([NUMBERS.feature.spec(NUMBERS.state)], [])
-    with pytest.raises(ValueError, match="quantiles have to rise"):
-        Regression(quantiles=(0.5, 0.1, 0.9))
-
-
-def table_of(numbers):
-    import pyarrow as pa
-
-    return pa.table({"y": numbers})

@@ -12,7 +12,8 @@ from components.models.recurrent import Recurrent
 from components.models.sequences import Cells
 from components.models.transformer import Transformer
 from components.objectives.language_model import LanguageModel
-from tests.models.test_models import CELLS, PLACES, ROWS, TABLE, TEXT, tokens
+from tests.models.cases import CELLS, PLACES, TABLE, TEXT
+from tests.models.test_models import ROWS, tokens
 
 WANTED = [TensorSpec(name="o", shape=(2,), dtype="float32")]
 READERS = [

@@ -1,0 +1,110 @@
+"""Lines whose rows have any number of classes, and rows that are to lie near each other; up to the package."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from components import evaluate, preprocess
+from components.contracts.errors import ConfigError, DataError
+from components.evaluate import EvaluateConfig
+from components.features.label import Label
+from components.features.labels import Labels
+from components.features.number import Number
+from components.models.mlp import Mlp
+from components.objectives.metric_learning import MetricLearning
+from components.objectives.multi_label import MultiLabel
+from components.packages import open_package
+from components.preprocess import PreprocessConfig
+from components.sources.files import FilesSource
+from components.train import TrainSettings
+from components.validate import ColumnCheck, ValidateConfig
+from tests.line import cleaned_line, packaged, table_recipe
+
+COLUMNS = tuple("ab")
+
+
+def line(folder, tags=None, **changes):
+    """Where a and b are above 0; the quarter, of four, is the label."""
+    drawn = np.random.default_rng(0).normal(size=(600, 2))
+    folder.mkdir()
+    cells = []
+    for at, (a, b) in enumerate(drawn):
+        said = "|".join(name for name, one in (("high", a), ("wide", b)) if one > 0) if tags is None else tags(at)
+        cells.append(f'{a:.5f},{b:.5f},"{said}",{"high" if a > 0 else "low"}-{"wide" if b > 0 else "slim"}')
+    (folder / "0.csv").write_text("\n".join(["a,b,tags,quarter", *cells]) + "\n")
+    checks = {name: ColumnCheck(type="float64") for name in COLUMNS}
+    settings = {
+        "source": FilesSource(uri=str(folder)),
+        "checks": ValidateConfig(columns={**checks, "tags": ColumnCheck(type="string")}),
+        "cleaning": (),
+        "features": (Number(columns=COLUMNS),),
+        "target": Labels(column="tags", separator="|", missing="no class"),
+        "model": Mlp(hidden=(16,)),
+        "objective": MultiLabel(),
+        "settings": TrainSettings(max_epochs=20, batch_size=32, learning_rate=0.02),
+    }
+    return table_recipe(folder, **(settings | changes))
+
+
+def test_each_class_of_a_row_is_found_by_itself(tmp_path, ctx):
+    dataset, package = packaged(line(tmp_path / "t"), ctx)
+    folder = ctx.store.folder(ctx.store.artifact("package", package.fingerprint).record()) / "model"
+    told = open_package(folder).predict(pa.table({"a": [1.0, -1.0, 1.0], "b": [1.0, -1.0, -1.0]})).table()
+    assert told["prediction"].to_pylist() == [["high", "wide"], [], ["high"]]
+    assert all(len(row) == 2 for row in told["probabilities"].to_pylist())
+    report = evaluate.run(EvaluateConfig(), package, dataset, None, ctx=ctx)
+    metrics = {name: one.value for name, one in report.metrics.items()}
+    assert metrics["subset_accuracy"] > 0.9
+    assert metrics["auroc"] > 0.98
+    assert metrics["f1"] > 0.95 > report.baseline["f1"]
+    page = (ctx.store.folder(ctx.store.artifact("evaluate", report.fingerprint).record()) / "report.html").read_text()
+    assert "<th>recall</th>" in page
+
+
+def test_figures_are_those_of_scikit_learn():
+    from sklearn.metrics import f1_score, roc_auc_score
+
+    drawn = np.random.default_rng(3)
+    truth, weights = drawn.integers(0, 2, (300, 4)), drawn.integers(0, 4, 300).astype(float)
+    score = np.clip(truth * 0.3 + drawn.uniform(0, 0.7, truth.shape), 0, 1).astype(np.float32)
+    objective = MultiLabel(threshold=0.4)
+    found = objective.pooled(objective.facts({"probabilities": score}, truth))(weights)
+    for name, how in (("f1", "macro"), ("f1_micro", "micro")):
+        assert found[name] == pytest.approx(f1_score(truth, score >= 0.4, average=how, sample_weight=weights))
+    assert found["auroc"] == pytest.approx(roc_auc_score(truth, score, average="macro", sample_weight=weights))
+
+
+@pytest.mark.bad_input
+def test_labels_that_say_nothing_are_one_line(tmp_path, ctx):
+    for folder, said, expected in (
+        ("same", lambda at: "a|b", "all training rows have the same classes .got 'a, b'"),
+        ("none", lambda at: "", "no training row has a class"),
+        # Some of sixty rows lie in the test part.
+        ("new", lambda at: f"a|n{at}" if at % 10 == 0 else "ab"[at % 2], "a class that no training row has .got 'n"),
+    ):
+        with pytest.raises(DataError, match=f"E_LABEL target.column tags: {expected}"):
+            packaged(line(tmp_path / folder, said), ctx)
+    with pytest.raises(DataError, match="E_TYPE target.column: tags is string, no list of texts"):
+        packaged(line(tmp_path / "text", target=Labels(column="tags", missing="no class")), ctx)
+    lost = line(tmp_path / "lost", target=Labels(column="tags", separator="|"))
+    with pytest.raises(DataError, match="E_LABEL target.column: .* rows have no label; the first is 0.csv"):
+        packaged(lost, ctx)
+    recipe = line(tmp_path / "rare")
+    config = PreprocessConfig(features=recipe.features, target=recipe.target, rebalance="over")
+    with pytest.raises(ConfigError, match="E_CONFIG rebalance: only classes can be rebalanced"):
+        preprocess.run(config, cleaned_line(recipe, ctx), ctx=ctx)
+
+
+@pytest.mark.parametrize("way", ["contrastive", "triplet"])
+def test_rows_of_one_class_come_to_lie_near_each_other(way, tmp_path, ctx):
+    """Four quarters as labels; vectors of two numbers from one hidden layer."""
+    target, objective = Label(column="quarter"), MetricLearning(way=way, width=2)
+    dataset, package = packaged(line(tmp_path / "t", target=target, objective=objective), ctx)
+    report = evaluate.run(EvaluateConfig(), package, dataset, None, ctx=ctx)
+    assert report.metrics["recall_at_1"].value > 0.9
+    assert 0.1 < report.baseline["recall_at_1"] < 0.45
+    folder = ctx.store.folder(ctx.store.artifact("package", package.fingerprint).record()) / "model"
+    told = open_package(folder).predict(pa.table({"a": [1.0, 1.5, -1.0], "b": [1.0, 0.7, -1.0]})).table()
+    vectors = np.array(told["prediction"].to_pylist())
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx([1, 1, 1], abs=1e-5)
+    assert vectors[0] @ vectors[1] > 0.8 > vectors[0] @ vectors[2]
