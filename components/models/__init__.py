@@ -9,6 +9,7 @@ KINDS = {
     "composite": "composite:Composite",
     "decoder": "decoder:Decoder",
     "dlinear": "dlinear:DLinear",
+    "encoder-decoder": "encoder_decoder:EncoderDecoder",
     "factorisation": "factorisation:Factorisation",
     "gan": "gan:Gan",
     "k-means": "k_means:KMeans",

@@ -35,6 +35,11 @@ def turned(values: Tensor) -> Tensor:
     return torch.stack([even * by.cos() - odd * by.sin(), even * by.sin() + odd * by.cos()], -1).flatten(-2)
 
 
+def within(steps: int, lengths: Tensor) -> Tensor:
+    """bool[batch, 1, 1, steps]: which steps count, of rows that have so many."""
+    return (torch.arange(steps, device=lengths.device) < lengths[:, None])[:, None, None]
+
+
 class Attention(nn.Module):
     """Several heads over one sequence; steps behind a row's length are not looked at.
 
@@ -58,19 +63,44 @@ class Attention(nn.Module):
         return mixed
 
 
-class Block(nn.Module):
-    """Attention, then a net for each step; both add to what came in."""
+class Across(nn.Module):
+    """Several heads that look from one sequence at another."""
 
-    def __init__(self, width: int, heads: int, inner: int, dropout: float, *, rotary: bool) -> None:
+    def __init__(self, width: int, heads: int) -> None:
         super().__init__()
+        self.heads = heads
+        self.asks, self.into, self.out = nn.Linear(width, width), nn.Linear(width, 2 * width), nn.Linear(width, width)
+
+    def forward(self, steps: Tensor, read: Tensor, inside: Tensor) -> Tensor:
+        """float32[batch, steps, width]; `inside` is bool[batch, 1, 1, steps of the one that is read]."""
+        batch, length, width = steps.shape
+        query = self.asks(steps).view(batch, length, self.heads, width // self.heads).transpose(1, 2)
+        parts = self.into(read).view(batch, read.shape[1], 2, self.heads, width // self.heads)
+        key, value = parts.permute(2, 0, 3, 1, 4)
+        found = scaled_dot_product_attention(query, key, value, attn_mask=inside)
+        mixed: Tensor = self.out(found.transpose(1, 2).reshape(batch, length, width))
+        return mixed
+
+
+class Block(nn.Module):
+    """Attention, with `across` also to what was read, then a net for each step; each adds to what came in."""
+
+    def __init__(
+        self, width: int, heads: int, inner: int, dropout: float, *, rotary: bool, across: bool = False
+    ) -> None:
+        super().__init__()
+        self.between = nn.LayerNorm(width) if across else None
+        self.across = Across(width, heads) if across else None
         self.first, self.second = nn.LayerNorm(width), nn.LayerNorm(width)
         self.attention = Attention(width, heads, rotary=rotary)
         self.net = nn.Sequential(nn.Linear(width, inner), nn.GELU(), nn.Dropout(dropout), nn.Linear(inner, width))
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, steps: Tensor, inside: Tensor) -> Tensor:
-        """float32[batch, steps, width]."""
+    def forward(self, steps: Tensor, inside: Tensor, read: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """float32[batch, steps, width]; `read` are the steps that were read, and which of them count."""
         steps = steps + self.dropout(self.attention(self.first(steps), inside))
+        if self.across is not None and self.between is not None and read is not None:
+            steps = steps + self.dropout(self.across(self.between(steps), *read))
         found: Tensor = steps + self.dropout(self.net(self.second(steps)))
         return found
 
@@ -89,17 +119,18 @@ class Encoder(nn.Module):
         positions: str,
         longest: int,
         back_only: bool = False,
+        across: bool = False,
     ) -> None:
         super().__init__()
         self.positions, self.longest, self.back_only = positions, longest, back_only
         self.table = nn.Embedding(longest, width) if positions == "learned" else None
         self.blocks = nn.ModuleList(
-            Block(width, heads, inner, dropout, rotary=positions == "rotary") for _ in range(layers)
+            Block(width, heads, inner, dropout, rotary=positions == "rotary", across=across) for _ in range(layers)
         )
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, steps: Tensor, lengths: Tensor) -> Tensor:
-        """float32[batch, steps, width]; of each row, `lengths` steps count.
+    def forward(self, steps: Tensor, lengths: Tensor, read: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """float32[batch, steps, width]; of each row, `lengths` steps count. `read` is as in Block.
 
         Raises:
             ConfigError: E_CONFIG, a row is longer than the learnt table.
@@ -118,10 +149,10 @@ class Encoder(nn.Module):
             steps = steps + self.table.weight[:length]
         elif self.positions == "sinusoidal":
             steps = steps + waves(length, width, steps)
-        inside = (torch.arange(length, device=steps.device) < lengths[:, None])[:, None, None]
+        inside = within(length, lengths)
         if self.back_only:
             inside = inside & torch.ones(length, length, dtype=torch.bool, device=steps.device).tril()
         for block in self.blocks:
-            steps = block(steps, inside)
+            steps = block(steps, inside, read)
         found: Tensor = self.norm(steps)
         return found

@@ -30,8 +30,10 @@ class OfBlocks(StepConfig):
             raise ValueError("model.heads have to divide model.width, for rotary positions into even parts")
         return self
 
-    def blocks(self, spec: TensorSpec, *, back_only: bool = False) -> Any:
-        """The blocks for one sequence; with `back_only` no step looks at those behind it.
+    def blocks(self, spec: TensorSpec, *, back_only: bool = False, across: bool = False) -> Any:
+        """The blocks for one sequence.
+
+        With `back_only` no step looks at those behind it, with `across` each looks at what was read.
 
         Raises:
             ConfigError: E_CONFIG, the sequence is longer than the table of positions.
@@ -56,4 +58,5 @@ class OfBlocks(StepConfig):
             positions=self.positions,
             longest=self.longest,
             back_only=back_only,
+            across=across,
         )

@@ -1,11 +1,12 @@
-"""The network of a language model. Imports torch; imported by a model's `build` only."""
+"""The networks of language models. Imports torch; imported by a model's `build` only."""
 
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
-from components.models.sequences import PADDING
+from components.models.attention import within
+from components.models.sequences import PADDING, Steps
 
 
 class Writer(nn.Module):
@@ -28,8 +29,12 @@ class Writer(nn.Module):
         lengths = (tokens != PADDING).sum(1).clamp(min=1)
         steps = self.table(tokens[:, : int(lengths.max())])
         # The table's vectors are short, so that as the answer's they begin with small scores.
-        steps = self.blocks(self.dropout(steps * steps.shape[-1] ** 0.5), lengths)
+        steps = self.blocks(self.dropout(steps * steps.shape[-1] ** 0.5), lengths, self._read(inputs))
         return {self.output: steps @ self.table.weight.T + self.bias}
+
+    def _read(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor] | None:
+        """What else is looked at, and which steps of it count."""
+        return None
 
     def write(self, begun: Tensor, more: int, draw: torch.Generator, *, heat: float, likeliest: int) -> Tensor:
         """`begun`, int64[rows, tokens], with so many tokens more, each drawn from the likeliest ones."""
@@ -42,3 +47,28 @@ class Writer(nn.Module):
             drawn = torch.multinomial((best / heat).softmax(-1), 1, generator=draw)
             tokens = torch.cat([tokens, places.gather(1, drawn)], 1)
         return tokens
+
+
+class Translator(Writer):
+    """A writer that looks at another text, which it has read to the end."""
+
+    def __init__(
+        self,
+        name: str,
+        output: str,
+        words: int,
+        blocks: nn.Module,
+        *,
+        reader: Steps,
+        encoder: nn.Module,
+        read: str,
+        width: int,
+        dropout: float,
+        longest: int,
+    ) -> None:
+        super().__init__(name, output, words, blocks, width=width, dropout=dropout, longest=longest)
+        self.read, self.reader, self.encoder = read, reader, encoder
+
+    def _read(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor] | None:
+        steps, lengths = self.reader(inputs[self.read])
+        return self.encoder(steps, lengths), within(steps.shape[1], lengths)

@@ -6,13 +6,13 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from pydantic import Field
 
 from components.contracts.config import StepConfig
 from components.contracts.errors import ConfigError
 from components.contracts.spec import ROW_WEIGHT, TensorSpec
 from components.objectives.objective import Answers, Facts, Figure, Pooled, Target, Told
 
-NEXT = "next token"
 PADDING, SPECIAL = 0, 3
 """The token that fills up, and how many tokens are no text (features/pieces.py)."""
 SHOWN, LENGTH, SEED, HEAT, LIKELIEST = 10, 30, 0, 0.8, 40
@@ -24,26 +24,28 @@ class LanguageModel(StepConfig):
 
     relative: ClassVar[bool] = True
     targets: ClassVar[tuple[str, ...]] = ("none",)
-    models: ClassVar[tuple[str, ...]] = ("decoder",)
+    models: ClassVar[tuple[str, ...]] = ("decoder", "encoder-decoder")
     monitored: ClassVar[Mapping[str, bool]] = {}
     lower_is_better: ClassVar[frozenset[str]] = frozenset({"nats", "perplexity"})
     baseline_name: ClassVar[str] = "every token alike"
 
     kind: Literal["language-model"] = "language-model"
+    feature: str = Field("", description="which text is told, where there are several; the others are read first")
 
     def outputs(self, targets: Sequence[TensorSpec], inputs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
-        """A score for each token behind each token."""
-        texts = [one for one in inputs if one.sequence and len(one.classes) == 1]
-        if len(texts) != 1:
+        """A score for each token behind each token, under the text's name."""
+        texts = {one.name: one for one in inputs if one.sequence and len(one.classes) == 1}
+        chosen = self.feature or next(iter(texts), "")
+        if chosen not in texts or (len(texts) > 1 and not self.feature):
             raise ConfigError(
                 "E_CONFIG",
-                "a language model reads one text",
-                place="objective.kind",
-                value=", ".join(one.name for one in inputs),
-                allowed="one feature of kind text",
-                action="change the features",
+                "a language model tells the tokens of one text",
+                place="objective.feature",
+                value=self.feature or ", ".join(one.name for one in inputs),
+                allowed=", ".join(texts) or "a feature of kind text",
+                action="name the one",
             )
-        return (TensorSpec(name=NEXT, shape=(-1, texts[0].classes[0]), dtype="float32"),)
+        return (TensorSpec(name=chosen, shape=(-1, texts[chosen].classes[0]), dtype="float32"),)
 
     def loss(self, outputs: Mapping[str, Any], targets: Mapping[str, Any]) -> Any:
         """Mean of the tokens' cross-entropy in nats, each row times ROW_WEIGHT if given."""
@@ -106,7 +108,9 @@ class LanguageModel(StepConfig):
         }]  # fmt: skip
 
     def portraits(self, network: Any, fitted: Sequence[tuple[Any, Mapping[str, Any]]]) -> list[Figure]:
-        """Texts that the model writes on from a frequent token each."""
+        """Texts that the model writes on from a frequent token each; none of a model that has to read first."""
+        if len(fitted) != 1:
+            return []
         import torch
 
         ((feature, state),) = fitted
@@ -126,8 +130,8 @@ def _told(outputs: Mapping[str, Any], inputs: Mapping[str, Any]) -> tuple[Any, A
     """Nats and tokens of each row, float32[rows], the first token left out; and how many words there are."""
     from torch.nn.functional import cross_entropy
 
-    scores = outputs[NEXT]
-    tokens = next(one for one in inputs.values() if one.dtype.is_floating_point is False and one.dim() == 2)
+    ((name, scores),) = outputs.items()
+    tokens = inputs[name]
     wanted = tokens[:, 1 : scores.shape[1]]
     rows = cross_entropy(scores[:, :-1].transpose(1, 2), wanted, ignore_index=PADDING, reduction="none").sum(1)
     return rows, (wanted != PADDING).sum(1), scores.shape[-1]

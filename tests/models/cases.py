@@ -11,6 +11,7 @@ from components.models.cnn import Cnn, Conv, Dense, Dropout, Pool, Residual
 from components.models.composite import Composite, Encoder
 from components.models.decoder import Decoder
 from components.models.dlinear import DLinear
+from components.models.encoder_decoder import EncoderDecoder
 from components.models.factorisation import Factorisation
 from components.models.gan import Gan
 from components.models.k_means import KMeans
@@ -37,6 +38,7 @@ TABLE = [
 ]
 IMAGE = [TensorSpec(name="i", shape=(1, 8, 8), dtype="float32")]
 TEXT = [TensorSpec(name="t", shape=(-1,), dtype="int64", classes=(30,), sequence=True)]
+TEXTS = [*TEXT, TensorSpec(name="u", shape=(-1,), dtype="int64", classes=(30,), sequence=True)]
 SERIES = [TensorSpec(name="s", shape=(3, 12), dtype="float32")]
 CELLS = ("rnn", "lstm", "gru")
 PLACES = ("sinusoidal", "rotary", "learned")
@@ -56,6 +58,10 @@ MODELS = {
     ),
     **{f"composite {one}": (Composite(encoders=ENCODERS, fuse=one), TABLE + IMAGE + TEXT) for one in FUSED},
     **{f"decoder {one}": (Decoder(width=16, heads=2, dropout=0, positions=one), TEXT) for one in PLACES},
+    **{
+        f"encoder-decoder {one}": (EncoderDecoder(width=16, heads=2, layers=1, dropout=0, positions=one), TEXTS)
+        for one in PLACES
+    },
     "dlinear": (DLinear(smooth=4), SERIES),
     "factorisation": (Factorisation(width=8), TABLE),
     "gan": (Gan(noise=8, channels=(16, 8)), IMAGE),
@@ -83,7 +89,7 @@ NUMBERS = Target(
 OBJECTIVES = {
     "adversarial": [Adversarial(), Adversarial(way="wasserstein", critic_steps=2)],
     "classification": [Classification(), Classification(label_smoothing=0.1, focus=2)],
-    "language-model": [LanguageModel()],
+    "language-model": [LanguageModel(feature="t"), LanguageModel()],
     "metric-learning": [MetricLearning(width=12), MetricLearning(width=12, way="triplet")],
     "multi-label": [MultiLabel(), MultiLabel(label_smoothing=0.1, focus=2)],
     "clustering": [Clustering(clusters=12)],

@@ -6,13 +6,14 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from components.contracts.errors import ConfigError
 from components.contracts.spec import TensorSpec
-from components.models.attention import Attention, turned, waves
+from components.models.attention import Attention, Block, turned, waves, within
 from components.models.decoder import Decoder
+from components.models.encoder_decoder import EncoderDecoder
 from components.models.recurrent import Recurrent
 from components.models.sequences import Cells
 from components.models.transformer import Transformer
 from components.objectives.language_model import LanguageModel
-from tests.models.cases import CELLS, PLACES, TABLE, TEXT
+from tests.models.cases import CELLS, PLACES, TABLE, TEXT, TEXTS
 from tests.models.test_models import ROWS, tokens
 
 WANTED = [TensorSpec(name="o", shape=(2,), dtype="float32")]
@@ -47,6 +48,49 @@ def test_attention_is_that_of_torch():
     assert torch.allclose(ours(steps, inside[:, None, None])[inside], wanted[inside], atol=1e-6)
 
 
+def test_a_block_that_looks_at_another_text_is_that_of_torch():
+    torch.manual_seed(0)
+    ours = Block(16, 4, 32, 0.0, rotary=False, across=True).eval()
+    theirs = torch.nn.TransformerDecoderLayer(16, 4, 32, 0.0, "gelu", batch_first=True, norm_first=True).eval()
+    own, other = theirs.self_attn, theirs.multihead_attn
+    own.in_proj_weight, own.in_proj_bias = ours.attention.into.weight, ours.attention.into.bias
+    own.out_proj, other.out_proj = ours.attention.out, ours.across.out
+    for name in ("weight", "bias"):
+        joined = torch.cat([getattr(ours.across.asks, name), getattr(ours.across.into, name)])
+        setattr(other, f"in_proj_{name}", torch.nn.Parameter(joined))
+    theirs.linear1, theirs.linear2 = ours.net[0], ours.net[3]
+    theirs.norm1, theirs.norm2, theirs.norm3 = ours.first, ours.between, ours.second
+    steps, read, lengths = torch.randn(5, 7, 16), torch.randn(5, 6, 16), torch.tensor([6, 1, 3, 5, 2])
+    ahead = torch.ones(7, 7, dtype=torch.bool).triu(1)
+    inside = within(6, lengths)
+    wanted = theirs(steps, read, tgt_mask=ahead, memory_key_padding_mask=~inside[:, 0, 0])
+    assert torch.allclose(ours(steps, ~ahead, (read, inside)), wanted, atol=1e-6)
+
+
+def test_an_encoder_decoder_tells_what_stands_in_the_text_that_it_reads():
+    """The text that is told is the one that is read, backwards; only who reads it can know."""
+    torch.manual_seed(0)
+    objective = LanguageModel(feature="t")
+    wanted = objective.outputs([], TEXTS)
+    network = EncoderDecoder(width=32, heads=2, layers=2, dropout=0).build(TEXTS, wanted)
+    optimizer = torch.optim.Adam(network.parameters(), 0.003)
+    for _ in range(400):
+        read = torch.randint(3, 30, (64, 6))
+        batch = {"u": read, "t": read.flip(1)}
+        loss = objective.loss(network(batch), batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    network.eval()
+    read = torch.randint(3, 30, (64, 6))
+    with torch.inference_mode():
+        told, blind = (
+            objective.decode(network(batch), batch, None)
+            for batch in ({"u": read, "t": read.flip(1)}, {"u": read.flip(0), "t": read.flip(1)})
+        )
+    assert told["nats"].mean() < 0.3 * blind["nats"].mean()
+
+
 def test_turned_vectors_know_how_far_apart_they_are():
     torch.manual_seed(0)
     query, key = (turned(torch.randn(8).expand(1, 1, 20, 8))[0, 0] for _ in range(2))
@@ -69,6 +113,12 @@ def test_a_sequence_that_a_model_cannot_read_is_one_line():
         learned.build(fixed, WANTED)
     with pytest.raises(ConfigError, match="E_CONFIG model.longest: a sequence is longer than .* .got 11."):
         learned.build(TEXT, WANTED)({"t": torch.ones(2, 11, dtype=torch.int64)})
+    with pytest.raises(ConfigError, match="E_CONFIG model.kind: encoder-decoder reads one text and tells another"):
+        EncoderDecoder().build(TEXT, LanguageModel().outputs([], TEXT))
+    with pytest.raises(ConfigError, match="E_CONFIG objective.feature: .* one text .got 't, u'.; allowed: t, u"):
+        LanguageModel().outputs([], TEXTS)
+    with pytest.raises(ConfigError, match="E_CONFIG objective.feature: .*allowed: a feature of kind text"):
+        LanguageModel().outputs([], TABLE)
     with pytest.raises(ValueError, match="heads have to divide"):
         Transformer(width=10, heads=4)
 
