@@ -192,16 +192,18 @@ def _accepted(predictor: Any, rows: pa.Table) -> tuple[pa.Table, NDArray[np.bool
 
 def _truth(predictor: Any, rows: pa.Table) -> NDArray[Any]:
     truth: NDArray[Any] = predictor.truth(rows.drop(list(OWN_COLUMNS)))
-    if predictor.target.classes and (truth < 0).any():
-        row = int(np.flatnonzero(truth < 0)[0])
-        raise DataError(
-            "E_LABEL",
-            "the model does not know this row's class",
-            place=f"{rows[FILE][row].as_py()}:{rows[ROW][row].as_py()}",
-            value=rows[predictor.target.feature.columns[0]][row].as_py(),
-            allowed=", ".join(predictor.target.classes),
-            action="clean the labels",
-        )
+    target = predictor.target
+    for own, known in [(truth[name], part) for name, part in target.parts.items()] or [(truth, target)]:
+        if known.classes and (own < 0).any():
+            row = int(np.flatnonzero(own < 0)[0])
+            raise DataError(
+                "E_LABEL",
+                "the model does not know this row's class",
+                place=f"{rows[FILE][row].as_py()}:{rows[ROW][row].as_py()}",
+                value=rows[known.feature.columns[0]][row].as_py(),
+                allowed=", ".join(known.classes),
+                action="clean the labels",
+            )
     return truth
 
 
@@ -228,6 +230,7 @@ def _judged_by(predictor: Any) -> Any:
     """
     objective, target = predictor.objective, predictor.target
     same: list[Any] = [objective.kind, target.classes, target.feature.columns]
+    same += [(name, one.feature.kind, one.classes) for name, one in target.parts.items()]
     if getattr(objective, "relative", False):
         specs = [
             feature.spec(fitted.state).model_dump()

@@ -41,7 +41,7 @@ SIGNATURE_TYPES = {
 """MLflow's names of what is no list."""
 
 OUTPUT_TYPES = {"string": "string", "int64": "long", "double": "double"}
-"""MLflow's names of what answers are made of; anything else is a list of numbers."""
+"""MLflow's names of what answers are made of, where they are no lists."""
 
 LOADER = '''"""Raw rows in, predictions out. Run by MLflow when the model is loaded."""
 
@@ -196,7 +196,10 @@ def _save(scratch: Path, target: Path, code: str, model: dict[str, Any], example
     lists = {"floats": Array(DataType.double), "strings": Array(DataType.string)}
     kinds = [lists[one.type] if one.type in lists else _signature_type(one) for one in asked]
     inputs = [ColSpec(kind, one.name, required=not one.nullable) for kind, one in zip(kinds, asked, strict=True)]
-    told = {name: OUTPUT_TYPES.get(str(kind)) or Array(DataType.double) for name, kind in model["told"].items()}
+    told = {
+        name: Array(OUTPUT_TYPES[str(kind.value_type)]) if pa.types.is_list(kind) else OUTPUT_TYPES[str(kind)]
+        for name, kind in model["told"].items()
+    }
     outputs = [ColSpec(kind, name) for name, kind in told.items()]
     sys.path.insert(0, str(scratch))
     try:

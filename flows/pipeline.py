@@ -20,6 +20,7 @@ from components.contracts.errors import MillraceError
 from components.contracts.registry import Kinds
 from components.evaluate import EvaluateConfig
 from components.features import KINDS as FEATURES
+from components.features.several import parts_of
 from components.gate import GateConfig
 from components.models import KINDS as MODELS
 from components.objectives import KINDS as OBJECTIVES
@@ -88,7 +89,7 @@ class PipelineConfig(Frozen):
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
-        check_names((*self.features, self.target))
+        check_names((*self.features, *parts_of(self.target)))
         check_operations(self.cleaning)
         check_target(self.objective, self.target)
         check_model(self.objective, self.model)

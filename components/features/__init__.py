@@ -15,9 +15,10 @@ KINDS = {
     "none": "none:Nothing",
     "number": "number:Number",
     "series": "series:Series",
+    "several": "several:Several",
     "text": "text:Text",
     "text-pair": "text_pair:TextPair",
     "value": "value:Value",
     "vector": "vector:Vector",
 }
-"""`anomaly`, `label`, `labels`, `none` and `value` are targets; the others are inputs."""
+"""`anomaly`, `label`, `labels`, `none`, `several` and `value` are targets; the others are inputs."""

@@ -9,5 +9,6 @@ KINDS = {
     "multi-label": "multi_label:MultiLabel",
     "reconstruction": "reconstruction:Reconstruction",
     "regression": "regression:Regression",
+    "several": "several:Several",
     "word-embedding": "word_embedding:WordEmbedding",
 }

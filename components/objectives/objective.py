@@ -14,7 +14,7 @@ weight for each row, so that rows can be drawn again and again without being cop
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -36,11 +36,12 @@ Figure = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """A fitted target: its feature, the state of that, and the type of its column."""
+    """A fitted target: its feature, the state of that, the type of its column, and of several targets each by name."""
 
     feature: Any
     state: dict[str, Any]
     type: ColumnType
+    parts: "Mapping[str, Target]" = field(default_factory=dict)
 
     @property
     def classes(self) -> list[str]:
@@ -56,7 +57,9 @@ class Target:
 def target_of(feature: Any, state: dict[str, Any], columns: Sequence[Column]) -> Target:
     """The fitted target among the cleaned columns; one that reads none is as if it were text."""
     types = [one.type for one in columns if one.name in feature.columns[:1]]
-    return Target(feature=feature, state=state, type=types[0] if types else "string")
+    within = zip(getattr(feature, "parts", ()), state.get("parts", ()), strict=True)
+    parts = {one.name: target_of(one, known, columns) for one, known in within}
+    return Target(feature=feature, state=state, type=types[0] if types else "string", parts=parts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,6 +176,8 @@ def check_target(objective: Any, target: Any) -> None:
             allowed=", ".join(objective.targets),
             action="change the target or the objective",
         )
+    if hasattr(objective, "check"):
+        objective.check(target)
 
 
 def check_model(objective: Any, model: Any) -> None:

@@ -21,6 +21,7 @@ from components.contracts.errors import ConfigError, DataError
 from components.contracts.fingerprint import digest
 from components.contracts.spec import FILE, ROW
 from components.features.feature import Feature, Prepared, State, merged
+from components.features.several import parts_of, together
 from components.features.shards import shard_name, write_fit
 from components.preprocess.changes import cells_changed
 from components.preprocess.fits import fits_of
@@ -52,7 +53,7 @@ class PreprocessConfig(StepConfig):
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
-        check_names((*self.features, self.target))
+        check_names((*self.features, *parts_of(self.target)))
         return self
 
 
@@ -93,11 +94,12 @@ def run(config: PreprocessConfig, clean: CleanSnapshot, *, ctx: RunContext) -> D
         )
         rows = {split: sum(record.meta["splits"][split] for record in records) for split in SPLITS}
         _check_rows(rows, config.split)
-        target = next(iter(config.target.columns), "")
+        label = next(iter(config.target.columns), "")
         given = any(record.meta["given"] for record in records)
-        check_leaks(config.leaks, split, target, clean.parts, given=given, test_rows=rows[TEST], ctx=ctx)
-        features = (*config.features, config.target)
-        fits = fits_of(features, parts, records, ctx)
+        check_leaks(config.leaks, split, label, clean.parts, given=given, test_rows=rows[TEST], ctx=ctx)
+        targets = parts_of(config.target)
+        features = (*config.features, *targets)
+        fits = fits_of(features, [one.name for one in targets], parts, records, ctx)
         partials = [
             {} if feature.name in kept else merged(feature, [one["partial"][feature.name] for one in fits])
             for feature in features
@@ -105,24 +107,27 @@ def run(config: PreprocessConfig, clean: CleanSnapshot, *, ctx: RunContext) -> D
         fitted = [
             _fit(feature, partial, kept.get(feature.name)) for feature, partial in zip(features, partials, strict=True)
         ]
-        _check_labels(config.target, fitted[-1], [one["labels"] for one in fits])
-        _check_alive(config, fitted[:-1])
+        inputs, learnt = fitted[: len(config.features)], fitted[len(config.features) :]
+        for one, known in zip(targets, learnt, strict=True):
+            _check_labels(one, known, [fit["labels"][one.name] for fit in fits])
+        _check_alive(config, inputs)
+        target = together(config.target, learnt)
         out = left_out(config.outliers, split, clean.parts, ctx)
         dropped = sum(map(len, out))
         write_dropped(folder, parts, out)
         rows[TRAIN] -= dropped
         _check_rows(rows, config.split)
-        lost = classes_left_out(config.target, fitted[-1].state, records, out, ctx.store)
-        rates, weights = balanced(config.rebalance, fitted[-1].state, lost)
+        lost = classes_left_out(config.target, target.state, records, out, ctx.store)
+        rates, weights = balanced(config.rebalance, target.state, lost)
         pairs = [(feature, one.state) for feature, one in zip(features, fitted, strict=True)]
         specs = [feature.spec(state) for feature, state in pairs]
         return Dataset(
             parts=tuple(parts),
             rows=rows,
-            features=tuple(fitted[:-1]),
-            target=fitted[-1],
-            inputs=tuple(specs[:-1]),
-            outputs=(specs[-1],),
+            features=tuple(inputs),
+            target=target,
+            inputs=tuple(specs[: len(inputs)]),
+            outputs=tuple(specs[len(inputs) :]),
             split=split.model_dump(mode="json"),
             clean=clean,
             fitted_on={name: one.snapshot for name, one in kept.items()},
@@ -133,8 +138,8 @@ def run(config: PreprocessConfig, clean: CleanSnapshot, *, ctx: RunContext) -> D
             ),
         )
 
-    inputs = {"clean": clean.content} | {f"fitted {name}": one.snapshot for name, one in kept.items()}
-    dataset = ctx.commit(Dataset, __name__, config, inputs, build)
+    known = {"clean": clean.content} | {f"fitted {name}": one.snapshot for name, one in kept.items()}
+    dataset = ctx.commit(Dataset, __name__, config, known, build)
     if not ctx.peeking:
         keep(config.features, bases, dataset, ctx)
     return dataset
@@ -146,21 +151,13 @@ def shard_partition(store: Store, config: PreprocessConfig, item: tuple[Part, Sp
     table = read_rows(store, "clean", part.key)
     looked = split_rows(store, part, divided)
     splits = divided.parts(looked)
-    judged = getattr(config.target, "missing", "refuse") == "refuse"
-    labels = [table[name] for name in config.target.columns[:1] if judged]
-    unlabelled = np.flatnonzero([] if not labels else np.asarray(labels[0].is_null()))
-    if len(unlabelled):
-        row = int(unlabelled[0])
-        raise DataError(
-            "E_LABEL",
-            f"{len(unlabelled)} rows have no label; the first is {table[FILE][row].as_py()}:{table[ROW][row].as_py()}",
-            place="target.column",
-            value=config.target.columns[0],
-            action="drop such rows: cleaning: [{kind: require, columns: [" + config.target.columns[0] + "]}]",
-        )
+    targets = parts_of(config.target)
+    for target in targets:
+        if getattr(target, "missing", "refuse") == "refuse":
+            _check_labelled(table, target.columns[:1])
     chosen = {split: splits == split for split in SPLITS}
     stored, partial, dictionaries = {}, {}, {}
-    for feature in (*config.features, config.target):
+    for feature in (*config.features, *targets):
         prepared = feature.prepare(table)
         stored[feature.name] = {split: prepared.values[rows] for split, rows in chosen.items()}
         training = Prepared(values=stored[feature.name][TRAIN], dictionaries=prepared.dictionaries)
@@ -177,6 +174,21 @@ def shard_partition(store: Store, config: PreprocessConfig, item: tuple[Part, Sp
         "splits": {split: int(rows.sum()) for split, rows in chosen.items()},
         "given": bool((given_parts(looked) != "").any()),
     }
+
+
+def _check_labelled(table: Any, columns: Sequence[str]) -> None:
+    for name in columns:
+        unlabelled = np.flatnonzero(np.asarray(table[name].is_null()))
+        if len(unlabelled):
+            row = int(unlabelled[0])
+            first = f"{table[FILE][row].as_py()}:{table[ROW][row].as_py()}"
+            raise DataError(
+                "E_LABEL",
+                f"{len(unlabelled)} rows have no label; the first is {first}",
+                place="target.column",
+                value=name,
+                action=f"drop such rows: cleaning: [{{kind: require, columns: [{name}]}}]",
+            )
 
 
 def _with_dropped(ledger: Ledger, rows: int) -> Ledger:

@@ -17,42 +17,44 @@ RUN = 16
 
 
 class Fits(StepConfig):
-    """The features, the target last."""
+    """The features, and which of them are targets."""
 
     features: tuple[Any, ...]
+    targets: tuple[str, ...]
 
 
 def fits_of(
-    features: Sequence[Any], parts: Sequence[Part], records: Sequence[Record], ctx: RunContext
+    features: Sequence[Any], targets: Sequence[str], parts: Sequence[Part], records: Sequence[Record], ctx: RunContext
 ) -> list[dict[str, Any]]:
-    """Some states that are all parts' together: `partial` by feature, and the dictionaries of the `labels`."""
+    """Some states that are all parts' together: `partial` by feature, and `labels`, the dictionaries of each target."""
     if len(parts) <= RUN:
-        return [_of_part(features[-1].name, ctx.store, record) for record in records]
+        return [_of_part(targets, ctx.store, record) for record in records]
     runs = [parts[start : start + RUN] for start in range(0, len(parts), RUN)]
     items = [
         (f"{run[0].place} and on", digest([part.digest for part in run]), [part.key for part in run]) for run in runs
     ]
     _, made = ctx.parts(
-        Dataset.step, module=__name__, config=Fits(features=tuple(features)), work=merge_fits, items=items,
-        size_bytes=0, shown="preprocess", what="fitted",
+        Dataset.step, module=__name__, config=Fits(features=tuple(features), targets=tuple(targets)), work=merge_fits,
+        items=items, size_bytes=0, shown="preprocess", what="fitted",
     )  # fmt: skip
     return [read_fit(ctx.store, record) for record in made]
 
 
 def merge_fits(store: Store, config: Fits, keys: list[str], folder: Path) -> dict[str, Any]:
     """Write the merged state of a run of parts."""
-    *_, target = config.features
     records = [store.part(Dataset.step, key).standing() for key in keys]
-    found = [_of_part(target.name, store, record) for record in records]
+    found = [_of_part(config.targets, store, record) for record in records]
     partial = {
         feature.name: merged(feature, [one["partial"][feature.name] for one in found]) for feature in config.features
     }
-    columns = zip(*(one["labels"] for one in found), strict=True)
-    labels = [sorted(set().union(*entries)) for entries in columns]
+    labels = {
+        name: [sorted(set().union(*entries)) for entries in zip(*(one["labels"][name] for one in found), strict=True)]
+        for name in config.targets
+    }
     write_fit(folder, partial=partial, labels=labels)
     return {"rows": sum(record.meta["rows"] for record in records), "ledger": Ledger().model_dump()}
 
 
-def _of_part(target: str, store: Store, record: Record) -> dict[str, Any]:
+def _of_part(targets: Sequence[str], store: Store, record: Record) -> dict[str, Any]:
     fit = read_fit(store, record)
-    return {"partial": fit["partial"], "labels": fit["dictionaries"][target]}
+    return {"partial": fit["partial"], "labels": {name: fit["dictionaries"][name] for name in targets}}

@@ -26,21 +26,21 @@ MACROS = """
 {% endmacro %}
 {% macro figure(one) %}
 {% if one.kind == "confusion" %}
-{% if one.matrix %}<h2>Confusion matrix</h2><p class="dim">Rows: the true class. Columns: {{ one.columns }}.</p>
+{% if one.matrix %}<h2>{{ one.of }}Confusion matrix</h2><p class="dim">Rows: the true class. Columns: {{ one.columns }}.</p>
 <div class="scroll"><table class="matrix"><tr><th></th>{% for name in one.classes %}<th>{{ name }}</th>{% endfor %}</tr>
 {% for row in one.matrix %}<tr><th>{{ one.classes[loop.index0] }}</th>
 {% for cell in row %}<td style="background: rgba(var(--{{ cell.colour }}), {{ cell.share }})">{{ cell.count or "" }}</td>
 {% endfor %}</tr>{% endfor %}</table></div>{% endif %}
-<h2>Most frequent confusions</h2>
+<h2>{{ one.of }}Most frequent confusions</h2>
 {% if one.pairs %}<table><tr><th>true</th><th>predicted</th><th>rows</th></tr>{% for pair in one.pairs %}
 <tr><td>{{ pair[0] }}</td><td>{{ pair[1] }}</td><td>{{ pair[2] }}</td></tr>{% endfor %}</table>
 {% else %}<p>None: every test row was predicted right.</p>{% endif %}
-{% elif one.kind == "table" %}<h2>{{ one.title }}</h2><div class="scroll"><table>
+{% elif one.kind == "table" %}<h2>{{ one.of }}{{ one.title }}</h2><div class="scroll"><table>
 <tr>{% for name in one.head %}<th>{{ name }}</th>{% endfor %}</tr>{% for row in one.rows %}<tr>
 {% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>{% endfor %}</table></div>
-{% elif one.kind == "pictures" %}<h2>{{ one.title }}</h2><p>{% for source in one.sources %}
+{% elif one.kind == "pictures" %}<h2>{{ one.of }}{{ one.title }}</h2><p>{% for source in one.sources %}
 <img class="small" src="{{ source }}" alt="{{ one.title }} {{ loop.index }}">{% endfor %}</p>
-{% else %}<h2>{{ one.title }}</h2><svg viewBox="0 0 {{ one.width }} {{ one.height }}" role="img"
+{% else %}<h2>{{ one.of }}{{ one.title }}</h2><svg viewBox="0 0 {{ one.width }} {{ one.height }}" role="img"
 aria-label="{{ one.title }}">{{ axes(one) }}
 {% for bar in one.bars %}<rect x="{{ bar.x }}" y="{{ bar.y }}" width="{{ bar.width }}" height="{{ bar.height }}"/>
 {% endfor %}{% if one.line %}<path d="{{ one.line }}" stroke="var(--dim)" stroke-dasharray="4 3" fill="none"/>{% endif %}
@@ -54,7 +54,8 @@ def laid_out(figure: Mapping[str, Any]) -> dict[str, Any]:
     """A figure with the places of what is drawn."""
     places = {"confusion": _confusion, "scatter": _scatter, "histogram": _histogram, "pictures": _pictures}
     # A table is drawn as it is.
-    return places[figure["kind"]](figure) if figure["kind"] in places else dict(figure)
+    made = places[figure["kind"]](figure) if figure["kind"] in places else dict(figure)
+    return made | {"of": f"{figure['of']}: " if "of" in figure else ""}
 
 
 def _pictures(figure: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from components.context import RunContext
 from components.contracts.artifacts import Checkpoint, Dataset
 from components.contracts.config import StepConfig, placed
 from components.contracts.errors import ConfigError, DataError
-from components.features.fitted import load_feature
+from components.features.fitted import load_feature, parts_of_fitted
 from components.features.shards import shard_files
 from components.objectives.objective import check_monitor
 from components.statistics.keys import TRAIN, VALIDATION
@@ -103,7 +103,9 @@ def run(config: TrainConfig, dataset: Dataset, *, ctx: RunContext) -> Checkpoint
         )
 
     # What features do to a batch is part of what is trained.
-    kinds = sorted({type(load_feature(one)).__module__ for one in (*dataset.features, dataset.target)})
+    kinds = sorted({
+        type(load_feature(one)).__module__ for one in (*dataset.features, *parts_of_fitted(dataset.target))
+    })
     with located(config.settings.pretrained, ctx) as (weights, found):
         inputs = {"dataset": dataset.content, **found}
         return ctx.commit(Checkpoint, __name__, config, inputs, lambda folder: build(folder, weights), kinds=kinds)

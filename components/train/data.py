@@ -10,6 +10,7 @@ import torch
 from components.adapters.dataset_store import Loader, ShardFile
 from components.contracts.artifacts import FittedFeature
 from components.features.feature import tensor_of
+from components.features.fitted import parts_of_fitted
 from components.features.shards import lookups_of
 from components.statistics.keys import TRAIN, VALIDATION
 
@@ -42,7 +43,8 @@ class DatasetModule(pl.LightningDataModule):
     def __init__(self, job: dict[str, Any], *, rank: int = 0, ranks: int = 1) -> None:
         super().__init__()
         settings = job["settings"]
-        fitted = [FittedFeature.model_validate(one) for one in (*job["features"], job["target"])]
+        fitted = [FittedFeature.model_validate(one) for one in job["features"]]
+        fitted += parts_of_fitted(FittedFeature.model_validate(job["target"]))
         pinned = settings["accelerator"] != "cpu" and torch.cuda.is_available()
 
         def batches(split: str, **order: Any) -> Batches:

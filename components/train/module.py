@@ -4,7 +4,7 @@ Metrics stay tensors on the device until the epoch's end: reading one costs a sy
 step costs more than a small model's step.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from components.contracts.artifacts import FittedFeature
 from components.contracts.errors import ConfigError
 from components.contracts.registry import load_kind
 from components.contracts.spec import ROW_WEIGHT, TensorSpec
-from components.features.fitted import load_feature
+from components.features.fitted import load_feature, parts_of_fitted
 from components.models import KINDS as MODELS
 from components.objectives import KINDS as OBJECTIVES
 from components.train.starting import groups, take_over, thaw
@@ -34,8 +34,8 @@ class Learner(pl.LightningModule):
         self.settings = job["settings"]
         self._steps = steps_per_epoch * self.settings["max_epochs"]
         self._features = [FittedFeature.model_validate(one) for one in job["features"]]
-        self._target = FittedFeature.model_validate(job["target"])
-        self._loaded = {id(one): load_feature(one) for one in (*self._features, self._target)}
+        self._targets = parts_of_fitted(FittedFeature.model_validate(job["target"]))
+        self._loaded = {id(one): load_feature(one) for one in (*self._features, *self._targets)}
         objective = load_kind("components.objectives", OBJECTIVES, job["objective"], "objective")
         self.objective = objective.model_validate(job["objective"])
         model = load_kind("components.models", MODELS, job["model"], "model").model_validate(job["model"])
@@ -121,7 +121,7 @@ class Learner(pl.LightningModule):
         """Let the players learn in turn from one batch."""
         inputs, _, _ = self._augmented(self._inputs(batch), number)
         optimizers, schedules = self.optimizers(), self.lr_schedulers() or []
-        rows = torch.tensor(float(len(batch[self._target.config["name"]])))
+        rows = torch.tensor(float(len(batch[self._targets[0].config["name"]])))
         for player, loss in self.objective.turns(self.network, inputs, number):
             self._lost[player] = loss.detach()
             if not loss.requires_grad:
@@ -139,7 +139,7 @@ class Learner(pl.LightningModule):
         self._add("train", {**{player: loss * rows for player, loss in self._lost.items()}, "rows": rows})
 
     def _inputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        self.seen = {one.name: one.apply(batch[one.name], fitted.state) for one, fitted in self._pairs()}
+        self.seen = {one.name: one.apply(batch[one.name], fitted.state) for one, fitted in self._pairs(self._features)}
         return dict(self.seen)
 
     def _augmented(self, inputs: dict[str, Tensor], number: int) -> tuple[dict[str, Tensor], Any, Any]:
@@ -156,9 +156,9 @@ class Learner(pl.LightningModule):
 
     def _step(self, batch: dict[str, Tensor], split: str, number: int = 0) -> Tensor:
         inputs = self._inputs(batch)
-        target = self._loaded[id(self._target)]
-        labels = target.apply(batch[target.name], self._target.state)
-        targets = {**inputs, target.name: labels}
+        loaded = self._pairs(self._targets)
+        labels = {one.name: one.apply(batch[one.name], fitted.state) for one, fitted in loaded}
+        targets = {**inputs, **labels}
         other: Any = None
         own: Any = None
         if split == "train":
@@ -166,13 +166,13 @@ class Learner(pl.LightningModule):
         outputs = self._checked(self.network(inputs))
         # Of rows that only fill up a rank's batch it is 0, and of those that are not to be learnt.
         counts = [batch[ROW_WEIGHT]] if ROW_WEIGHT in batch else []
-        counts += [target.counts(labels)] if hasattr(target, "counts") else []
+        counts += [one.counts(labels[one.name]) for one, _ in loaded if hasattr(one, "counts")]
         filled = {ROW_WEIGHT: torch.stack(counts).prod(0)} if counts else {}
         loss = self._loss(outputs, targets, filled, split, own)
         if other is not None and own is not None:
-            theirs = {**targets, target.name: labels[other]}
+            theirs = {**targets, **{name: one[other] for name, one in labels.items()}}
             loss = loss + self._loss(outputs, theirs, filled, split, 1 - own)
-        rows = torch.tensor(float(len(labels)))
+        rows = torch.tensor(float(len(next(iter(labels.values())))))
         with torch.no_grad():
             scores = self.objective.scores(outputs, targets | filled)
             self._add(split, {"loss": loss.detach() * rows, **scores, "rows": rows})
@@ -182,7 +182,7 @@ class Learner(pl.LightningModule):
         self, outputs: Any, targets: dict[str, Tensor], filled: dict[str, Tensor], split: str, own: Any
     ) -> Tensor:
         """The loss, each row weighed by its class, by how much of it is its own, and by whether it only fills up."""
-        labels = targets[self._loaded[id(self._target)].name]
+        labels = targets[self._loaded[id(self._targets[0])].name]
         factors = list(filled.values())
         if split == "train" and len(self._weights):
             factors.append(self._weights.to(self.device)[labels])
@@ -207,5 +207,5 @@ class Learner(pl.LightningModule):
             action="return a dict with these names from forward",
         )
 
-    def _pairs(self) -> list[tuple[Any, FittedFeature]]:
-        return [(self._loaded[id(one)], one) for one in self._features]
+    def _pairs(self, fitted: Sequence[FittedFeature]) -> list[tuple[Any, FittedFeature]]:
+        return [(self._loaded[id(one)], one) for one in fitted]

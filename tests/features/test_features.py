@@ -28,7 +28,8 @@ def table():
 
 
 def test_every_kind_has_a_case():
-    assert {feature.kind for feature in FEATURES.values()} == set(KINDS)
+    # Several targets are stored as their parts are (tests/test_several.py).
+    assert {feature.kind for feature in FEATURES.values()} == set(KINDS) - {"several"}
 
 
 @pytest.mark.parametrize("case", FEATURES)

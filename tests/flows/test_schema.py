@@ -49,6 +49,13 @@ def test_the_schema_describes_every_key_and_offers_custom_kinds(schema):
     assert schema.schema["$defs"]["TrainSettings"]["properties"]["learning_rate"]["description"]
     custom = yaml.safe_load(SMALL) | {"model": {"kind": "custom", "target": "a.b:C", "depth": 3}}
     assert list(schema.iter_errors(custom)) == []
+    several = {
+        "target": {"kind": "several", "parts": [{"kind": "label", "name": n, "column": n} for n in "yz"]},
+        "objective": {"kind": "several", "parts": {n: {"kind": "classification", "focus": 2} for n in "yz"}},
+    }
+    assert list(schema.iter_errors(yaml.safe_load(SMALL) | several)) == []
+    several["objective"]["parts"]["z"]["fokus"] = 2
+    assert list(schema.iter_errors(yaml.safe_load(SMALL) | several))
     for variation in (
         {},
         {"model": {"layers": []}},

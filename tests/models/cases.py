@@ -30,6 +30,7 @@ from components.objectives.multi_label import MultiLabel
 from components.objectives.objective import Target
 from components.objectives.reconstruction import Reconstruction
 from components.objectives.regression import Regression
+from components.objectives.several import Several
 from components.objectives.word_embedding import WordEmbedding
 
 TABLE = [
@@ -93,6 +94,7 @@ OBJECTIVES = {
     "metric-learning": [MetricLearning(width=12), MetricLearning(width=12, way="triplet")],
     "multi-label": [MultiLabel(), MultiLabel(label_smoothing=0.1, focus=2)],
     "clustering": [Clustering(clusters=12)],
+    "several": [Several(parts={"label": Classification(), "value": Regression(), "labels": MultiLabel()})],
     "reconstruction": [Reconstruction(divergence=0.01), Reconstruction(error="absolute")],
     "word-embedding": [WordEmbedding(width=12)],
     "regression": [Regression(), *(Regression(error=error) for error in ("absolute", "huber", "quantile"))],
@@ -101,6 +103,7 @@ SEVERAL = Target(
     feature=Labels(column="y"), state={"classes": ["a", "b", "c"], "shares": [0.5, 0.2, 0.6]}, type="strings"
 )
 MARKED = Target(feature=Anomaly(column="y", values=("odd",)), state={"normal": 3}, type="string")
+TOGETHER = Target(feature=None, state={}, type="string", parts={"label": CLASSES, "value": NUMBERS, "labels": SEVERAL})
 NONE = Target(feature=Nothing(), state={}, type="string")
 TARGETS = {
     "adversarial": NONE,
@@ -109,6 +112,7 @@ TARGETS = {
     "language-model": NONE,
     "metric-learning": CLASSES,
     "multi-label": SEVERAL,
+    "several": TOGETHER,
     "reconstruction": MARKED,
     "regression": NUMBERS,
     "word-embedding": CLASSES,

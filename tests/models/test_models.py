@@ -61,10 +61,14 @@ def batch_of(specs):
 
 
 def targets_of(target):
-    spec = target.feature.spec(target.state)
-    drawn = torch.randint(0, 3, (ROWS,)) if spec.classes else torch.randn(ROWS, *spec.shape)
-    drawn = (drawn > 0).float() if target.feature.kind == "labels" else drawn
-    return spec, {spec.name: drawn}
+    """What a target looks like, and sixteen of it; of several targets, of each."""
+    specs, drawn = [], {}
+    for one in target.parts.values() or [target]:
+        spec = one.feature.spec(one.state)
+        values = torch.randint(0, 3, (ROWS,)) if spec.classes else torch.randn(ROWS, *spec.shape)
+        specs.append(spec)
+        drawn[spec.name] = (values > 0).float() if one.feature.kind == "labels" else values
+    return specs, drawn
 
 
 def by_gradients(model, network, loss_now, *_):
@@ -107,8 +111,8 @@ def by_passes(model, network, loss_now, inputs, targets, wanted):
 def test_every_model_learns_every_objective_and_answers_the_same_when_it_is_loaded(kind, task, number):
     torch.manual_seed(0)
     (model, specs), objective, target = MODELS[kind], OBJECTIVES[task][number], TARGETS[task]
-    spec, targets = targets_of(target)
-    wanted = objective.outputs([spec], specs)
+    learnt, targets = targets_of(target)
+    wanted = objective.outputs(learnt, specs)
     network, inputs = model.build(specs, wanted), batch_of(specs)
     given = tuple(network(inputs)[wanted[0].name].shape)
     assert given == (ROWS, *(9 if size == -1 else size for size in wanted[0].shape)), "the longest row has nine steps"
