@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from math import prod
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from components.contracts.config import StepConfig
 from components.contracts.errors import ConfigError
@@ -22,6 +22,7 @@ class Conv(StepConfig):
     channels: int = Field(ge=1, description="feature maps")
     kernel: int = Field(3, ge=1, description="side of the window, in pixels")
     norm: bool = Field(False, description="batch normalisation before the ReLU")
+    stride: int = Field(1, ge=1, description="by how much height and width are divided")
     padding: Literal["same", "valid"] = Field("same", description="same keeps height and width; valid loses a margin")
 
     def build(self, shape: Shape) -> Built:
@@ -30,12 +31,20 @@ class Conv(StepConfig):
 
         maps, height, width = shape
         lost = self.kernel - 1 if self.padding == "valid" else 0
+        # torch pads for strides by numbers only; of an even window one side has to be padded more.
+        padding: Any = self.padding if self.stride == 1 or lost else self.kernel // 2
         modules: list[Any] = [
-            nn.Conv2d(maps, self.channels, self.kernel, padding=self.padding, bias=not self.norm),
+            nn.Conv2d(maps, self.channels, self.kernel, self.stride, padding=padding, bias=not self.norm),
             *([nn.BatchNorm2d(self.channels)] if self.norm else []),
             nn.ReLU(),
         ]
-        return modules, (self.channels, height - lost, width - lost)
+        return modules, (self.channels, *(-(-(side - lost) // self.stride) for side in (height, width)))
+
+    @model_validator(mode="after")
+    def _even(self) -> Self:
+        if self.stride > 1 and self.padding == "same" and self.kernel % 2 == 0:
+            raise ValueError("a strided conv with an even kernel needs padding: valid")
+        return self
 
 
 class Residual(StepConfig):
