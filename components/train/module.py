@@ -46,6 +46,9 @@ class Learner(pl.LightningModule):
         self._pretrained = self.settings["pretrained"] or {"rates": {}, "freeze": {}}
         if job.get("pretrained"):
             take_over(self.network, Path(job["pretrained"]), self._pretrained["parts"])
+        if any(isinstance(one, torch.nn.Conv2d) for one in self.network.modules()):
+            # Convolutions are faster where a pixel's channels lie side by side; inputs follow the weights.
+            self.network.to(memory_format=torch.channels_last)
         self._weights = torch.tensor(job["weights"])
         self._augment = [
             load_kind("components.augment", AUGMENTATIONS, one, f"augment.{number}").model_validate(one)
@@ -164,6 +167,8 @@ class Learner(pl.LightningModule):
         if split == "train":
             inputs, other, own = self._augmented(inputs, number)
         outputs = self._checked(self.network(inputs))
+        if self.settings["precision"] != "float32":
+            outputs = {name: one.float() if _narrow(one) else one for name, one in outputs.items()}
         # Of rows that only fill up a rank's batch it is 0, and of those that are not to be learnt.
         counts = [batch[ROW_WEIGHT]] if ROW_WEIGHT in batch else []
         counts += [one.counts(labels[one.name]) for one, _ in loaded if hasattr(one, "counts")]
@@ -189,7 +194,8 @@ class Learner(pl.LightningModule):
         if own is not None:
             factors.append(own.expand(len(labels)))
         weights = {ROW_WEIGHT: torch.stack(factors).prod(0)} if factors else {}
-        loss: Tensor = self.objective.loss(outputs, targets | weights)
+        with torch.autocast(self.device.type, enabled=False):
+            loss: Tensor = self.objective.loss(outputs, targets | weights)
         return loss
 
     def _checked(self, outputs: Any) -> Any:
@@ -209,3 +215,7 @@ class Learner(pl.LightningModule):
 
     def _pairs(self, fitted: Sequence[FittedFeature]) -> list[tuple[Any, FittedFeature]]:
         return [(self._loaded[id(one)], one) for one in fitted]
+
+
+def _narrow(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.dtype in {torch.bfloat16, torch.float16}

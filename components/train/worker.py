@@ -20,6 +20,8 @@ from components.train.module import Learner
 
 Tell = Callable[[dict[str, Any]], None]
 TELL_SECONDS = 0.5
+PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed"}
+"""Lightning's names."""
 
 
 class Reporter(Callback):
@@ -77,6 +79,7 @@ def work(job: dict[str, Any], tell: Tell) -> dict[str, Any]:
     trainer = pl.Trainer(
         accelerator=settings["accelerator"],
         devices=settings["devices"],
+        precision=PRECISIONS[settings["precision"]],
         max_epochs=settings["max_epochs"],
         callbacks=[reporter],
         # Players shorten their own.
