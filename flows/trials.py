@@ -49,13 +49,23 @@ class Trial(Frozen):
     change: str = ""
     rows: int
     metrics: dict[str, float]
+    baseline: dict[str, float]
+    device: str
+    train_seconds: float
     mlflow_run: str
 
 
 class Summary(Frozen):
-    """All trials together: a seed's figure is the mean over its trials; `spread` is the largest less the smallest."""
+    """All trials together: a seed's figure is the mean over its trials; `spread` is the largest less the smallest.
+
+    `baseline` is the mean over all trials of who sees no feature, `train_seconds` that of what training took when it
+    was not reused, on the `device`.
+    """
 
     mean: dict[str, float]
+    baseline: dict[str, float]
+    device: str
+    train_seconds: float
     spread: dict[str, float]
     seeds: dict[str, list[float]]
     trials: tuple[Trial, ...]
@@ -98,14 +108,17 @@ def tried(job: Job, progress: Progress | None = None) -> Trial:
     status = "FAILED"
     try:
         ctx.tracker.start(f"{config.name} {job.label}", {"train.seed": job.seed, "split.fold": job.fold}, tags)
-        report = _evaluated(config, ctx)
+        checkpoint, report = _evaluated(config, ctx)
         metrics = {name: one.value for name, one in report.metrics.items()}
         ctx.tracker.metrics({f"test_{name}": value for name, value in metrics.items()})
         status = "FINISHED"
     finally:
         ctx.tracker.end(status)
-    told = {"rows": report.rows, "metrics": metrics, "mlflow_run": ctx.tracker.run_id}
-    return Trial(seed=job.seed, fold=job.fold, change=job.change, **told)
+    took = ctx.store.artifact(checkpoint.step, checkpoint.fingerprint).standing().meta["seconds"]
+    told = {"rows": report.rows, "metrics": metrics, "baseline": report.baseline, "mlflow_run": ctx.tracker.run_id}
+    return Trial(
+        seed=job.seed, fold=job.fold, change=job.change, device=checkpoint.device, train_seconds=round(took, 3), **told
+    )
 
 
 def _evaluated(config: PipelineConfig, ctx: Any) -> Any:
@@ -115,7 +128,7 @@ def _evaluated(config: PipelineConfig, ctx: Any) -> Any:
         found[name] = stage.run(stage.config(config), *inputs, *([None] if name == LAST else []), ctx=ctx)
         if name == LAST:
             break
-    return found[LAST]
+    return found["train"], found[LAST]
 
 
 def summed_up(trials: Sequence[Trial]) -> Summary:
@@ -126,7 +139,14 @@ def summed_up(trials: Sequence[Trial]) -> Summary:
     names = [name for name in dict.fromkeys(name for one in trials for name in one.metrics)
              if all(any(name in one for one in some) for some in by_seed)]  # fmt: skip
     figures = {name: [mean(one[name] for one in some if name in one) for some in by_seed] for name in names}
+    sums: dict[str, float] = {}
+    for one in trials:
+        for name, value in one.baseline.items():
+            sums[name] = sums.get(name, 0.0) + value / len(trials)
     return Summary(
+        baseline=sums,
+        device=", ".join(sorted({one.device for one in trials})),
+        train_seconds=round(mean(one.train_seconds for one in trials), 3),
         mean={name: mean(values) for name, values in figures.items()},
         spread={name: max(values) - min(values) for name, values in figures.items()},
         seeds=figures,

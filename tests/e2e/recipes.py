@@ -6,6 +6,7 @@ that an error.
 
 import json
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -21,8 +22,11 @@ Written by `make recipes` and `make recipes-full`: the mean over the seeds, on t
 Choosing (epochs, early stopping) uses a validation part cut from the training part. The floor (`proof.floor`) holds for
 that mean; a single run is judged by the recipe's own gate, which leaves room for an unlucky seed.
 
-| recipe | data | metric | mean | floor | seeds | spread | seconds a run |
-|---|---|---|---|---|---|---|---|
+The baseline knows the training targets and no feature. Training is the seconds that one training took, a run those of
+all steps, less what was there already.
+
+| recipe | data | metric | mean | floor | baseline | by seed, from 0 | spread | training | a run | hardware |
+|---|---|---|---|---|---|---|---|---|---|---|
 """
 ROW = re.compile(r"^\| ([a-z0-9-]+) \|.*\|$", re.MULTILINE)
 
@@ -49,10 +53,21 @@ def proved(recipe):
         "also": {name: round(repeated["mean"][name], 4) for name in recipe["also"]},
         "pass": value >= recipe["floor"]
         and all(repeated["mean"][name] >= least for name, least in recipe["also"].items()),
+        "baseline": round(repeated["baseline"][recipe["metric"]], 4)
+        if recipe["metric"] in repeated["baseline"]
+        else None,
+        "training": round(repeated["train_seconds"], 1),
+        "hardware": f"{repeated['device']}: {hardware()}" if repeated["device"] == "cpu" else repeated["device"],
         "seconds": round((time.monotonic() - began) / len(repeated["trials"]), 1),
         "seeds": [round(one, 4) for one in values],
         "spread": round(repeated["spread"][recipe["metric"]], 4),
     }
+
+
+def hardware():
+    """Cores and name of the processor."""
+    names = re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    return f"{len(os.sched_getaffinity(0))} × {names[0] if names else platform.machine()}"
 
 
 def main(arguments):
@@ -77,7 +92,7 @@ def main(arguments):
             continue
         lines.append(proved(recipe))
         print(json.dumps(lines[-1]), flush=True)
-    keep(lines)
+        keep(lines[-1:])
     if not all(line["pass"] for line in lines):
         sys.exit("a recipe does not reach its floor")
 
@@ -90,10 +105,12 @@ def keep(lines):
     rows = {name[1]: name[0] for name in ROW.finditer(PAGE.read_text())} if PAGE.is_file() else {}
     rows.pop("recipe", None)
     for line in lines:
-        cells = [line[name] for name in ("recipe", "data", "metric", "value", "floor")]
+        cells = [line[name] for name in ("recipe", "data", "metric", "value", "floor", "baseline")]
+        cells[-1] = "–" if cells[-1] is None else cells[-1]
         cells[2] += "".join(f" ({name} {value})" for name, value in line["also"].items())
         seeds = ", ".join(f"{one:.4f}" for one in line["seeds"])
-        rows[line["recipe"]] = f"| {' | '.join(map(str, cells))} | {seeds} | {line['spread']} | {line['seconds']} |"
+        cells += [seeds, *(line[name] for name in ("spread", "training", "seconds", "hardware"))]
+        rows[line["recipe"]] = f"| {' | '.join(map(str, cells))} |"
     PAGE.write_text(HEAD + "".join(rows[name] + "\n" for name in sorted(rows)))
 
 

@@ -41,6 +41,8 @@ def test_a_trial_is_the_recipe_with_its_seed_on_its_fold_and_registers_nothing(r
     first, *_, last = jobs_of(run, 0)
     found = [tried(job) for job in (first, last, first)]
     assert found[0].metrics == found[2].metrics, "what was committed is reused"
+    assert found[0].train_seconds == found[2].train_seconds > 0, "of the training that was reused"
+    assert found[0].baseline["accuracy"] < found[0].metrics["accuracy"]
     assert [one.rows for one in found[:2]] == [50, 50]
     client = run.ctx.tracker.client
     record = client.get_run(found[0].mlflow_run)
@@ -54,13 +56,24 @@ def test_a_trial_is_the_recipe_with_its_seed_on_its_fold_and_registers_nothing(r
 def test_figures_are_means_over_folds_and_their_spread_is_over_seeds():
     values = {(0, 0): 0.9, (0, 1): 0.7, (1, 0): 0.8, (1, 1): 0.6}
     trials = [
-        Trial(seed=seed, fold=fold, rows=10, metrics={"accuracy": value}, mlflow_run="")
+        Trial(
+            seed=seed,
+            fold=fold,
+            rows=10,
+            metrics={"accuracy": value},
+            baseline={"accuracy": value / 2},
+            device="cpu",
+            train_seconds=4 * value,
+            mlflow_run="",
+        )
         for (seed, fold), value in values.items()
     ]
     found = summed_up(trials)
     assert found.seeds == {"accuracy": pytest.approx([0.8, 0.7])}
     assert found.mean == {"accuracy": pytest.approx(0.75)}
     assert found.spread == {"accuracy": pytest.approx(0.1)}
+    assert found.baseline == {"accuracy": pytest.approx(0.375)}
+    assert (found.device, found.train_seconds) == ("cpu", pytest.approx(3.0))
 
 
 @pytest.mark.e2e
