@@ -83,9 +83,9 @@ def _relative(source: Source) -> str:
     text = source.path.read_text(encoding="utf-8-sig").encode()
     lines = text.splitlines(keepends=True)
     starts = [sum(map(len, lines[:number])) for number in range(len(lines) + 1)]
-    for node in reversed([
-        node for node in ast.walk(ast.parse(text)) if isinstance(node, (ast.Import, ast.ImportFrom))
-    ]):
+    imports = [node for node in ast.walk(ast.parse(text)) if isinstance(node, (ast.Import, ast.ImportFrom))]
+    # From the last one on, so that places before it stay.
+    for node in sorted(imports, key=lambda node: (node.lineno, node.col_offset), reverse=True):
         if isinstance(node, ast.Import):
             _carriable(node, source)
             continue

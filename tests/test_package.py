@@ -14,6 +14,7 @@ import components.smoke
 from components.contracts.closure import ROOT
 from components.contracts.errors import DataError, IntegrityError
 from components.contracts.spec import Column
+from components.models import KINDS as MODELS
 from components.package import _signature_type
 from components.packages import forget, open_package, own_errors, private_code
 from components.smoke import WALL, smoke
@@ -161,6 +162,13 @@ def test_a_request_that_does_not_fit_is_one_line(made, rows, expected):
     """The error is the private code's own class, so a builtin is what a caller can catch."""
     with pytest.raises(ValueError, match=expected):
         open_package(made[2]).predict(pa.table(rows))
+
+
+def test_private_code_of_every_model_is_python():
+    """Its imports are written anew, wherever in a module they stand."""
+    for kind, place in MODELS.items():
+        for name, text in private_code([f"components.models.{place.partition(':')[0]}"]).files.items():
+            compile(text, f"{kind}: {name}", "exec")
 
 
 def test_errors_of_private_code_become_ours(made):

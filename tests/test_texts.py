@@ -11,6 +11,7 @@ from components.features.none import Nothing
 from components.features.text import Text
 from components.models.decoder import Decoder
 from components.models.encoder_decoder import EncoderDecoder
+from components.models.glove import Glove
 from components.models.word2vec import Word2Vec
 from components.objectives.language_model import LanguageModel
 from components.objectives.word_embedding import WordEmbedding
@@ -77,12 +78,16 @@ def test_an_encoder_decoder_knows_what_it_has_read(tmp_path, ctx):
     assert metrics["perplexity"] < 3, "of four words each, who has not read knows none"
 
 
-@pytest.mark.parametrize("way", ["skip-gram", "cbow"])
-def test_vectors_of_words_lie_near_their_neighbours(way, tmp_path, ctx):
+@pytest.mark.parametrize(
+    "model",
+    [*(Word2Vec(way=way, window=3, frequent=1) for way in ("skip-gram", "cbow")), Glove(window=3, most=20, rate=0.2)],
+    ids=["skip-gram", "cbow", "glove"],
+)
+def test_vectors_of_words_lie_near_their_neighbours(model, tmp_path, ctx):
     recipe = line(
         tmp_path / "t",
         target=Label(column="about"),
-        model=Word2Vec(way=way, window=3, frequent=1),
+        model=model,
         objective=WordEmbedding(width=8),
         settings=TrainSettings(max_epochs=12, batch_size=32, learning_rate=0.05),
     )

@@ -12,6 +12,7 @@ KINDS = {
     "encoder-decoder": "encoder_decoder:EncoderDecoder",
     "factorisation": "factorisation:Factorisation",
     "gan": "gan:Gan",
+    "glove": "glove:Glove",
     "k-means": "k_means:KMeans",
     "least-squares": "least_squares:LeastSquares",
     "linear": "linear:Linear",

@@ -27,7 +27,7 @@ class KMeans(StepConfig):
         0, ge=0, description="mini-batches (Sculley 2010): rows of each pass, drawn anew; 0: every pass sees all rows"
     )
 
-    def begin(self, sample: Tensors, outputs: Sequence[TensorSpec], seed: int) -> State:
+    def begin(self, sample: Tensors, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], seed: int) -> State:
         """Centres float64[starts, clusters, numbers] among the sample's rows."""
         rows = side_by_side(sample).double().numpy()
         clusters = outputs[0].shape[0]

@@ -36,7 +36,7 @@ class LeastSquares(StepConfig):
 
     ridge: float = Field(0.0, ge=0, description="added squared length of the weights, in rows (Hoerl and Kennard 1970)")
 
-    def begin(self, sample: Tensors, outputs: Sequence[TensorSpec], seed: int) -> State:
+    def begin(self, sample: Tensors, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], seed: int) -> State:
         """No weights yet: float64[numbers + 1, targets]."""
         return {"weights": np.zeros((side_by_side(sample).shape[1] + 1, outputs[0].size))}
 

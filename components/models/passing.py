@@ -12,21 +12,23 @@ from numpy.typing import NDArray
 
 from components.contracts.spec import TensorSpec
 
-State = dict[str, NDArray[Any]]
-Sums = dict[str, NDArray[Any]]
+State = dict[str, Any]
+Sums = dict[str, Any]
+"""Numbers in arrays, or sparse ones of SciPy."""
 Tensors = Mapping[str, Any]
 
 
 class Passing(Protocol):
     """A model's config whose weights come from sums over rows.
 
-    `passes` tells it from models of gradients. With `rows_a_pass` each pass looks at so many rows, drawn anew.
+    `passes` tells it from models of gradients. With `rows_a_pass` each pass looks at so many rows, drawn anew. One may
+    offer `rests(state)`, whether the next step needs no row, and `shown(state)`, what of a large state `look` needs.
     """
 
     passes: ClassVar[bool]
     rows_a_pass: int
 
-    def begin(self, sample: Tensors, outputs: Sequence[TensorSpec], seed: int) -> State:
+    def begin(self, sample: Tensors, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], seed: int) -> State:
         """The first state, from some training rows' inputs."""
 
     def look(self, state: State, inputs: Tensors, targets: Tensors) -> Sums:
@@ -43,8 +45,9 @@ class Passing(Protocol):
 
 
 def added(first: Sums, second: Sums) -> Sums:
-    """Two sums as one."""
-    return {name: np.asarray(value + second[name]) for name, value in first.items()}
+    """Two sums as one; sparse ones stay sparse."""
+    whole = {name: value + second[name] for name, value in first.items()}
+    return {name: one if hasattr(one, "tocsr") else np.asarray(one) for name, one in whole.items()}
 
 
 def side_by_side(inputs: Tensors) -> Any:

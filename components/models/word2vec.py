@@ -6,7 +6,6 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from components.contracts.config import StepConfig
-from components.contracts.errors import ConfigError
 from components.contracts.spec import TensorSpec
 
 
@@ -33,17 +32,10 @@ class Word2Vec(StepConfig):
             ConfigError: E_CONFIG, there is no text.
         """
         from components.models.sequences import single_text
-        from components.models.words import PADDING, UNKNOWN, NearWords
+        from components.models.words import NearWords, check_words
 
         text = single_text(inputs, self.kind)
-        if text.classes[0] <= len((PADDING, UNKNOWN)) + 1:
-            raise ConfigError(
-                "E_CONFIG",
-                "no word is frequent enough to be known",
-                place=f"features.{text.name}.min_count",
-                allowed="at least one word that occurs so often",
-                action="lower it",
-            )
+        check_words(text)
         return NearWords(
             text.name,
             text.classes[0],

@@ -1,4 +1,4 @@
-"""The network of word2vec. Imports torch; imported by a model's `build` only."""
+"""The networks of word vectors. Imports torch; imported by a model's `build` only."""
 
 from collections.abc import Mapping
 from math import log
@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
-from components.contracts.spec import ROW_LOSS, ROW_LOSS_OF_ZEROS, VECTORS
+from components.contracts.errors import ConfigError
+from components.contracts.spec import ROW_LOSS, ROW_LOSS_OF_ZEROS, VECTORS, TensorSpec
 
 PADDING, UNKNOWN = 0, 1
 """Tokens that are no words (features/pieces.py)."""
@@ -49,7 +50,8 @@ class NearWords(nn.Module):
         vectors = self.table(tokens)
         mean = (vectors * words[..., None]).sum(1) / words.sum(1).clamp(min=1)[:, None]
         nothing = torch.full((len(tokens),), (1 + self.negatives) * log(2), device=tokens.device)
-        return {VECTORS: mean, ROW_LOSS: self._loss(tokens, words, vectors), ROW_LOSS_OF_ZEROS: nothing}
+        lost = self._loss(tokens, words, self._asking(tokens, vectors))
+        return {VECTORS: mean, ROW_LOSS: lost, ROW_LOSS_OF_ZEROS: nothing}
 
     def _loss(self, tokens: Tensor, words: Tensor, vectors: Tensor) -> Tensor:
         """float32[batch]: the mean over a row's pairs of neighbours."""
@@ -79,6 +81,10 @@ class NearWords(nn.Module):
                     found, pairs = found + (row * both).sum(1), pairs + both.sum(1)
         return -found / pairs.clamp(min=1)
 
+    def _asking(self, tokens: Tensor, vectors: Tensor) -> Tensor:
+        """What is multiplied with the vectors of neighbours."""
+        return vectors
+
     def _against(self, vectors: Tensor, drawn: Tensor) -> Tensor:
         """float32[batch, words]: how little the words that were drawn fit, as if `negatives` had been."""
         return self.negatives * logsigmoid(-(vectors @ drawn.T)).mean(-1)
@@ -99,3 +105,33 @@ class NearWords(nn.Module):
         chances[: UNKNOWN + 1] = 0
         draw = None if self.training else torch.Generator(tokens.device).manual_seed(0)
         return torch.multinomial(chances, self.shared, replacement=True, generator=draw)
+
+
+class CountedWords(NearWords):
+    """Vectors that were found otherwise, judged in the same way.
+
+    `left` and `context` have two numbers more than `table`: a word's bias and a one, the other way round.
+    """
+
+    def __init__(self, name: str, words: int, width: int, *, window: int, negatives: int, shared: int) -> None:
+        super().__init__(
+            name, words, width, around=False, window=window, negatives=negatives, shared=shared, frequent=1.0
+        )
+        self.left = nn.Embedding(words, width + 2, padding_idx=PADDING)
+        self.context = nn.Embedding(words, width + 2, padding_idx=PADDING)
+
+    def _asking(self, tokens: Tensor, vectors: Tensor) -> Tensor:
+        asking: Tensor = self.left(tokens)
+        return asking
+
+
+def check_words(text: TensorSpec) -> None:
+    """Raise E_CONFIG where no word of the text is known."""
+    if text.classes[0] <= len((PADDING, UNKNOWN)) + 1:
+        raise ConfigError(
+            "E_CONFIG",
+            "no word is frequent enough to be known",
+            place=f"features.{text.name}.min_count",
+            allowed="at least one word that occurs so often",
+            action="lower it",
+        )

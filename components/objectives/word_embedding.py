@@ -22,7 +22,7 @@ class WordEmbedding(StepConfig):
 
     relative: ClassVar[bool] = True
     targets: ClassVar[tuple[str, ...]] = ("none", "label")
-    models: ClassVar[tuple[str, ...]] = ("word2vec",)
+    models: ClassVar[tuple[str, ...]] = ("word2vec", "glove")
     monitored: ClassVar[Mapping[str, bool]] = {}
     lower_is_better: ClassVar[frozenset[str]] = frozenset({"loss"})
     baseline_name: ClassVar[str] = "vectors of zeros"

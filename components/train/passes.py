@@ -62,11 +62,12 @@ def fit(config: Any, dataset: Dataset, ctx: RunContext, folder: Path, told: Told
     seed = settings.seed
     drawn = Look(dataset=dataset, split=TRAIN, seed=seed, rows=SAMPLE)
     samples = _mapped(partial(_sampled, ctx.placement, drawn), dataset, ctx)
-    state = model.begin(_joined([one for one in samples if one]), outputs, seed)
+    state = model.begin(_joined([one for one in samples if one]), dataset.inputs, outputs, seed)
     metrics: dict[str, float] = {}
     for turn in range(1, settings.max_epochs + 1):
         looked = Look(dataset=dataset, split=TRAIN, seed=seed, turn=turn, rows=model.rows_a_pass)
-        state, last = model.step(state, _sums(model, looked, state, ctx))
+        rests = hasattr(model, "rests") and model.rests(state)
+        state, last = model.step(state, {} if rests else _sums(model, looked, state, ctx))
         held = Look(dataset=dataset, split=VALIDATION, seed=seed)
         metrics = {"validation_loss": _loss(_sums(model, held, state, ctx))}
         if not all(map(np.isfinite, metrics.values())):
@@ -95,7 +96,8 @@ def _mapped(work: Callable[[Part], Any], dataset: Dataset, ctx: RunContext) -> l
 
 
 def _sums(model: Any, look: Look, state: State, ctx: RunContext) -> Sums:
-    found = _mapped(partial(_looked, ctx.placement, look, model, state), look.dataset, ctx)
+    shown = model.shown(state) if hasattr(model, "shown") else state
+    found = _mapped(partial(_looked, ctx.placement, look, model, shown), look.dataset, ctx)
     total: Sums = reduce(added, [one for one in found if one])
     return total
 

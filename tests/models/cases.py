@@ -14,6 +14,7 @@ from components.models.dlinear import DLinear
 from components.models.encoder_decoder import EncoderDecoder
 from components.models.factorisation import Factorisation
 from components.models.gan import Gan
+from components.models.glove import Glove
 from components.models.k_means import KMeans
 from components.models.least_squares import LeastSquares
 from components.models.linear import Linear
@@ -67,6 +68,7 @@ MODELS = {
     "factorisation": (Factorisation(width=8), TABLE),
     "gan": (Gan(noise=8, channels=(16, 8)), IMAGE),
     "gan of rows": (Gan(noise=8, hidden=(16,)), TABLE),
+    "glove": (Glove(window=3, rate=0.2), TEXT),
     "k-means": (KMeans(starts=2), TABLE[:1]),
     "least-squares": (LeastSquares(), TABLE[:1]),
     "cnn residual": (

@@ -98,11 +98,12 @@ def by_turns(objective, network, loss_now, inputs, *_):
     return [*losses, loss_now().item()]
 
 
-def by_passes(model, network, loss_now, inputs, targets, wanted):
-    state = model.begin(inputs, wanted, 0)
+def by_passes(model, network, loss_now, inputs, targets, wanted, specs):
+    state = model.begin(inputs, specs, wanted, 0)
     losses = [loss_now().item()]
     for _ in range(20):
-        state, _ = model.step(state, model.look(state, inputs, inputs | targets))
+        rests, shown = hasattr(model, "rests") and model.rests(state), getattr(model, "shown", dict)(state)
+        state, _ = model.step(state, {} if rests else model.look(shown, inputs, inputs | targets))
     network.load_state_dict({name: torch.from_numpy(one.copy()) for name, one in model.weights(state).items()})
     return [*losses, loss_now().item()]
 
@@ -124,6 +125,7 @@ def test_every_model_learns_every_objective_and_answers_the_same_when_it_is_load
         inputs,
         targets,
         wanted,
+        specs,
     )
     assert losses[-1] < losses[0] * LEARNT.get(task, 0.5), "sixteen rows can be learned by heart"
     network.eval()
