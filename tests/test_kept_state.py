@@ -92,3 +92,17 @@ def test_what_fitted_them_outlives_collection(prepared_again, ctx):
     written(folder / "1.csv", ["strange", "stranger"], seed=1)
     again()
     assert first.fingerprint in roots(ctx.store, ctx.tracker, keep_days=0).names
+
+
+def test_a_trial_takes_what_its_recipe_keeps_and_keeps_nothing(prepared_again, ctx):
+    folder, again = prepared_again
+    recipe, ctx.name = ctx.name, "trials"
+    ctx.kept = recipe
+    first = again()
+    written(folder / "1.csv", ["strange", "stranger", "strangest"], seed=1)
+    assert tokens(again()) != tokens(first), "a trial keeps nothing"
+    ctx.name, ctx.kept = recipe, ""
+    kept = again()
+    written(folder / "2.csv", ["odd", "odder"], seed=2)
+    ctx.name, ctx.kept = "trials", recipe
+    assert tokens(again()) == tokens(kept), "but takes over what its recipe has kept"

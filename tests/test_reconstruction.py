@@ -80,6 +80,19 @@ def test_rows_that_are_marked_teach_nothing(tmp_path, ctx):
     assert "auroc" not in seen.metrics
 
 
+def test_errors_of_inputs_on_another_scale_are_not_compared(tmp_path, ctx):
+    """The error is one of scaled numbers, so that another scale would make another champion."""
+    recipe = line(tmp_path / "t", settings=TrainSettings(max_epochs=2, batch_size=64))
+    _, standard = packaged(recipe, ctx)
+    bare = recipe.__class__(**(vars(recipe) | {"features": (Number(columns=COLUMNS, scale="min-max"),)}))
+    dataset, package = packaged(bare, ctx)
+    with pytest.raises(DataError, match="E_LABEL register.name: the champion cannot be compared"):
+        evaluate.run(EvaluateConfig(), package, dataset, standard, ctx=ctx)
+    deeper = recipe.__class__(**(vars(recipe) | {"model": Autoencoder(code=1, hidden=(8,))}))
+    dataset, package = packaged(deeper, ctx)
+    assert "mse" in evaluate.run(EvaluateConfig(), package, dataset, standard, ctx=ctx).gain
+
+
 def test_clusters_are_told_and_judged_by_the_label(tmp_path, ctx):
     from components.features.label import Label
 

@@ -43,7 +43,7 @@ def test_the_readme_shows_both_commands_and_the_demo():
 
 
 def test_the_recipe_of_the_readme_loads_and_takes_the_model_that_it_shows(tmp_path, monkeypatch):
-    text, own, pretrained, windows = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    text, own, pretrained, heads, windows = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
     code, _ = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     (tmp_path / "my_models").mkdir()
     (tmp_path / "my_models" / "net.py").write_text(code)
@@ -61,6 +61,10 @@ def test_the_recipe_of_the_readme_loads_and_takes_the_model_that_it_shows(tmp_pa
     shown = load_recipe(str(path))
     assert (shown.split.method, shown.train.pretrained.freeze) == ("time", {"encoder": 2})
     assert len(text.splitlines()) <= 10
+    kept = [line for line in text.splitlines() if not line.startswith(("target", "objective", "gate"))]
+    path.write_text("\n".join(kept) + f"\n{heads}")
+    shown = load_recipe(str(path))
+    assert [one.name for one in shown.target.parts] == list(shown.objective.parts)
 
 
 @pytest.mark.e2e

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 from sklearn.cluster import KMeans as Theirs
 from sklearn.linear_model import LinearRegression, Ridge
@@ -18,7 +19,7 @@ from components.objectives.ranking import shared_information
 from components.objectives.regression import Regression
 from components.sources.files import FilesSource
 from components.statistics.keys import TRAIN
-from components.train import TrainConfig, TrainSettings
+from components.train import TrainConfig, TrainSettings, passes
 from components.validate import ColumnCheck, ValidateConfig
 from tests.line import cleaned_line, loader_of, table_recipe
 
@@ -120,3 +121,21 @@ def test_numbers_that_are_none_are_one_line(tmp_path, ctx):
 
         spec = TensorSpec(name="c", shape=(1,), dtype="int64", classes=(4,))
         KMeans().build([spec], Clustering().outputs([], [spec]))
+
+
+def test_a_pass_over_a_share_sees_about_so_many_rows_and_others_each_time(tmp_path, ctx):
+    dataset = dataset_of(written(tmp_path / "t"), ctx, Nothing())
+    model = KMeans(starts=1)
+    outputs = Clustering(clusters=2).outputs(dataset.outputs, dataset.inputs)
+    sample = {"numbers": torch.randn(50, 3)}
+    state = model.begin(sample, dataset.inputs, outputs, 0)
+    seen = {}
+    for rows in (9, 100, 10_000):
+        looks = [passes.Look(dataset=dataset, split=TRAIN, seed=1, turn=turn, rows=rows) for turn in (1, 2, 1)]
+        first, second, again = (passes._sums(model, look, state, ctx) for look in looks)
+        seen[rows] = int(first["rows"])
+        assert (first["sums"] == again["sums"]).all()
+        assert (first["sums"] == second["sums"]).all() == (rows == 10_000)
+    assert 9 <= seen[9] <= 9 + len(dataset.parts)
+    assert 0.75 * 100 <= seen[100] <= 100 + len(dataset.parts), "a share of all rows, of which training has most"
+    assert seen[10_000] == dataset.rows[TRAIN]

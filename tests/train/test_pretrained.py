@@ -12,7 +12,7 @@ from components.models.mlp import Mlp
 from components.objectives.clustering import Clustering
 from components.train import TrainConfig, TrainSettings
 from components.train.pretrained import Pretrained
-from components.train.starting import groups
+from components.train.starting import groups, thaw
 from tests.line import prepared, registered, table_recipe, write_table
 
 TRUNK = "encoder.trunk."
@@ -103,3 +103,31 @@ def test_weights_that_do_not_fit_are_one_line(known, tmp_path, ctx):
     config = TrainConfig(model=KMeans(), objective=Clustering(), settings=settings)
     with pytest.raises(ConfigError, match="E_CONFIG train.pretrained: a model of kind k-means is fitted in passes"):
         train.run(config, prepared(table_recipe(write_table(tmp_path / "u")), ctx), ctx=ctx)
+
+
+def test_layers_that_wake_up_behave_as_in_training():
+    """A frozen layer of normalisation keeps its means; from the epoch on in which it learns it has those of batches."""
+    network = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4), torch.nn.Linear(4, 2))
+    for epoch, learns in enumerate((False, False, True)):
+        thaw(network, {"1.": 2}, epoch)
+        assert network[1].training == network[1].weight.requires_grad == learns
+        assert network[0].training
+        assert network[2].weight.requires_grad
+
+
+def test_players_have_rates_of_their_own():
+    network = torch.nn.ModuleDict({"generator": torch.nn.Linear(2, 2), "critic": torch.nn.Linear(2, 1)})
+    rates = {"critic.": 0.1, "critic.bias": 0.01, "generator.": 0.5}
+    found = {
+        id(one): group["lr"]
+        for player in network
+        for group in groups(network, rates, 2.0, f"{player}.")
+        for one in group["params"]
+    }
+    named = {name: found[id(one)] for name, one in network.named_parameters()}
+    assert named == pytest.approx({
+        "generator.weight": 1.0,
+        "generator.bias": 1.0,
+        "critic.weight": 0.2,
+        "critic.bias": 0.02,
+    })
