@@ -5,13 +5,15 @@ from math import log
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import logsigmoid
+from torch.nn.functional import logsigmoid, pad
 
 from components.contracts.errors import ConfigError
 from components.contracts.spec import ROW_LOSS, ROW_LOSS_OF_ZEROS, VECTORS, TensorSpec
 
 PADDING, UNKNOWN = 0, 1
 """Tokens that are no words (features/pieces.py)."""
+BLOCK = 32
+"""Words that meet their neighbours in one product."""
 NOISE = 0.75
 """The power of a word's count by which it is drawn as one that is no neighbour (Mikolov et al. 2013)."""
 
@@ -63,23 +65,32 @@ class NearWords(nn.Module):
             words = words & (torch.rand_like(share) < kept)
         contexts = self.context(tokens)
         drawn = self.context(self._noise(tokens))
-        found, pairs = torch.zeros(len(tokens), device=tokens.device), torch.zeros(len(tokens), device=tokens.device)
         if self.around:
             around, many = self._neighbours(vectors, words)
             here = words & (many > 0)
             row = logsigmoid((around * contexts).sum(-1)) + self._against(around, drawn)
-            found, pairs = found + (row * here).sum(1), pairs + here.sum(1)
+            found, pairs = (row * here).sum(1), here.sum(1)
         else:
-            against = self._against(vectors, drawn)
-            for step in range(1, min(self.window, tokens.shape[1] - 1) + 1):
-                both = words[:, step:] & words[:, :-step]
-                for one, other, noise in (
-                    (vectors[:, step:], contexts[:, :-step], against[:, step:]),
-                    (vectors[:, :-step], contexts[:, step:], against[:, :-step]),
-                ):
-                    row = logsigmoid((one * other).sum(-1)) + noise
-                    found, pairs = found + (row * both).sum(1), pairs + both.sum(1)
+            near, many = self._pairs(vectors, contexts, words)
+            found, pairs = near + (self._against(vectors, drawn) * many).sum(1), many.sum(1)
         return -found / pairs.clamp(min=1)
+
+    def _pairs(self, vectors: Tensor, contexts: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
+        """How well neighbours fit, float32[batch], and how many each word has, float32[batch, words].
+
+        Each block of words meets those within reach in one product of matrices.
+        """
+        batch, steps, width = vectors.shape
+        reach = min(self.window, steps - 1)
+        more = -steps % BLOCK
+        left = pad(vectors, (0, 0, 0, more)).view(batch, -1, BLOCK, width)
+        right = pad(contexts, (0, 0, reach, reach + more)).unfold(1, BLOCK + 2 * reach, BLOCK)
+        own = pad(words, (0, more)).view(batch, -1, BLOCK, 1)
+        others = pad(words, (reach, reach + more)).unfold(1, BLOCK + 2 * reach, BLOCK)[:, :, None]
+        apart = torch.arange(BLOCK + 2 * reach, device=words.device) - torch.arange(BLOCK, device=words.device)[:, None]
+        both = own & others & (apart >= 0) & (apart <= 2 * reach) & (apart != reach)
+        fit = (logsigmoid(left @ right) * both).sum((1, 2, 3))
+        return fit, both.sum(3).flatten(1)[:, :steps].float()
 
     def _asking(self, tokens: Tensor, vectors: Tensor) -> Tensor:
         """What is multiplied with the vectors of neighbours."""
@@ -91,13 +102,18 @@ class NearWords(nn.Module):
 
     def _neighbours(self, vectors: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
         """The mean vector around each word, float32[batch, words, width], and of how many words it is."""
-        counted = vectors * words[..., None]
-        total, many = torch.zeros_like(vectors), torch.zeros_like(words, dtype=torch.float32)
-        for step in range(1, min(self.window, words.shape[1] - 1) + 1):
-            for here, there in ((slice(step, None), slice(None, -step)), (slice(None, -step), slice(step, None))):
-                total[:, here] = total[:, here] + counted[:, there]
-                many[:, here] = many[:, here] + words[:, there]
-        return total / many.clamp(min=1)[..., None], many
+        steps = words.shape[1]
+        reach = min(self.window, steps - 1)
+        places = torch.arange(steps, device=words.device)
+        first, last = (places - reach).clamp(min=0), (places + reach + 1).clamp(max=steps)
+
+        def within(values: Tensor) -> Tensor:
+            """Sums over what is in reach, each word itself left out."""
+            sums = pad(values.cumsum(1), (0, 0, 1, 0))
+            return sums[:, last] - sums[:, first] - values
+
+        many = within(words[..., None].float())
+        return within(vectors * words[..., None]) / many.clamp(min=1), many[..., 0]
 
     def _noise(self, tokens: Tensor) -> Tensor:
         """Words that are drawn by their counts; outside of training always the same."""
