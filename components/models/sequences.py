@@ -92,19 +92,7 @@ def single_sequence(inputs: Sequence[TensorSpec], model: str) -> TensorSpec:
     Raises:
         ConfigError: E_CONFIG.
     """
-    fits = len(inputs) == 1 and (
-        (len(inputs[0].classes) == 1 and inputs[0].sequence) or (not inputs[0].classes and len(inputs[0].shape) == 2)
-    )
-    if fits:
-        return inputs[0]
-    raise ConfigError(
-        "E_CONFIG",
-        f"{model} reads one sequence and nothing else",
-        place="model.kind",
-        value=[spec.name for spec in inputs],
-        allowed="one feature of kind text or series",
-        action="change the features or the model",
-    )
+    return _single(inputs, model, "one sequence", "text or series", numbers=True)
 
 
 def single_text(inputs: Sequence[TensorSpec], model: str) -> TensorSpec:
@@ -113,13 +101,20 @@ def single_text(inputs: Sequence[TensorSpec], model: str) -> TensorSpec:
     Raises:
         ConfigError: E_CONFIG.
     """
-    if len(inputs) == 1 and inputs[0].sequence and len(inputs[0].classes) == 1:
-        return inputs[0]
+    return _single(inputs, model, "one text", "text", numbers=False)
+
+
+def _single(inputs: Sequence[TensorSpec], model: str, what: str, kinds: str, *, numbers: bool) -> TensorSpec:
+    if len(inputs) == 1:
+        (one,) = inputs
+        text = one.sequence and len(one.classes) == 1
+        if text or (numbers and not one.classes and len(one.shape) == 2):
+            return one
     raise ConfigError(
         "E_CONFIG",
-        f"{model} reads one text and nothing else",
+        f"{model} reads {what} and nothing else",
         place="model.kind",
         value=[one.name for one in inputs],
-        allowed="one feature of kind text",
+        allowed=f"one feature of kind {kinds}",
         action="change the features or the model",
     )

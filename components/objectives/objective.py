@@ -185,24 +185,19 @@ def check_model(objective: Any, model: Any) -> None:
     if "custom" in {objective.kind, model.kind}:
         return
     needed, served = getattr(objective, "models", ()), getattr(model, "serves", ())
-    if needed and model.kind not in needed:
-        raise ConfigError(
-            "E_CONFIG",
-            f"no model of this kind learns {objective.kind}",
-            place="model.kind",
-            value=model.kind,
-            allowed=", ".join(needed),
-            action="change the model or the objective",
-        )
-    if served and objective.kind not in served:
-        raise ConfigError(
-            "E_CONFIG",
-            f"a model of kind {model.kind} is for other objectives",
-            place="objective.kind",
-            value=objective.kind,
-            allowed=", ".join(served),
-            action="change the objective or the model",
-        )
+    for place, kinds, own, what in (
+        ("model.kind", needed, model.kind, f"no model of this kind learns {objective.kind}"),
+        ("objective.kind", served, objective.kind, f"a model of kind {model.kind} is for other objectives"),
+    ):
+        if kinds and own not in kinds:
+            raise ConfigError(
+                "E_CONFIG",
+                what,
+                place=place,
+                value=own,
+                allowed=", ".join(kinds),
+                action="change the model or the objective",
+            )
     if hasattr(model, "check"):
         model.check(objective)
 

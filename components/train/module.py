@@ -201,20 +201,32 @@ class Learner(pl.LightningModule):
     def _checked(self, outputs: Any) -> Any:
         """What the network gave, if it is what a network has to give; it may be a user's own."""
         wanted = {spec.name: spec for spec in self._outputs}
-        if isinstance(outputs, Mapping) and all(isinstance(outputs.get(name), Tensor) for name in wanted):
-            return outputs
-        found = sorted(outputs) if isinstance(outputs, Mapping) else type(outputs).__name__
+        found: Any = type(outputs).__name__
+        if isinstance(outputs, Mapping):
+            if all(_has_shape(outputs.get(name), spec.shape) for name, spec in wanted.items()):
+                return outputs
+            shapes = {name: list(one.shape) for name, one in outputs.items() if isinstance(one, Tensor)}
+            found = ", ".join(f"{name}: {shapes.get(name, type(one).__name__)}" for name, one in outputs.items())
         raise ConfigError(
             "E_CONFIG",
             "the model's network has to map a dict of tensors to a dict of tensors",
             place="model",
             value=found,
-            allowed=", ".join(f"{name}: float32[batch, {spec.size}]" for name, spec in wanted.items()),
-            action="return a dict with these names from forward",
+            allowed=", ".join(f"{name}: {['batch', *spec.shape]}" for name, spec in wanted.items()),
+            action="return a dict with these names and shapes from forward",
         )
 
     def _pairs(self, fitted: Sequence[FittedFeature]) -> list[tuple[Any, FittedFeature]]:
         return [(self._loaded[id(one)], one) for one in fitted]
+
+
+def _has_shape(value: Any, shape: tuple[int, ...]) -> bool:
+    """Whether it is a tensor of such rows; -1 is any size."""
+    return (
+        isinstance(value, Tensor)
+        and value.dim() == 1 + len(shape)
+        and all(said in {-1, size} for size, said in zip(value.shape[1:], shape, strict=True))
+    )
 
 
 def _narrow(value: Any) -> bool:

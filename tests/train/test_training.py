@@ -16,7 +16,7 @@ from components.models.cnn import Cnn, Conv
 from components.train import TrainSettings, devices
 from components.train.devices import check_devices
 from components.train.supervisor import supervise
-from tests.line import table_recipe, trained, write_table
+from tests.line import image_recipe, table_recipe, trained, write_images, write_table
 
 SLOW = TrainSettings(max_epochs=100_000, batch_size=2)
 
@@ -44,10 +44,15 @@ def test_training_learns_keeps_the_best_epoch_and_tells_each(folder, ctx):
     assert [event[1] for event in told if event[0] == "train" and event[4]] == list(range(1, 9))
 
 
-@pytest.mark.parametrize("given", ["tensor", "other name"])
+@pytest.mark.bad_input
+@pytest.mark.parametrize("given", ["tensor", "other name", "a class more"])
 def test_a_network_that_gives_something_else_is_one_line(tmp_path, ctx, given, monkeypatch):
-    """A user's own model whose forward returns a bare tensor, or a dict with another name."""
-    body = {"tensor": "return next(iter(batch.values()))[:, :2]", "other name": "return {'x': torch.zeros(1)}"}[given]
+    """A user's own model whose forward returns a bare tensor, or a dict with another name, or too many numbers."""
+    body, found = {
+        "tensor": ("return next(iter(batch.values()))[:, :2]", "Tensor"),
+        "other name": ("return {'x': torch.zeros(1)}", r"x: \[1\]"),
+        "a class more": ("return {'label': torch.zeros(len(batch['numbers']), 3)}", r"label: \[16, 3\]"),
+    }[given]
     (tmp_path / "wrong.py").write_text(
         "from components.contracts.config import CustomConfig\n\n\nclass Net(CustomConfig):\n"
         "    def build(self, inputs, outputs):\n        import torch\n\n        class Net(torch.nn.Module):\n"
@@ -58,9 +63,23 @@ def test_a_network_that_gives_something_else_is_one_line(tmp_path, ctx, given, m
     monkeypatch.syspath_prepend(str(tmp_path))
     config = {"kind": "custom", "target": "wrong:Net"}
     model = load_kind("components.models", KINDS, config, "model").model_validate(config)
-    with pytest.raises(ConfigError, match=r"E_CONFIG model: .* dict of tensors .*allowed: label: float32\[batch, 2\]"):
+    with pytest.raises(ConfigError, match=rf"E_CONFIG model: .* dict .*got '{found}'.*allowed: label: \['batch', 2\]"):
         trained(table_recipe(write_table(tmp_path / "table"), model=model), ctx)
     sys.modules.pop("wrong")
+
+
+@pytest.mark.parametrize("kind", ["table", "images"])
+def test_half_the_bits_learn_as_well(tmp_path, ctx, kind):
+    """Products in bfloat16; what is kept, and what evaluate measures, is float32."""
+    settings = TrainSettings(max_epochs=6, batch_size=16, learning_rate=0.05, precision="bfloat16")
+    recipe = (
+        table_recipe(write_table(tmp_path / "t"), settings=settings)
+        if kind == "table"
+        else image_recipe(write_images(tmp_path / "i"), settings=settings)
+    )
+    _, checkpoint = trained(recipe, ctx)
+    assert checkpoint.metrics["validation_accuracy"] > 0.8
+    assert {str(one.dtype) for one in weights(ctx, checkpoint).values()} == {"float32"}
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(folder, tmp_path):
