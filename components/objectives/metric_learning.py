@@ -4,13 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import Field
 
 from components.contracts.config import StepConfig
 from components.contracts.spec import ROW_WEIGHT, TensorSpec
-from components.objectives.objective import Answers, Facts, Figure, Pooled, Target, Told, output_of
+from components.objectives.objective import Answers, Facts, Figure, OfVectors, Pooled, Target, Told, output_of
 
 AT_ONCE = 1024
 """Rows whose neighbours are looked for at a time."""
@@ -20,7 +19,7 @@ HARD = 64
 """Triplets look at so many rows of other classes; with all of them memory would grow with the batch's cube."""
 
 
-class MetricLearning(StepConfig):
+class MetricLearning(OfVectors, StepConfig):
     """A vector of length 1 for each row, learnt from which rows share a label."""
 
     targets: ClassVar[tuple[str, ...]] = ("label",)
@@ -90,15 +89,6 @@ class MetricLearning(StepConfig):
 
         (vectors,) = outputs.values()
         return {"vectors": normalize(vectors, dim=1).cpu().numpy()}
-
-    def columns(self, target: Target) -> dict[str, pa.DataType]:
-        """`prediction`, the vector."""
-        return {"prediction": pa.list_(pa.float64())}
-
-    def table(self, answers: Answers, target: Target) -> pa.Table:
-        """The vectors."""
-        vectors = list(answers["vectors"].astype(np.float64))
-        return pa.table({"prediction": pa.array(vectors, self.columns(target)["prediction"])})
 
     def row_metrics(self, answers: Answers, truth: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
         """Whether the nearest other row is of the same class (recall at 1), among the rows that are looked at at once.

@@ -127,6 +127,19 @@ class Objective(Protocol):
         """The report's pictures."""
 
 
+class OfVectors:
+    """The part of an objective whose answers are `vectors`, float32[rows, width]."""
+
+    def columns(self, target: Target) -> dict[str, pa.DataType]:
+        """`prediction`, the vector."""
+        return {"prediction": pa.list_(pa.float64())}
+
+    def table(self, answers: Answers, target: Target) -> pa.Table:
+        """The vectors."""
+        vectors = list(answers["vectors"].astype(np.float64))
+        return pa.table({"prediction": pa.array(vectors, self.columns(target)["prediction"])})
+
+
 def output_of(targets: Sequence[TensorSpec], wanted: str, *, classes: bool) -> TensorSpec:
     """The one target, if it is (or is not) one of classes.
 

@@ -4,20 +4,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import Field
 
 from components.contracts.config import StepConfig
 from components.contracts.spec import ROW_LOSS, ROW_LOSS_OF_ZEROS, ROW_WEIGHT, VECTORS, TensorSpec
-from components.objectives.objective import Answers, Facts, Figure, Pooled, Target, Told
+from components.objectives.objective import Answers, Facts, Figure, OfVectors, Pooled, Target, Told
 
 SHOWN, NEAREST, LETTERS = 20, 6, 4
 """Words of the report, how many neighbours of each, and how long a word is that says something."""
 FOLDS = 5
 
 
-class WordEmbedding(StepConfig):
+class WordEmbedding(OfVectors, StepConfig):
     """Learn a vector for every word of one text feature."""
 
     relative: ClassVar[bool] = True
@@ -49,15 +48,6 @@ class WordEmbedding(StepConfig):
             "loss": outputs[ROW_LOSS].cpu().numpy().astype(np.float64),
             "zeros": outputs[ROW_LOSS_OF_ZEROS].cpu().numpy().astype(np.float64),
         }
-
-    def columns(self, target: Target) -> dict[str, pa.DataType]:
-        """`prediction`, the mean vector of the text's words."""
-        return {"prediction": pa.list_(pa.float64())}
-
-    def table(self, answers: Answers, target: Target) -> pa.Table:
-        """The mean vectors."""
-        vectors = list(answers["vectors"].astype(np.float64))
-        return pa.table({"prediction": pa.array(vectors, self.columns(target)["prediction"])})
 
     def row_metrics(self, answers: Answers, truth: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
         """The loss."""
