@@ -88,13 +88,14 @@ class Glove(StepConfig):
 
     def _learn(self, state: State, pairs: Any, rows: NDArray[np.int64]) -> None:
         """One step of AdaGrad for some words and all that stand near them; changes `state`."""
-        counts = pairs[rows].toarray()
-        weights = np.minimum(counts / self.most, 1) ** self.power
+        weights, logarithms = pairs[rows], pairs[rows]
+        logarithms.data = np.log(weights.data)
+        weights.data = np.minimum(weights.data / self.most, 1) ** self.power
         (words, others), (own, their) = state["vectors"], state["biases"]
         here = words[rows]
         # Pairs that never occur weigh nothing, whatever their logarithm would be.
-        missed = here @ others.T + own[rows, None] + their - np.log(np.where(counts > 0, counts, 1))
-        missed *= weights
+        missed = here @ others.T + own[rows, None] + their - logarithms.toarray()
+        missed *= weights.toarray()
         for at, places, slopes, bias in (
             (0, rows, missed @ others, missed.sum(1)),
             (1, slice(None), missed.T @ here, missed.sum(0)),
