@@ -158,7 +158,7 @@ def test_the_loss_of_a_mix_is_that_of_both_labels(mix, tmp_path, ctx):
     learner = Learner(job, len(data.training))
     batch = next(iter(data.train_dataloader()))
     loss = learner.training_step(batch, 3)
-    feature, fitted = learner._pairs()[0]
+    feature, fitted = learner._pairs(learner._features)[0]
     inputs = {"image": feature.apply(batch["image"], fitted.state)}
     inputs, other, weight = mix.mixed(inputs, drawn(recipe.settings.seed, 0, 3, 0))
     logits = learner.network(inputs)["label"]

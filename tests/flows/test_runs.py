@@ -118,7 +118,7 @@ def test_a_rejected_run_says_so_and_an_approval_lets_it_through(millrace, first)
     rejected = millrace.run("digits-cnn", "--set", "gate.minimum={accuracy: 1.5}", "--set", "register.name=r")
     assert (rejected["code"], rejected["state"], rejected["verdict"]) == (3, "Rejected", "rejected")
     assert rejected["model"] == {}
-    assert rejected["checks"][0].startswith("fail: accuracy 0.")
+    assert rejected["checks"][0].startswith("fail: accuracy ")
     assert millrace.prefect_run(rejected["prefect_run"])[:2] == ("COMPLETED", "Rejected")
     assert millrace.mlflow_run(rejected["mlflow_run"])[0] == "FINISHED"
     approved = millrace("approve", rejected["run"], "--why", "a trial", "--who", "ada", "--json")
