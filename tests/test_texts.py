@@ -72,7 +72,7 @@ def test_an_encoder_decoder_knows_what_it_has_read(tmp_path, ctx):
         features=texts,
         model=EncoderDecoder(width=32, heads=2, dropout=0, positions="learned", longest=200),
         objective=LanguageModel(feature="told"),
-        settings=TrainSettings(max_epochs=40, batch_size=32, learning_rate=0.01),
+        settings=TrainSettings(max_epochs=20, batch_size=32, learning_rate=0.01),
     )
     _, metrics, _, _ = reported(recipe, ctx)
     assert metrics["perplexity"] < 3, "of four words each, who has not read knows none"
