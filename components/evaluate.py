@@ -85,7 +85,7 @@ class Whole:
     @property
     def rows(self) -> int:
         """How many."""
-        return len(next(iter(self.metrics.values())))
+        return len(next(iter((self.metrics | self.facts).values())))
 
     def where(self, rows: NDArray[np.bool_]) -> "Whole":
         """Only these rows."""
@@ -99,7 +99,8 @@ class Whole:
 
     def beyond(self, other: "Whole") -> dict[str, Interval]:
         """How much more each metric is than that of `other`, on the same rows."""
-        means = {name: interval(values - other.metrics[name]) for name, values in self.metrics.items()}
+        both = [name for name in self.metrics if name in other.metrics]
+        means = {name: interval(self.metrics[name] - other.metrics[name]) for name in both}
         ours, theirs = self.pooled(self.facts), other.pooled(other.facts)
 
         def gain(weights: NDArray[np.float64]) -> dict[str, float]:
@@ -126,6 +127,9 @@ def run(
         for done, chunk in enumerate(_test_rows(dataset, ctx.store), 1):
             with own_errors("correct the data, or run with --rerun package"):
                 rows, keep = _accepted(ours, chunk)
+                if not rows.num_rows:
+                    shared.append(np.zeros(0, bool))
+                    continue
                 truth = _truth(ours, rows)
                 tally.add(rows, truth, ours.predict(rows.drop(list(OWN_COLUMNS))).answers)
             if theirs is not None and rival is not None:
@@ -193,7 +197,7 @@ def _accepted(predictor: Any, rows: pa.Table) -> tuple[pa.Table, NDArray[np.bool
 def _truth(predictor: Any, rows: pa.Table) -> NDArray[Any]:
     truth: NDArray[Any] = predictor.truth(rows.drop(list(OWN_COLUMNS)))
     target = predictor.target
-    for own, known in [(truth[name], part) for name, part in target.parts.items()] or [(truth, target)]:
+    for own, known in [(truth[name], part) for name, part in _parts(target).items()] or [(truth, target)]:
         if known.classes and (own < 0).any():
             row = int(np.flatnonzero(own < 0)[0])
             raise DataError(
@@ -223,6 +227,11 @@ def _add_rival(tally: Tally, ours: Any, theirs: Any, rows: pa.Table) -> None:
         tally.add(rows, _truth(theirs, rows), theirs.predict(rows.drop(list(OWN_COLUMNS))).answers)
 
 
+def _parts(target: Any) -> dict[str, Any]:
+    """Several targets by name; packages of before know none."""
+    return dict(getattr(target, "parts", {}))
+
+
 def _judged_by(predictor: Any) -> Any:
     """What has to be the same of two packages whose metrics are compared.
 
@@ -230,7 +239,8 @@ def _judged_by(predictor: Any) -> Any:
     """
     objective, target = predictor.objective, predictor.target
     same: list[Any] = [objective.kind, target.classes, target.feature.columns]
-    same += [(name, one.feature.kind, one.classes) for name, one in target.parts.items()]
+    same += [(name, one.feature.kind, one.classes) for name, one in _parts(target).items()]
+    same += [(name, one.kind) for name, one in getattr(objective, "parts", {}).items()]
     if getattr(objective, "relative", False):
         specs = [
             feature.spec(fitted.state).model_dump()

@@ -139,12 +139,9 @@ def summed_up(trials: Sequence[Trial]) -> Summary:
     names = [name for name in dict.fromkeys(name for one in trials for name in one.metrics)
              if all(any(name in one for one in some) for some in by_seed)]  # fmt: skip
     figures = {name: [mean(one[name] for one in some if name in one) for some in by_seed] for name in names}
-    sums: dict[str, float] = {}
-    for one in trials:
-        for name, value in one.baseline.items():
-            sums[name] = sums.get(name, 0.0) + value / len(trials)
+    blind = dict.fromkeys(name for one in trials for name in one.baseline)
     return Summary(
-        baseline=sums,
+        baseline={name: mean(one.baseline[name] for one in trials if name in one.baseline) for name in blind},
         device=", ".join(sorted({one.device for one in trials})),
         train_seconds=round(mean(one.train_seconds for one in trials), 3),
         mean={name: mean(values) for name, values in figures.items()},

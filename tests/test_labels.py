@@ -3,9 +3,11 @@
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 
 from components import evaluate, preprocess
 from components.contracts.errors import ConfigError, DataError
+from components.contracts.spec import ROW_WEIGHT
 from components.evaluate import EvaluateConfig
 from components.features.label import Label
 from components.features.labels import Labels
@@ -108,3 +110,44 @@ def test_rows_of_one_class_come_to_lie_near_each_other(way, tmp_path, ctx):
     vectors = np.array(told["prediction"].to_pylist())
     assert np.linalg.norm(vectors, axis=1) == pytest.approx([1, 1, 1], abs=1e-5)
     assert vectors[0] @ vectors[1] > 0.8 > vectors[0] @ vectors[2]
+
+
+def test_neighbours_are_looked_for_among_all_rows_however_they_lie_in_files(tmp_path, ctx):
+    """A file for each class and features that say nothing: who looked within a file would find the class each time."""
+    (tmp_path / "t").mkdir()
+    drawn = np.random.default_rng(0)
+    for name in "xyz":
+        cells = [f"{a:.5f},{b:.5f},{name}" for a, b in drawn.normal(size=(200, 2))]
+        (tmp_path / "t" / f"{name}.csv").write_text("\n".join(["a,b,quarter", *cells]) + "\n")
+    recipe = table_recipe(
+        tmp_path / "t",
+        checks=ValidateConfig(columns={name: ColumnCheck(type="float64") for name in COLUMNS}),
+        cleaning=(),
+        features=(Number(columns=COLUMNS),),
+        target=Label(column="quarter"),
+        objective=MetricLearning(way="triplet", width=4),
+        settings=TrainSettings(max_epochs=2, batch_size=32),
+    )
+    dataset, package = packaged(recipe, ctx)
+    report = evaluate.run(EvaluateConfig(), package, dataset, package, ctx=ctx)
+    assert report.metrics["recall_at_1"].value < 0.5
+    assert report.gain["recall_at_1"].value == 0
+
+
+def test_what_a_row_weighs_is_what_it_counts():
+    """As a mix of two rows needs it: a weight of a quarter is a quarter of the loss, and of 0 as if it were not there."""
+    vectors, labels = {"label": torch.randn(8, 4)}, torch.tensor([0, 0, 1, 1, 2, 2, 0, 1])
+    for way in ("contrastive", "triplet"):
+        objective = MetricLearning(way=way, width=4)
+        whole = objective.loss(vectors, {"label": labels})
+        quarter = objective.loss(vectors, {"label": labels, ROW_WEIGHT: torch.full((8,), 0.25)})
+        assert quarter == pytest.approx(float(whole) / 4, rel=1e-5)
+        six = objective.loss({"label": vectors["label"][:6]}, {"label": labels[:6]})
+        filled = objective.loss(vectors, {"label": labels, ROW_WEIGHT: torch.tensor([1.0] * 6 + [0.0] * 2)})
+        assert filled == pytest.approx(float(six), rel=1e-5)
+
+
+def test_a_class_that_no_test_row_has_says_nothing_of_the_order():
+    truth = np.array([[1, 0], [0, 0], [1, 0]])
+    facts = MultiLabel().facts({"probabilities": np.array([[0.9, 0.1], [0.2, 0.3], [0.8, 0.2]], np.float32)}, truth)
+    assert MultiLabel().pooled(facts)(np.ones(3))["auroc"] == 1

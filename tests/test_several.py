@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from components import evaluate
+from components import evaluate, preprocess
 from components.contracts.errors import ConfigError, DataError
 from components.evaluate import EvaluateConfig
 from components.features.label import Label
@@ -16,15 +16,20 @@ from components.features.value import Value
 from components.models.mlp import Mlp
 from components.objectives.classification import Classification
 from components.objectives.clustering import Clustering
+from components.objectives.metric_learning import MetricLearning
 from components.objectives.multi_label import MultiLabel
 from components.objectives.objective import check_monitor, check_target
 from components.objectives.regression import Regression
 from components.objectives.several import Several as Objectives
 from components.packages import open_package
+from components.preprocess import PreprocessConfig
+from components.preprocess.leaks import LeakConfig
+from components.preprocess.outliers import OutlierConfig
 from components.sources.files import FilesSource
+from components.statistics.splits import SplitConfig
 from components.train import TrainSettings
 from components.validate import ColumnCheck, ValidateConfig
-from tests.line import packaged, prepared, table_recipe
+from tests.line import cleaned_line, packaged, prepared, table_recipe
 
 COLUMNS = tuple("ab")
 PARTS = (
@@ -102,6 +107,9 @@ def test_heads_that_do_not_fit_are_one_line(tmp_path, ctx):
     ):
         with pytest.raises(ConfigError, match=f"E_CONFIG {expected}"):
             check_target(Objectives(parts=parts), two)
+    near = Several(parts=(PARTS[0], PARTS[1].model_copy(update={"name": "side_far"})))
+    with pytest.raises(ConfigError, match="E_CONFIG target.parts: a target's name begins with another's"):
+        check_target(Objectives(parts={"side": Classification(), "side_far": Regression()}), near)
     with pytest.raises(ConfigError, match="several takes no such target"):
         check_target(Objectives(parts=OBJECTIVES), Nothing())
     with pytest.raises(ConfigError, match="E_CONFIG train.monitor: .*allowed: loss, side_accuracy, far_absolute_error"):
@@ -113,3 +121,49 @@ def test_heads_that_do_not_fit_are_one_line(tmp_path, ctx):
     strict = Several(parts=(PARTS[0], Labels(column="tags", separator="|")))
     with pytest.raises(DataError, match="E_LABEL target.column: .*rows have no label.*got 'tags'"):
         prepared(line(tmp_path / "u", target=strict), ctx)
+
+
+QUICK = TrainSettings(max_epochs=1, batch_size=64)
+
+
+def test_champions_of_other_objectives_are_not_compared(tmp_path, ctx):
+    recipe = line(tmp_path / "t", settings=QUICK)
+    _, champion = packaged(recipe, ctx)
+    parts = OBJECTIVES | {"side": MetricLearning(width=4)}
+    dataset, package = packaged(recipe.__class__(**(vars(recipe) | {"objective": Objectives(parts=parts)})), ctx)
+    with pytest.raises(DataError, match="E_LABEL register.name: the champion cannot be compared"):
+        evaluate.run(EvaluateConfig(), package, dataset, champion, ctx=ctx)
+    parts = OBJECTIVES | {"far": Regression(error="quantile")}
+    dataset, package = packaged(recipe.__class__(**(vars(recipe) | {"objective": Objectives(parts=parts)})), ctx)
+    report = evaluate.run(EvaluateConfig(), package, dataset, champion, ctx=ctx)
+    assert "far_coverage" in report.metrics
+    assert "far_coverage" not in report.gain
+    assert "far_mae" in report.gain
+
+
+def test_outliers_and_leaks_know_every_target(tmp_path, ctx):
+    """All rows of one class lie far out; and rows are the same but for what is to be predicted."""
+    (tmp_path / "t").mkdir()
+    drawn = np.random.default_rng(0)
+    rows = [(f"{a:.3f}", "usual", at) for at, a in enumerate(drawn.normal(size=100))] + [
+        ("900", "odd", 1),
+        ("901", "odd", 2),
+    ]
+    cells = [f"{a},{side},{at}" for a, side, at in rows]
+    (tmp_path / "t" / "0.csv").write_text("\n".join(["a,side,far", *cells]) + "\n")
+    target = Several(parts=(PARTS[1], PARTS[0]))
+    checks = ValidateConfig(columns={name: ColumnCheck(type="float64") for name in ("a", "far")})
+    recipe = line(tmp_path / "u", target=target, checks=checks, source=FilesSource(uri=str(tmp_path / "t")))
+    config = PreprocessConfig(
+        features=(Number(columns=("a",)),),
+        target=target,
+        split=SplitConfig(test=0.1, validation=0.1),
+        outliers=(OutlierConfig(columns=("a",), method="iqr", factor=5),),
+    )
+    with pytest.raises(DataError, match="E_LABEL outliers: every training row of a class .* .got 'odd'"):
+        preprocess.run(config, cleaned_line(recipe, ctx), ctx=ctx)
+    cells = [f"{at % 7},{'ab'[at % 2]},{at}" for at in range(300)]
+    (tmp_path / "t" / "0.csv").write_text("\n".join(["a,side,far", *cells]) + "\n")
+    config = PreprocessConfig(features=(Number(columns=("a",)),), target=target, leaks=LeakConfig(near=True))
+    with pytest.raises(DataError, match="E_LEAK"):
+        preprocess.run(config, cleaned_line(recipe, ctx), ctx=ctx)

@@ -28,11 +28,12 @@ def line(folder, **changes):
     """Sentences about grain or about metal, and the same ones turned round."""
     drawn = np.random.default_rng(0)
     folder.mkdir()
-    cells = []
-    for at in range(400):
-        words = drawn.choice(GROUPS[at % 2], 8)
-        cells.append(f"{' '.join(words)},{' '.join(words[::-1])},{at % 2}")
-    (folder / "0.csv").write_text("\n".join(["said,turned,about", *cells]) + "\n")
+    for number, length in enumerate((8, 6)):
+        cells = []
+        for at in range(200):
+            words = drawn.choice(GROUPS[at % 2], length)
+            cells.append(f"{' '.join(words)},{' '.join(words[::-1])},{at % 2}")
+        (folder / f"{number}.csv").write_text("\n".join(["said,turned,about", *cells]) + "\n")
     settings = {
         "source": FilesSource(uri=str(folder)),
         "checks": ValidateConfig(),

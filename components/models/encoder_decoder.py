@@ -9,7 +9,7 @@ from components.models.stacked import OfBlocks
 
 
 class EncoderDecoder(OfBlocks):
-    """As many blocks of attention for the text that is read as for the one that is told."""
+    """As many blocks of attention for the text that is read as for the one that is told, whose first token is given."""
 
     serves: ClassVar[tuple[str, ...]] = ("language-model",)
 

@@ -1,6 +1,6 @@
 """GloVe (Pennington et al. 2014): vectors of words whose products tell how often two words stand near each other."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -13,6 +13,8 @@ from components.models.passing import State, Sums, Tensors
 
 BLOCK = 256
 """Words whose pairs with all others are looked at in one step of AdaGrad."""
+AT_ONCE = 256
+"""Rows of text that are looked at in one piece."""
 NEGATIVES, SHARED = 5, 64
 """How vectors are judged: as those of word2vec are."""
 
@@ -59,7 +61,7 @@ class Glove(StepConfig):
         if "words" not in state:
             return {"loss": np.array(self._lost(state, inputs)), "rows": np.array(float(len(tokens)))}
         words = int(state["words"])
-        pairs = _pairs(tokens.numpy(), words, self.window)
+        pairs = sum(_pairs(rows.numpy(), words, self.window) for rows in _slices(tokens))
         seen = np.bincount(tokens.flatten().numpy(), minlength=words).astype(np.float64)
         return {"pairs": pairs, "seen": seen, "loss": np.array(0.0), "rows": np.array(float(len(tokens)))}
 
@@ -73,7 +75,7 @@ class Glove(StepConfig):
         network = CountedWords(name, words, width, window=self.window, negatives=NEGATIVES, shared=SHARED).eval()
         network.load_state_dict({key: torch.from_numpy(one) for key, one in weights.items()})
         with torch.inference_mode():
-            return float(network(inputs)[ROW_LOSS].double().sum())
+            return sum(float(network({name: rows})[ROW_LOSS].double().sum()) for rows in _slices(inputs[name]))
 
     def step(self, state: State, sums: Sums) -> tuple[State, bool]:
         """Go once through all pairs, in blocks of words."""
@@ -137,6 +139,12 @@ class Glove(StepConfig):
         return CountedWords(
             text.name, text.classes[0], outputs[0].shape[0], window=self.window, negatives=NEGATIVES, shared=SHARED
         )
+
+
+def _slices(tokens: Any) -> Iterator[Any]:
+    """Some rows at a time, each time as long as the longest of them."""
+    for rows in tokens.split(AT_ONCE):
+        yield rows[:, : max(int((rows != 0).sum(1).max()), 1)]
 
 
 def _pairs(tokens: NDArray[np.int64], words: int, window: int) -> Any:

@@ -29,7 +29,7 @@ class Passing(Protocol):
     rows_a_pass: int
 
     def begin(self, sample: Tensors, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], seed: int) -> State:
-        """The first state, from some training rows' inputs."""
+        """The first state, from some training rows' inputs of numbers."""
 
     def look(self, state: State, inputs: Tensors, targets: Tensors) -> Sums:
         """What a batch says; `rows` and `loss` (the sum over its rows; of several beginnings, each) among it."""

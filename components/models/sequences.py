@@ -39,7 +39,12 @@ class Steps(nn.Module):
             return self.dropout(steps), torch.full((len(values),), steps.shape[1], device=values.device)
         lengths = (values != PADDING).sum(1).clamp(min=1)
         # Nobody reads behind the longest row.
-        return self.dropout(self.table(values[:, : int(lengths.max())])), lengths
+        return self.dropout(self.table(values[:, : longest(lengths)])), lengths
+
+
+def longest(lengths: Tensor) -> int:
+    """The most steps of a row; 1 where there is no row."""
+    return int(lengths.max()) if len(lengths) else 1
 
 
 class Cells(nn.Module):

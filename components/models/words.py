@@ -83,9 +83,9 @@ class NearWords(nn.Module):
         batch, steps, width = vectors.shape
         reach = min(self.window, steps - 1)
         more = -steps % BLOCK
-        left = pad(vectors, (0, 0, 0, more)).view(batch, -1, BLOCK, width)
+        left = pad(vectors, (0, 0, 0, more)).view(batch, (steps + more) // BLOCK, BLOCK, width)
         right = pad(contexts, (0, 0, reach, reach + more)).unfold(1, BLOCK + 2 * reach, BLOCK)
-        own = pad(words, (0, more)).view(batch, -1, BLOCK, 1)
+        own = pad(words, (0, more)).view(batch, (steps + more) // BLOCK, BLOCK, 1)
         others = pad(words, (reach, reach + more)).unfold(1, BLOCK + 2 * reach, BLOCK)[:, :, None]
         apart = torch.arange(BLOCK + 2 * reach, device=words.device) - torch.arange(BLOCK, device=words.device)[:, None]
         both = own & others & (apart >= 0) & (apart <= 2 * reach) & (apart != reach)

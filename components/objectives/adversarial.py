@@ -53,13 +53,13 @@ class Adversarial(StepConfig):
 
         real = inputs[network.name]
         drawn = network.drawn(inputs)
-        told, known = network.judged(drawn.detach(), inputs), network.judged(real, inputs)
+        told, known = network.judged(drawn.detach(), inputs).float(), network.judged(real, inputs).float()
         if self.way == "plain":
             yield "critic", (softplus(told) + softplus(-known)).mean()
         else:
             yield "critic", (told - known).mean() + self.penalty * _slopes(network, real, drawn.detach(), inputs)
         if step % self.critic_steps == 0:
-            told = network.judged(drawn, inputs)
+            told = network.judged(drawn, inputs).float()
             yield "generator", softplus(-told).mean() if self.way == "plain" else -told.mean()
 
     def loss(self, outputs: Mapping[str, Any], targets: Mapping[str, Any]) -> Any:

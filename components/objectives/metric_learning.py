@@ -11,8 +11,8 @@ from components.contracts.config import StepConfig
 from components.contracts.spec import ROW_WEIGHT, TensorSpec
 from components.objectives.objective import Answers, Facts, Figure, OfVectors, Pooled, Target, Told, output_of
 
-AT_ONCE = 1024
-"""Rows whose neighbours are looked for at a time."""
+AT_ONCE, AMONG = 1024, 4096
+"""Rows whose neighbours are looked for at a time, and among how many rows of the test part at most."""
 FAR = -2.0
 """Less than any cosine."""
 HARD = 64
@@ -22,6 +22,7 @@ HARD = 64
 class MetricLearning(OfVectors, StepConfig):
     """A vector of length 1 for each row, learnt from which rows share a label."""
 
+    mixed: ClassVar[bool] = True
     targets: ClassVar[tuple[str, ...]] = ("label",)
     monitored: ClassVar[Mapping[str, bool]] = {}
     lower_is_better: ClassVar[frozenset[str]] = frozenset()
@@ -61,8 +62,8 @@ class MetricLearning(OfVectors, StepConfig):
             if self.way == "triplet"
             else self._among(cosines, near, others)
         )
-        told = weights * near.any(1)
-        return (rows * told).sum() / told.sum().clamp(min=1e-12)
+        told = near.any(1) & (weights > 0)
+        return (rows * weights * told).sum() / told.sum().clamp(min=1)
 
     def _among(self, cosines: Any, near: Any, others: Any) -> Any:
         """float32[batch]: nats by which rows of the own class are missed among all others."""
@@ -91,21 +92,20 @@ class MetricLearning(OfVectors, StepConfig):
         return {"vectors": normalize(vectors, dim=1).cpu().numpy()}
 
     def row_metrics(self, answers: Answers, truth: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
-        """Whether the nearest other row is of the same class (recall at 1), among the rows that are looked at at once.
-
-        Evaluate looks at 4,096 at a time.
-        """
-        nearest, _ = _nearest(answers["vectors"])
-        return {"recall_at_1": (truth[nearest] == truth).astype(np.float64) * (len(truth) > 1)}
+        """None: a row is judged among all others."""
+        return {}
 
     def facts(self, answers: Answers, truth: NDArray[np.int64]) -> Facts:
-        """The class, that of the nearest other row, and the vector."""
-        nearest, _ = _nearest(answers["vectors"])
-        return {"truth": truth, "nearest": truth[nearest], "vectors": answers["vectors"]}
+        """The class and the vector."""
+        return {"truth": truth, "vectors": answers["vectors"]}
 
     def pooled(self, facts: Facts) -> Pooled:
-        """All is said by the mean over rows."""
-        return lambda _: {}
+        """How often the nearest other row is of the same class (recall at 1).
+
+        It is looked for among all rows, of more than 4,096 among so many that lie evenly between them.
+        """
+        hits = _neighbours(facts) == facts["truth"]
+        return lambda weights: {"recall_at_1": float(weights @ hits / weights.sum())}
 
     def constant(self, target: Target, facts: Facts) -> Answers:
         """Vectors that are drawn."""
@@ -113,8 +113,8 @@ class MetricLearning(OfVectors, StepConfig):
         return {"vectors": (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)}
 
     def badness(self, answers: Answers, truth: NDArray[np.int64]) -> NDArray[np.float64]:
-        """How near the nearest other row is where it is of another class (cosine + 1); negative where it is not."""
-        nearest, cosines = _nearest(answers["vectors"])
+        """How near the nearest of the other rows at hand is where it is of another class (cosine + 1), else below 0."""
+        nearest, cosines = _nearest(answers["vectors"], np.arange(len(truth)))
         return np.where(truth[nearest] != truth, cosines + 1, -1).astype(np.float64)
 
     def told(self, answers: Answers, truth: NDArray[np.int64], row: int, target: Target) -> Told:
@@ -131,7 +131,7 @@ class MetricLearning(OfVectors, StepConfig):
     def figures(self, facts: Facts, target: Target) -> list[Figure]:
         """Which classes lie next to which."""
         counts = np.zeros((len(target.classes),) * 2, np.int64)
-        np.add.at(counts, (facts["truth"], facts["nearest"]), 1)
+        np.add.at(counts, (facts["truth"], _neighbours(facts)), 1)
         return [
             {
                 "kind": "confusion",
@@ -142,13 +142,23 @@ class MetricLearning(OfVectors, StepConfig):
         ]
 
 
-def _nearest(vectors: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Of each row the position of the nearest other one and their cosine; of a single row itself."""
-    places, cosines = [], []
+def _neighbours(facts: Facts) -> NDArray[np.int64]:
+    """The class of the row that is nearest to each."""
+    rows = len(facts["truth"])
+    among = np.unique(np.linspace(0, rows - 1, min(rows, AMONG)).astype(np.int64))
+    nearest, _ = _nearest(facts["vectors"], among)
+    found: NDArray[np.int64] = facts["truth"][nearest]
+    return found
+
+
+def _nearest(vectors: NDArray[np.float32], among: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Of each row the position of the nearest other one `among` some, and their cosine."""
+    places, cosines = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
     for start in range(0, len(vectors), AT_ONCE):
-        found = vectors[start : start + AT_ONCE] @ vectors.T
-        here = np.arange(len(found))
-        found[here, start + here] = FAR
-        places.append(found.argmax(axis=1))
-        cosines.append(found[here, places[-1]])
+        found = vectors[start : start + AT_ONCE] @ vectors[among].T
+        own = np.flatnonzero((among >= start) & (among < start + AT_ONCE))
+        found[among[own] - start, own] = FAR
+        best = found.argmax(axis=1)
+        places.append(among[best])
+        cosines.append(found[np.arange(len(found)), best])
     return np.concatenate(places), np.concatenate(cosines)

@@ -97,11 +97,13 @@ class MultiLabel(StepConfig):
 
         def measured(weights: NDArray[np.float64]) -> dict[str, float]:
             right, seen, named = (weights @ cells for cells in (truth & predicted, truth, predicted))
-            total = seen + named
+            total, rows = seen + named, weights.sum()
+            # Of a class that all rows have, or none, nothing is to be told apart.
+            told = [one(weights) for one, there in zip(under, seen, strict=True) if 0 < there < rows]
             return {
                 "f1": float((2 * right[total > 0] / total[total > 0]).mean()) if total.any() else 0.0,
                 "f1_micro": float(2 * right.sum() / total.sum()) if total.any() else 0.0,
-                "auroc": float(np.mean([one(weights) for one in under])),
+                "auroc": float(np.mean(told)) if told else 0.5,
             }
 
         return measured

@@ -7,6 +7,8 @@ An objective with `players`, parts of the network that learn in turns, each with
 `turns(network, inputs, step)` instead of learning from `loss`, and `betas` of those optimisers. One may also offer
 `portraits(network, features with their states)`: figures of what the network itself learnt.
 
+One whose loss compares the rows of a batch says `mixed`, so that validation rows come in a drawn order too.
+
 One whose metrics hang on how inputs are made (an error of scaled numbers, nats a token) says `relative`.
 
 A metric that is a mean over rows comes from `row_metrics`. Any other (R², AUROC) comes from `pooled`, which is given a

@@ -31,7 +31,9 @@ class Several(StepConfig):
     parts: dict[str, Annotated[SerializeAsAny[BaseModel], Kinds("objectives", KINDS)]] = Field(
         min_length=2, description="for each target, by its name, what is learnt of it"
     )
-    weights: dict[str, float] = Field({}, description="what a target's loss counts; 1 where nothing is said")
+    weights: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        {}, description="what a target's loss counts; 1 where nothing is said"
+    )
 
     @property
     def monitored(self) -> Mapping[str, bool]:
@@ -48,9 +50,14 @@ class Several(StepConfig):
         """Whether a part is."""
         return any(getattr(part, "relative", False) for _, part in self._parts())
 
+    @property
+    def mixed(self) -> bool:
+        """Whether a part is."""
+        return any(getattr(part, "mixed", False) for _, part in self._parts())
+
     def check(self, target: Any) -> None:
         """Raise E_CONFIG where targets and objectives are not the same ones, or do not fit each other."""
-        names = [one.name for one in target.parts]
+        names = [one.name for one in getattr(target, "parts", ())]
         said = [*names, *self.parts, *self.weights]
         wrong = next((name for name in said if name not in names or name not in self.parts), None)
         if wrong is not None:
@@ -62,7 +69,16 @@ class Several(StepConfig):
                 allowed=", ".join(names),
                 action="name each target once",
             )
-        for one in target.parts:
+        double = next((name for name in names if any(name.startswith(f"{one}_") for one in names)), None)
+        if double is not None:
+            raise ConfigError(
+                "E_CONFIG",
+                "a target's name begins with another's, so what is said of them would not be told apart",
+                place="target.parts",
+                value=double,
+                action="name it otherwise",
+            )
+        for one in getattr(target, "parts", ()):
             part: Any = self.parts[one.name]
             if part.kind not in FIT:
                 raise ConfigError(

@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from components.adapters.shard_files import write_shard
+from components.adapters.shard_files import Ragged, write_shard
 from components.adapters.snapshot_rows import read_rows
 from components.adapters.store import Store
 from components.context import RunContext, summed
@@ -28,7 +28,7 @@ from components.preprocess.fits import fits_of
 from components.preprocess.kept import Kept, dear, keep, kept_states
 from components.preprocess.leaks import LeakConfig, check_leaks
 from components.preprocess.outliers import OutlierConfig, left_out, write_dropped
-from components.preprocess.rebalance import Rebalance, balanced, classes_left_out
+from components.preprocess.rebalance import Rebalance, balanced, check_left, classes_left_out
 from components.preprocess.splitting import fitted_split, split_rows
 from components.statistics.keys import SPLITS, TEST, TRAIN, VALIDATION
 from components.statistics.splits import Split, SplitConfig, given_parts
@@ -94,9 +94,8 @@ def run(config: PreprocessConfig, clean: CleanSnapshot, *, ctx: RunContext) -> D
         )
         rows = {split: sum(record.meta["splits"][split] for record in records) for split in SPLITS}
         _check_rows(rows, config.split)
-        label = next(iter(config.target.columns), "")
         given = any(record.meta["given"] for record in records)
-        check_leaks(config.leaks, split, label, clean.parts, given=given, test_rows=rows[TEST], ctx=ctx)
+        check_leaks(config.leaks, split, config.target.columns, clean.parts, given=given, test_rows=rows[TEST], ctx=ctx)
         targets = parts_of(config.target)
         features = (*config.features, *targets)
         fits = fits_of(features, [one.name for one in targets], parts, records, ctx)
@@ -117,8 +116,13 @@ def run(config: PreprocessConfig, clean: CleanSnapshot, *, ctx: RunContext) -> D
         write_dropped(folder, parts, out)
         rows[TRAIN] -= dropped
         _check_rows(rows, config.split)
-        lost = classes_left_out(config.target, target.state, records, out, ctx.store)
-        rates, weights = balanced(config.rebalance, target.state, lost)
+        lost = [
+            classes_left_out(one, known.state, records, out, ctx.store)
+            for one, known in zip(targets, learnt, strict=True)
+        ]
+        for known, gone in zip(learnt, lost, strict=True):
+            check_left(known.state, gone)
+        rates, weights = balanced(config.rebalance, target.state, lost[0])
         pairs = [(feature, one.state) for feature, one in zip(features, fitted, strict=True)]
         specs = [feature.spec(state) for feature, state in pairs]
         return Dataset(
@@ -268,16 +272,18 @@ def _check_rows(rows: dict[str, int], split: SplitConfig) -> None:
 
 
 def _check_labels(target: Feature, fitted: FittedFeature, labels: list[list[list[str]]]) -> None:
-    classes = set(fitted.state.get("classes", ()))
     for known in labels:
-        for entries in known:
-            unseen = [entry for entry in entries if entry not in classes]
+        found = target.lookup(fitted.state, known)
+        # Of ragged codes, one that becomes no index.
+        tables = [np.diff(found.offsets) - 1] if isinstance(found, Ragged) else found
+        for table, entries in zip(tables, known, strict=False):
+            unseen = [entry for entry, index in zip(entries, table, strict=False) if index < 0]
             if unseen:
                 raise DataError(
                     "E_LABEL",
                     "a class that no training row has",
                     place=f"target.column {target.columns[0]}",
                     value=unseen[0],
-                    allowed=", ".join(fitted.state["classes"]),
+                    allowed=", ".join(fitted.state.get("classes", ())),
                     action="clean the labels, or bring training rows of that class",
                 )

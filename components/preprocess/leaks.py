@@ -43,7 +43,7 @@ BY_KEY = ("random", "k-fold")
 def check_leaks(
     config: LeakConfig,
     split: Split,
-    target: str,
+    targets: Sequence[str],
     parts: Sequence[Part],
     *,
     given: bool,
@@ -63,7 +63,7 @@ def check_leaks(
             # Rows with the same cells have the same key, and so are in the same part.
             found[kind] = 0
             continue
-        work = partial(_keys, ctx.placement, split, config, kind=kind, target=target)
+        work = partial(_keys, ctx.placement, split, config, kind=kind, targets=targets)
         rows = sum(part.rows for part in parts)
         looked = ctx.compute.map(work, list(parts), rows * 100, native=True)
         seen = np.unique(np.concatenate([training for training, _ in looked])) if looked else np.empty(0)
@@ -87,7 +87,7 @@ def _kinds(config: LeakConfig) -> list[str]:
 
 
 def _keys(
-    placement: Placement, split: Split, config: LeakConfig, part: Part, *, kind: str, target: str
+    placement: Placement, split: Split, config: LeakConfig, part: Part, *, kind: str, targets: Sequence[str]
 ) -> tuple[Any, Any]:
     """What is compared, of the training rows and of the test rows."""
     store = open_store(placement)
@@ -105,7 +105,7 @@ def _keys(
     elif kind == "rows":
         values = np.asarray(read_rows(store, STEP, part.key, [KEY])[KEY])
     else:
-        values = near_keys(read_rows(store, STEP, part.key).drop([*OWN_COLUMNS, *filter(None, [target])]))
+        values = near_keys(read_rows(store, STEP, part.key).drop([*OWN_COLUMNS, *targets]))
     return values[~is_test], values[is_test]
 
 

@@ -34,15 +34,8 @@ def classes_left_out(
     return dict(lost)
 
 
-def balanced(
-    how: Rebalance, state: dict[str, Any], lost: Mapping[int, int] = MappingProxyType({})
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """How often an epoch has a row of each class, and what its loss counts (1 on average over the rows).
-
-    Raises:
-        ConfigError: E_CONFIG, the target has no classes.
-        DataError: E_LABEL, outliers were all that a class had.
-    """
+def check_left(state: dict[str, Any], lost: Mapping[int, int]) -> None:
+    """Raise E_LABEL where outliers were all training rows that a class had."""
     counted = state.get("counts", [])
     gone = [state["classes"][at] for at, count in enumerate(counted) if lost.get(at) == count]
     if gone:
@@ -53,6 +46,17 @@ def balanced(
             value=gone[0],
             action="raise the factor, or look at other columns",
         )
+
+
+def balanced(
+    how: Rebalance, state: dict[str, Any], lost: Mapping[int, int] = MappingProxyType({})
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """How often an epoch has a row of each class, and what its loss counts (1 on average over the rows).
+
+    Raises:
+        ConfigError: E_CONFIG, the target has no classes.
+    """
+    counted = state.get("counts", [])
     if how == "none":
         return (), ()
     if not counted:

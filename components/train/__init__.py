@@ -184,6 +184,7 @@ def job_of(config: TrainConfig, dataset: Dataset, ctx: RunContext, folder: Path)
         "features": [fitted.model_dump(mode="json") for fitted in dataset.features],
         "target": dataset.target.model_dump(mode="json"),
         "inputs": [spec.model_dump(mode="json") for spec in dataset.inputs],
+        "mixed": getattr(config.objective, "mixed", False),
         "rates": list(dataset.rates),
         "weights": list(dataset.weights),
         "more_is_better": config.settings.monitor != "loss" and config.objective.monitored[config.settings.monitor],

@@ -55,7 +55,8 @@ class DatasetModule(pl.LightningDataModule):
 
         target = job["target"]["config"]["name"]
         order = {"seed": settings["seed"], "shuffle": settings["shuffle"], "classes": target, "rates": job["rates"]}
-        self.training, self.validation = batches(TRAIN, **order), batches(VALIDATION)
+        drawn = {"seed": settings["seed"]} if job["mixed"] else {}
+        self.training, self.validation = batches(TRAIN, **order), batches(VALIDATION, **drawn)
 
     def train_dataloader(self) -> Batches:
         """Shuffled anew in each epoch."""

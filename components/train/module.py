@@ -15,6 +15,7 @@ from torch import Tensor
 from components.augment import KINDS as AUGMENTATIONS
 from components.augment.augmentation import augmented, generator
 from components.contracts.artifacts import FittedFeature
+from components.contracts.config import custom_modules
 from components.contracts.errors import ConfigError
 from components.contracts.registry import load_kind
 from components.contracts.spec import ROW_WEIGHT, TensorSpec
@@ -46,8 +47,10 @@ class Learner(pl.LightningModule):
         self._pretrained = self.settings["pretrained"] or {"rates": {}, "freeze": {}}
         if job.get("pretrained"):
             take_over(self.network, Path(job["pretrained"]), self._pretrained["parts"])
-        if any(isinstance(one, torch.nn.Conv2d) for one in self.network.modules()):
-            # Convolutions are faster where a pixel's channels lie side by side; inputs follow the weights.
+        own = custom_modules(model)
+        if not own and any(isinstance(one, torch.nn.Conv2d) for one in self.network.modules()):
+            # Convolutions are faster where a pixel's channels lie side by side; inputs follow the weights. Of a user's
+            # own network nobody knows whether it minds.
             self.network.to(memory_format=torch.channels_last)
         self._weights = torch.tensor(job["weights"])
         self._augment = [

@@ -112,9 +112,10 @@ def _looked(placement: Placement, look: Look, model: Any, state: State, part: Pa
 
 
 def _sampled(placement: Placement, look: Look, part: Part) -> dict[str, Any]:
-    """Inputs of some rows of one part, as arrays."""
+    """Inputs of numbers of some rows of one part, as arrays; texts are as long as each batch's longest."""
     return _joined([
-        {name: one.numpy() for name, one in inputs.items()} for inputs, _ in _batches(placement, look, part)
+        {name: one.numpy() for name, one in inputs.items() if one.is_floating_point()}
+        for inputs, _ in _batches(placement, look, part)
     ])
 
 

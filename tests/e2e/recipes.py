@@ -28,6 +28,7 @@ all steps, less what was there already.
 | recipe | data | metric | mean | floor | baseline | by seed, from 0 | spread | training | a run | hardware |
 |---|---|---|---|---|---|---|---|---|---|---|
 """
+WIDTH = HEAD.splitlines()[-1].count("|")
 ROW = re.compile(r"^\| ([a-z0-9-]+) \|.*\|$", re.MULTILINE)
 
 
@@ -103,7 +104,8 @@ def keep(lines):
     with (ROOT / ".reports" / "recipes.jsonl").open("a") as file:
         file.writelines(json.dumps(line) + "\n" for line in lines)
     rows = {name[1]: name[0] for name in ROW.finditer(PAGE.read_text())} if PAGE.is_file() else {}
-    rows.pop("recipe", None)
+    # Rows of an older head go with it.
+    rows = {name: row for name, row in rows.items() if name != "recipe" and row.count("|") == WIDTH}
     for line in lines:
         cells = [line[name] for name in ("recipe", "data", "metric", "value", "floor", "baseline")]
         cells[-1] = "–" if cells[-1] is None else cells[-1]

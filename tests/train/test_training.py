@@ -211,3 +211,21 @@ def test_a_device_that_is_there_passes(monkeypatch):
     check_devices("gpu", 1)
     check_devices("auto", 1)
     assert json.dumps(devices.gpus()) == '["H1"]'
+
+
+def test_a_network_of_ones_own_may_flatten_maps_as_it_likes(tmp_path, ctx, monkeypatch):
+    """`view` needs maps in the usual order."""
+    (tmp_path / "flat.py").write_text(
+        "from components.contracts.config import CustomConfig\n\n\nclass Net(CustomConfig):\n"
+        "    def build(self, inputs, outputs):\n        import torch\n\n        class Net(torch.nn.Module):\n"
+        "            def __init__(self):\n                super().__init__()\n"
+        "                self.one = torch.nn.Conv2d(1, 4, 3)\n                self.two = torch.nn.Linear(144, 2)\n\n"
+        "            def forward(self, batch):\n                maps = self.one(batch['image'])\n"
+        "                return {'label': self.two(maps.view(len(maps), -1))}\n\n        return Net()\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    config = {"kind": "custom", "target": "flat:Net"}
+    model = load_kind("components.models", KINDS, config, "model").model_validate(config)
+    _, checkpoint = trained(image_recipe(write_images(tmp_path / "i"), model=model), ctx)
+    assert checkpoint.metrics["validation_accuracy"] > 0.8
+    sys.modules.pop("flat")
