@@ -135,3 +135,10 @@ def fit(feature, *tables):
 def applied(feature, state, table):
     """What serving makes of the rows."""
     return feature.apply(indexed(feature, state, table), state)
+
+
+def boxes_table(labels, boxes):
+    return pa.table({
+        "boxes": pa.array(boxes, pa.list_(pa.float64())), "labels": pa.array(labels, pa.list_(pa.string())),
+        "width": [100] * len(labels), "height": [50] * len(labels),
+    })  # fmt: skip
