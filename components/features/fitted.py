@@ -6,14 +6,6 @@ from components.features import KINDS
 from components.features.feature import Feature
 
 
-def parts_of_fitted(target: FittedFeature) -> tuple[FittedFeature, ...]:
-    """The fitted targets that shards hold: of several each, otherwise the one."""
-    if target.config["kind"] != "several":
-        return (target,)
-    pairs = zip(target.config["parts"], target.state["parts"], strict=True)
-    return tuple(FittedFeature(config=config, state=state) for config, state in pairs)
-
-
 def load_feature(fitted: FittedFeature) -> Feature:
     """The feature that was fitted, from its config as data."""
     kind = load_kind(__package__, KINDS, fitted.config, "features")

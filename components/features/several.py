@@ -63,3 +63,11 @@ def together(target: Any, learnt: Sequence[FittedFeature]) -> FittedFeature:
 def parts_of(target: Any) -> tuple[Any, ...]:
     """The targets that are stored: of several each, otherwise the one."""
     return tuple(target.parts) if isinstance(target, Several) else (target,)
+
+
+def parts_of_fitted(target: FittedFeature) -> tuple[FittedFeature, ...]:
+    """The fitted targets that shards hold: of several each, otherwise the one."""
+    if target.config["kind"] != "several":
+        return (target,)
+    pairs = zip(target.config["parts"], target.state["parts"], strict=True)
+    return tuple(FittedFeature(config=config, state=state) for config, state in pairs)

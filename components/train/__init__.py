@@ -15,7 +15,8 @@ from components.context import RunContext
 from components.contracts.artifacts import Checkpoint, Dataset
 from components.contracts.config import StepConfig, placed
 from components.contracts.errors import ConfigError, DataError
-from components.features.fitted import load_feature, parts_of_fitted
+from components.features.fitted import load_feature
+from components.features.several import parts_of_fitted
 from components.features.shards import shard_files
 from components.objectives.objective import check_monitor
 from components.statistics.keys import TRAIN, VALIDATION

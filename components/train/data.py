@@ -10,7 +10,7 @@ import torch
 from components.adapters.dataset_store import Loader, ShardFile
 from components.contracts.artifacts import FittedFeature
 from components.features.feature import tensor_of
-from components.features.fitted import parts_of_fitted
+from components.features.several import parts_of_fitted
 from components.features.shards import lookups_of
 from components.statistics.keys import TRAIN, VALIDATION
 

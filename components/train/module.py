@@ -19,7 +19,8 @@ from components.contracts.config import custom_modules
 from components.contracts.errors import ConfigError
 from components.contracts.registry import load_kind
 from components.contracts.spec import ROW_WEIGHT, TensorSpec
-from components.features.fitted import load_feature, parts_of_fitted
+from components.features.fitted import load_feature
+from components.features.several import parts_of_fitted
 from components.models import KINDS as MODELS
 from components.objectives import KINDS as OBJECTIVES
 from components.train.starting import groups, take_over, thaw
