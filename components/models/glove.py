@@ -113,16 +113,15 @@ class Glove(StepConfig):
         That is the logarithm of the ratio, less that of the words it is weighed up against, as in word2vec.
         """
         words, others = state["vectors"]
-        near = np.asarray(state["pairs"].sum(1)).ravel() if "pairs" in state else np.ones(len(words))
+        near = np.asarray(state["pairs"].sum(1)).ravel()
         alone = np.log(np.maximum(near, 1)) - (np.log(max(float(near.sum()), 1.0)) - np.log(NEGATIVES)) / 2
         own, their = ((bias - alone)[:, None] for bias in state["biases"])
         one = np.ones_like(own)
-        seen = state.get("seen", np.zeros(len(words)))
         return {
             "table.weight": words + others,
             "left.weight": np.hstack([words, own, one]).astype(np.float32),
             "context.weight": np.hstack([others, one, their]).astype(np.float32),
-            "counts": (seen + 1).astype(np.float32),
+            "counts": (state["seen"] + 1).astype(np.float32),
         }
 
     def build(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Any:
