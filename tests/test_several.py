@@ -85,6 +85,11 @@ def test_every_head_learns_and_is_told_by_its_name(tmp_path, ctx):
     assert "<h2>far: Errors</h2>" in page
 
 
+def test_a_column_may_be_two_targets():
+    twice = Several(parts=(Value(name="low", columns=("x", "y")), Value(name="high", columns=("y",), log=True)))
+    assert twice.columns == ("x", "y")
+
+
 def test_a_weight_is_what_a_loss_counts():
     import torch
 

@@ -32,8 +32,8 @@ class Several(OfNumbers, StepConfig):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Those of all parts; the first is the first part's."""
-        return tuple(name for one in self.parts for name in one.columns)  # type: ignore[attr-defined]
+        """Those of all parts, each once; the first is the first part's."""
+        return tuple(dict.fromkeys(name for one in self.parts for name in one.columns))  # type: ignore[attr-defined]
 
     def prepare(self, table: pa.Table) -> Prepared:
         """What each part stores, as a tuple."""
