@@ -34,7 +34,7 @@ def recipes(placement: Placement, *, as_json: bool) -> None:
     else:
         table = Table("recipe", "data", "metric", "floor", "what it is", box=None, header_style="dim")
         for one in found:
-            floor = f"{one['floor']:g}" if one["floor"] else ""
+            floor = f"{one['floor']:g}{' (GPU)' if one['device'] == 'gpu' else ''}" if one["floor"] else ""
             table.add_row(
                 *map(escape, (one["name"], one["data"], one["metric"] if floor else "", floor, one["description"]))
             )

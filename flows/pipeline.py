@@ -7,7 +7,7 @@
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, model_validator
 
@@ -58,6 +58,10 @@ class ProofConfig(Frozen):
     seeds: int = Field(3, ge=1, description="how many seeds the mean is taken over")
     vary: tuple[str, ...] = Field((), description="changes of the recipe: each seed's figure is the mean over them")
     quick: bool = Field(True, description="whether `make recipes` runs it, or only `make recipes-full`")
+    device: Literal["any", "gpu"] = Field("any", description="gpu: what is promised is promised for a GPU")
+    short: tuple[str, ...] = Field(
+        (), description="changes of the recipe without a GPU: its validation metric has to rise from epoch to epoch"
+    )
 
 
 class PipelineConfig(Frozen):

@@ -50,6 +50,8 @@ class Trial(Frozen):
     rows: int
     metrics: dict[str, float]
     baseline: dict[str, float]
+    history: tuple[dict[str, float], ...]
+    """What each epoch measured."""
     device: str
     train_seconds: float
     mlflow_run: str
@@ -115,9 +117,17 @@ def tried(job: Job, progress: Progress | None = None) -> Trial:
     finally:
         ctx.tracker.end(status)
     took = ctx.store.artifact(checkpoint.step, checkpoint.fingerprint).standing().meta["seconds"]
-    told = {"rows": report.rows, "metrics": metrics, "baseline": report.baseline, "mlflow_run": ctx.tracker.run_id}
     return Trial(
-        seed=job.seed, fold=job.fold, change=job.change, device=checkpoint.device, train_seconds=round(took, 3), **told
+        seed=job.seed,
+        fold=job.fold,
+        change=job.change,
+        rows=report.rows,
+        metrics=metrics,
+        baseline=report.baseline,
+        history=checkpoint.history,
+        device=checkpoint.device,
+        train_seconds=round(took, 3),
+        mlflow_run=ctx.tracker.run_id,
     )
 
 

@@ -44,6 +44,8 @@ def test_a_trial_is_the_recipe_with_its_seed_on_its_fold_and_registers_nothing(r
     assert found[0].train_seconds == found[2].train_seconds > 0, "of the training that was reused"
     assert found[0].baseline["accuracy"] < found[0].metrics["accuracy"]
     assert [one.rows for one in found[:2]] == [50, 50]
+    assert len(found[0].history) == 4, "epochs"
+    assert all(0 < epoch["validation_accuracy"] <= 1 for epoch in found[0].history)
     client = run.ctx.tracker.client
     record = client.get_run(found[0].mlflow_run)
     assert record.data.tags["mlflow.parentRunId"] == run.ctx.tracker.run_id
@@ -62,6 +64,7 @@ def test_figures_are_means_over_folds_and_their_spread_is_over_seeds():
             rows=10,
             metrics={"accuracy": value},
             baseline={"accuracy": value / 2},
+            history=(),
             device="cpu",
             train_seconds=4 * value,
             mlflow_run="",
