@@ -17,6 +17,7 @@ from components.objectives.metric_learning import MetricLearning
 from components.objectives.multi_label import MultiLabel
 from components.packages import open_package
 from components.preprocess import PreprocessConfig
+from components.preprocess.outliers import OutlierConfig
 from components.sources.files import FilesSource
 from components.train import TrainSettings
 from components.validate import ColumnCheck, ValidateConfig
@@ -95,6 +96,22 @@ def test_labels_that_say_nothing_are_one_line(tmp_path, ctx):
     config = PreprocessConfig(features=recipe.features, target=recipe.target, rebalance="over")
     with pytest.raises(ConfigError, match="E_CONFIG rebalance: only classes can be rebalanced"):
         preprocess.run(config, cleaned_line(recipe, ctx), ctx=ctx)
+
+
+@pytest.mark.bad_input
+def test_a_class_that_outliers_were_all_rows_of_is_one_line(tmp_path, ctx):
+    """Of one class all rows lie far off; of the other, a row too."""
+    recipe = line(tmp_path / "t")
+    far = dict.fromkeys(range(0, 400, 20), "rare") | {7: "high"}
+    rows = [f"{at + 5000 * (at in far)},0,{far.get(at, ('high', '')[at % 2])}" for at in range(400)]
+    (tmp_path / "t" / "0.csv").write_text("\n".join(["a,b,tags", *rows]) + "\n")
+    outliers = (OutlierConfig(columns=("a",), method="iqr", factor=5),)
+    config = PreprocessConfig(features=(Number(columns=("a",)),), target=recipe.target, outliers=outliers)
+    with pytest.raises(DataError, match="E_LABEL outliers: every training row of a class .* .got 'rare'"):
+        preprocess.run(config, cleaned_line(recipe, ctx), ctx=ctx)
+    rows[20], rows[40] = "20,0,rare|high", "40,0,rare"
+    (tmp_path / "t" / "0.csv").write_text("\n".join(["a,b,tags", *rows]) + "\n")
+    assert preprocess.run(config, cleaned_line(recipe, ctx), ctx=ctx).ledger.dropped["outliers"] > 10
 
 
 @pytest.mark.parametrize("way", ["contrastive", "triplet"])

@@ -64,7 +64,7 @@ class Labels(StepConfig):
         return {"rows": first["rows"] + second["rows"], "with": add_counts(first["with"], second["with"])}
 
     def finish(self, partial: State) -> State:
-        """The classes in order, and the share of the training rows that have each.
+        """The classes in order, and how many of the training rows have each, also as a share.
 
         Raises:
             DataError: E_LABEL, all training rows have the same classes.
@@ -79,7 +79,8 @@ class Labels(StepConfig):
                 action="name another target, or bring data of more kinds",
             )
         classes = sorted(known)
-        return {"classes": classes, "shares": [known[name] / rows for name in classes]}
+        counts = [known[name] for name in classes]
+        return {"classes": classes, "with": counts, "shares": [count / rows for count in counts]}
 
     def spec(self, state: State) -> TensorSpec:
         """float32[classes]."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from components.adapters.shard_files import open_shard
 from components.adapters.store import Record, Store
 from components.contracts.errors import ConfigError, DataError
+from components.features.feature import Prepared
 from components.features.shards import read_fit, shard_name
 from components.statistics.keys import TRAIN
 
@@ -25,19 +26,24 @@ def classes_left_out(
     """How many training rows of each class (by its index) were left `out` as outliers."""
     lost: Counter[int] = Counter()
     for record, rows in zip(records, out, strict=True):
-        if len(rows) and "counts" in state:
+        if len(rows) and _counted(state):
             shard: dict[str, Any] = open_shard(store.open(record, shard_name(TRAIN)))
-            codes = shard[target.name][rows, 0]
             known = read_fit(store, record)["dictionaries"][target.name]
-            (table,) = target.lookup(state, known)
-            lost.update(table[codes].tolist())
+            truth = target.truth(Prepared(values=shard[target.name][rows], dictionaries=known), state)
+            # A row has one class, or a column for each class that it may have.
+            lost.update(truth.tolist() if truth.ndim == 1 else np.nonzero(truth)[1].tolist())
     return dict(lost)
+
+
+def _counted(state: dict[str, Any]) -> list[int]:
+    """How many training rows each class had; none of a target without classes."""
+    counts: list[int] = state.get("counts") or state.get("with") or []
+    return counts
 
 
 def check_left(state: dict[str, Any], lost: Mapping[int, int]) -> None:
     """Raise E_LABEL where outliers were all training rows that a class had."""
-    counted = state.get("counts", [])
-    gone = [state["classes"][at] for at, count in enumerate(counted) if lost.get(at) == count]
+    gone = [state["classes"][at] for at, count in enumerate(_counted(state)) if lost.get(at) == count]
     if gone:
         raise DataError(
             "E_LABEL",
