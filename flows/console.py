@@ -107,7 +107,7 @@ class Terminal:
         colour = {"Rejected": "red", "AwaitingApproval": "yellow"}.get(record.state, "green")
         out.print(f"\n  [bold]{record.recipe}[/bold]  [{colour}]{record.state}[/{colour}]")
         for name, value in record.metrics.items():
-            out.print(f"    {name.replace('_', ' '):<15}{value:.4f}")
+            out.print(f"    {name.replace('_', ' '):<14} {value:.4f}")
         out.print(f"    {'gate':<15}{record.verdict}")
         for line in record.checks:
             out.print(f"    {'':<15}[dim]{escape(line)}[/dim]")

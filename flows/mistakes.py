@@ -147,6 +147,7 @@ def _line(one: Any, place: str, keys: list[str], *, shown: bool) -> MillraceErro
         what = "the value is not allowed"
     else:
         what = one["msg"].removeprefix("Value error, ").replace("Input should be", "this should be")
+        what = what.replace("a valid tuple", "a list").replace("a valid dictionary", "a mapping of keys")
     return ConfigError("E_CONFIG", what, place=place, value=value, allowed=allowed, action="correct the value")
 
 

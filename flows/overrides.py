@@ -12,6 +12,8 @@ KEY = re.compile(r'"([^"]*)"|([^."]+)')
 def override(raw: dict[str, Any], text: str) -> None:
     """Apply one `key.path=value`: a key, an index (one past the end appends), a quoted key that holds dots.
 
+    `null` takes a key away, back to the default.
+
     Raises:
         ConfigError: E_CONFIG, it is not of that form, or nothing is there to set.
     """
@@ -55,7 +57,10 @@ def _put(node: Any, key: str, value: Any, path: str) -> None:
         if key == "kind" and node.get("kind", value) != value:
             # The keys of another kind would all be unknown to this one.
             node.clear()
-        node[key] = value
+        if value is None and key in node:
+            del node[key]
+        else:
+            node[key] = value
     else:
         raise _wrong("nothing is below this key that could be set", path, "correct the key")
 

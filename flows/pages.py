@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 
 from components.contracts.errors import MillraceError
@@ -32,13 +33,12 @@ def recipes(placement: Placement, *, as_json: bool) -> None:
     if as_json:
         _json(found)
     else:
-        table = Table("recipe", "data", "metric", "floor", "what it is", box=None, header_style="dim")
         for one in found:
-            floor = f"{one['floor']:g}{' (GPU)' if one['device'] == 'gpu' else ''}" if one["floor"] else ""
-            table.add_row(
-                *map(escape, (one["name"], one["data"], one["metric"] if floor else "", floor, one["description"]))
-            )
-        _out().print(table)
+            floor = f"{one['metric']} {one['floor']:g}{' on a GPU' if one['device'] == 'gpu' else ''}"
+            facts = ", ".join(filter(None, [one["data"], floor if one["floor"] else ""]))
+            out, said = _out(), escape(one["description"])
+            out.print(f"[bold]{escape(one['name'])}[/bold]  [dim]{escape(facts)}[/dim]")
+            out.print(Padding(said, (0, 0, 0, 2)) if out.is_terminal else f"  {said}")
     for name, mistake in wrong:
         Terminal().warned(f"{name} cannot be read: {mistake.line()}")
 

@@ -24,7 +24,7 @@ from components.features.several import parts_of
 from components.gate import GateConfig
 from components.models import KINDS as MODELS
 from components.objectives import KINDS as OBJECTIVES
-from components.objectives.objective import check_model, check_monitor, check_target
+from components.objectives.objective import check_metrics, check_model, check_monitor, check_target
 from components.packages import private_code
 from components.preprocess import DeadColumns, check_names
 from components.preprocess.leaks import LeakConfig
@@ -98,6 +98,14 @@ class PipelineConfig(Frozen):
         check_target(self.objective, self.target)
         check_model(self.objective, self.model)
         check_monitor(self.objective, self.train.monitor)
+        check_metrics(
+            self.objective,
+            {
+                "gate.minimum": self.gate.minimum,
+                "gate.maximum": self.gate.maximum,
+                "gate.max_regression": self.gate.max_regression,
+            },
+        )
         check_features(self.augment, [feature.name for feature in self.features])  # type: ignore[attr-defined]
         return self
 

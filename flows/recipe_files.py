@@ -154,12 +154,17 @@ def _parent(place: str, parent: Any, folder: Path | None) -> str:
 
 
 def over(below: Any, above: Any) -> Any:
-    """`above` laid over `below`: mappings key by key, unless they are of another kind; all else is replaced."""
+    """`above` laid over `below`: mappings key by key, unless they are of another kind; all else is replaced.
+
+    `null` takes away what stands below, back to the default.
+    """
     if not (isinstance(below, dict) and isinstance(above, dict)):
         return above
     if "kind" in above and above["kind"] != below.get("kind"):
         return above
-    return {**below, **{key: over(below.get(key), value) for key, value in above.items()}}
+    gone = {key for key, value in above.items() if value is None and key in below}
+    laid = {**below, **{key: over(below.get(key), value) for key, value in above.items()}}
+    return {key: value for key, value in laid.items() if key not in gone}
 
 
 def parse(text: bytes | str, place: str) -> Any:

@@ -65,6 +65,13 @@ def test_a_rule_between_columns_that_cannot_be_compared_is_one_line(tmp_path, ct
         take(tmp_path, ctx, "n,a,b\nx,1,2\n", rules=[Rule(column="c", when="less", other="a")])
 
 
+def test_all_columns_that_are_not_there_are_told_with_the_nearest(tmp_path, ctx):
+    wrong = {"wieght": ColumnCheck(type="float64"), "n": ColumnCheck(type="string"), "zzz": ColumnCheck(type="string")}
+    with pytest.raises(MillraceError, match="E_COLUMN_MISSING source: .*; nearest: weight .got 'wieght'") as raised:
+        take(tmp_path, ctx, "n,weight\nx,1\n", columns=wrong)
+    assert [one.value for one in raised.value.others] == ["'zzz'"]
+
+
 @pytest.mark.parametrize(
     ("checks", "expected"),
     [

@@ -20,6 +20,7 @@ CODES = {
     "E_COLUMN_MISSING": "a file lacks a column that the recipe names",
     "E_CONFIG": "a recipe, an override or a setting is wrong",
     "E_CREDENTIALS": "a server asks for credentials that were not found, or refuses them",
+    "E_CUSTOM": "code of the recipe's own raised an error",
     "E_DATABASE": "a server's database was made by another release",
     "E_DEPLOY": "Prefect refused a deployment",
     "E_DEPTH": "JSON is nested deeper than is read",

@@ -121,7 +121,8 @@ def numbers_of(cells: pa.ChunkedArray, name: str, place: str, kind: pa.DataType)
             f"{name} is {cells.type}, no {wanted}",
             place=place,
             value=name,
-            action=f"declare it as a {wanted} in checks.columns, or make it one in cleaning (parse, cast)",
+            action="give it a feature of its kind (text, bag, category, datetime), or make it one: declare it as a "
+            f"{wanted} in checks.columns, or parse or cast it in cleaning",
         ) from error
     return found
 

@@ -32,6 +32,7 @@ class Adversarial(StepConfig):
     players: ClassVar[tuple[str, ...]] = ("critic", "generator")
     betas: ClassVar[tuple[float, float]] = (0.5, 0.9)
     monitored: ClassVar[Mapping[str, bool]] = {}
+    metrics: ClassVar[tuple[str, ...]] = ("realness", "frechet")
     lower_is_better: ClassVar[frozenset[str]] = frozenset({"frechet"})
     baseline_name: ClassVar[str] = "zeros for every row"
 

@@ -19,6 +19,7 @@ class Classification(StepConfig):
 
     targets: ClassVar[tuple[str, ...]] = ("label",)
     monitored: ClassVar[Mapping[str, bool]] = {"accuracy": True}
+    metrics: ClassVar[tuple[str, ...]] = ("accuracy", "log_loss", "f1", "auroc")
     lower_is_better: ClassVar[frozenset[str]] = frozenset({"log_loss"})
     baseline_name: ClassVar[str] = "most frequent class"
 

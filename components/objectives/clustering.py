@@ -24,6 +24,7 @@ class Clustering(StepConfig):
     targets: ClassVar[tuple[str, ...]] = ("none", "label")
     models: ClassVar[tuple[str, ...]] = ("k-means",)
     monitored: ClassVar[Mapping[str, bool]] = {}
+    metrics: ClassVar[tuple[str, ...]] = ("inertia", "nmi")
     lower_is_better: ClassVar[frozenset[str]] = frozenset({"inertia"})
     baseline_name: ClassVar[str] = "one cluster"
 

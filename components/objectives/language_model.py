@@ -26,6 +26,7 @@ class LanguageModel(StepConfig):
     targets: ClassVar[tuple[str, ...]] = ("none",)
     models: ClassVar[tuple[str, ...]] = ("decoder", "encoder-decoder")
     monitored: ClassVar[Mapping[str, bool]] = {}
+    metrics: ClassVar[tuple[str, ...]] = ("nats", "perplexity")
     lower_is_better: ClassVar[frozenset[str]] = frozenset({"nats", "perplexity"})
     baseline_name: ClassVar[str] = "every token alike"
 
@@ -104,7 +105,8 @@ class LanguageModel(StepConfig):
         """How surprising texts are."""
         heights, edges = np.histogram(facts["nats"] / np.maximum(facts["tokens"], 1), 40)
         return [{
-            "kind": "histogram", "title": "Nats a token", "heights": heights.tolist(), "edges": edges.tolist(),
+            "kind": "histogram", "title": "Texts", "of": "nats a token",
+            "heights": heights.tolist(), "edges": edges.tolist(),
         }]  # fmt: skip
 
     def portraits(self, network: Any, fitted: Sequence[tuple[Any, Mapping[str, Any]]]) -> list[Figure]:

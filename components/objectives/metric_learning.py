@@ -25,6 +25,7 @@ class MetricLearning(OfVectors, StepConfig):
     mixed: ClassVar[bool] = True
     targets: ClassVar[tuple[str, ...]] = ("label",)
     monitored: ClassVar[Mapping[str, bool]] = {}
+    metrics: ClassVar[tuple[str, ...]] = ("recall_at_1",)
     lower_is_better: ClassVar[frozenset[str]] = frozenset()
     baseline_name: ClassVar[str] = "vectors at random"
 

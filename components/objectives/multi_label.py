@@ -19,6 +19,7 @@ class MultiLabel(StepConfig):
 
     targets: ClassVar[tuple[str, ...]] = ("labels",)
     monitored: ClassVar[Mapping[str, bool]] = {"label_accuracy": True}
+    metrics: ClassVar[tuple[str, ...]] = ("subset_accuracy", "label_accuracy", "log_loss", "f1", "f1_micro", "auroc")
     lower_is_better: ClassVar[frozenset[str]] = frozenset({"log_loss"})
     baseline_name: ClassVar[str] = "share of each class"
 

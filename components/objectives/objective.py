@@ -15,7 +15,7 @@ A metric that is a mean over rows comes from `row_metrics`. Any other (R², AURO
 weight for each row, so that rows can be drawn again and again without being copied.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
@@ -24,6 +24,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from components.contracts.errors import ConfigError
+from components.contracts.registry import nearest
 from components.contracts.spec import Column, ColumnType, TensorSpec
 
 Answers = Mapping[str, NDArray[Any]]
@@ -78,11 +79,13 @@ class Objective(Protocol):
 
     `targets` are the kinds of target that it takes; where only some models can do it, `models` has their kinds.
     `monitored` says of what `scores` gives (and may choose the epoch) whether more is better; the loss always can.
-    `lower_is_better` names those metrics of the test part. `baseline_name` says what the baseline is.
+    `metrics` are those that a test part can have, `lower_is_better` those of them where less is better.
+    `baseline_name` says what the baseline is.
     """
 
     targets: ClassVar[tuple[str, ...]]
     monitored: ClassVar[Mapping[str, bool]]
+    metrics: ClassVar[tuple[str, ...]]
     lower_is_better: ClassVar[frozenset[str]]
     baseline_name: ClassVar[str]
 
@@ -227,4 +230,19 @@ def check_monitor(objective: Any, monitor: str) -> None:
             value=monitor,
             allowed=", ".join(["loss", *objective.monitored]),
             action="name one of these",
+        )
+
+
+def check_metrics(objective: Any, named: Mapping[str, Iterable[str]]) -> None:
+    """Raise E_CONFIG where a metric that some place of a recipe names is none of the objective's."""
+    known = getattr(objective, "metrics", ())
+    wrong = [(place, one) for place, names in named.items() for one in names if known and one not in known]
+    for place, one in wrong[:1]:
+        raise ConfigError(
+            "E_CONFIG",
+            f"{objective.kind} measures no such thing{nearest(one, known)}",
+            place=place,
+            value=one,
+            allowed=", ".join(known),
+            action="name one of these, or take what is inherited away with `null`",
         )

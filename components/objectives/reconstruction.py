@@ -24,6 +24,7 @@ class Reconstruction(StepConfig):
     relative: ClassVar[bool] = True
     targets: ClassVar[tuple[str, ...]] = ("none", "anomaly")
     monitored: ClassVar[Mapping[str, bool]] = {}
+    metrics: ClassVar[tuple[str, ...]] = ("mse", "auroc", "normal_mse")
     lower_is_better: ClassVar[frozenset[str]] = frozenset({"mse", "normal_mse"})
     baseline_name: ClassVar[str] = "zeros for every row"
 
@@ -118,6 +119,7 @@ class Reconstruction(StepConfig):
                 figures.append({
                     "kind": "histogram",
                     "title": title,
+                    "of": "mean squared error",
                     "heights": heights.tolist(),
                     "edges": edges.tolist(),
                 })

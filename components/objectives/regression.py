@@ -21,6 +21,7 @@ class Regression(StepConfig):
 
     targets: ClassVar[tuple[str, ...]] = ("value",)
     monitored: ClassVar[Mapping[str, bool]] = {"absolute_error": False}
+    metrics: ClassVar[tuple[str, ...]] = ("mae", "mse", "r2", "rmse", "coverage")
     lower_is_better: ClassVar[frozenset[str]] = frozenset({"mae", "mse", "rmse"})
     baseline_name: ClassVar[str] = "mean of the training rows"
 
@@ -156,7 +157,13 @@ class Regression(StepConfig):
         heights, edges = np.histogram(values - truth, 40)
         return [
             {"kind": "scatter", "title": "Predicted and true", "x": pairs[0].tolist(), "y": pairs[1].tolist()},
-            {"kind": "histogram", "title": "Errors", "heights": heights.tolist(), "edges": edges.tolist()},
+            {
+                "kind": "histogram",
+                "title": "Errors",
+                "of": "predicted − true",
+                "heights": heights.tolist(),
+                "edges": edges.tolist(),
+            },
         ]
 
 

@@ -41,6 +41,13 @@ class Several(StepConfig):
         return {f"{name}_{one}": more for name, part in self._parts() for one, more in part.monitored.items()}
 
     @property
+    def metrics(self) -> tuple[str, ...]:
+        """Those of the parts; none where one of a user's own says nothing of its."""
+        if not all(getattr(part, "metrics", ()) for _, part in self._parts()):
+            return ()
+        return tuple(f"{name}_{one}" for name, part in self._parts() for one in part.metrics)
+
+    @property
     def lower_is_better(self) -> frozenset[str]:
         """Those of the parts."""
         return frozenset(f"{name}_{one}" for name, part in self._parts() for one in part.lower_is_better)

@@ -23,6 +23,7 @@ class WordEmbedding(OfVectors, StepConfig):
     targets: ClassVar[tuple[str, ...]] = ("none", "label")
     models: ClassVar[tuple[str, ...]] = ("word2vec", "glove")
     monitored: ClassVar[Mapping[str, bool]] = {}
+    metrics: ClassVar[tuple[str, ...]] = ("loss", "label_accuracy")
     lower_is_better: ClassVar[frozenset[str]] = frozenset({"loss"})
     baseline_name: ClassVar[str] = "vectors of zeros"
 

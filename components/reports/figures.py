@@ -114,7 +114,7 @@ def _scatter(figure: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _histogram(figure: Mapping[str, Any]) -> dict[str, Any]:
-    """Bars of `heights` between `edges`."""
+    """Bars of `heights` between `edges`, which are numbers `of` something."""
     edges, heights = figure["edges"], figure["heights"]
     wide, tall = (edges[0], edges[-1]), (0.0, float(max([*heights, 1])))
     across, up = _across(wide), _up(tall)
@@ -127,7 +127,7 @@ def _histogram(figure: Mapping[str, Any]) -> dict[str, Any]:
         }
         for left, right, height in zip(edges, edges[1:], heights, strict=False)
     ]
-    return _plot(figure["title"], wide, tall, ("predicted − true", "rows")) | {"bars": bars}
+    return _plot(figure["title"], wide, tall, (figure["of"], "rows")) | {"bars": bars}
 
 
 def _plot(title: str, wide: tuple[float, float], tall: tuple[float, float], names: tuple[str, str]) -> dict[str, Any]:

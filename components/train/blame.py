@@ -1,6 +1,8 @@
 """Where numbers that are none came from: a feature, or a layer of the network. Imports torch."""
 
 from collections.abc import Mapping
+from traceback import walk_tb
+from types import FrameType
 from typing import Any
 
 import torch
@@ -26,6 +28,27 @@ def blamed(network: nn.Module, inputs: Mapping[str, Tensor], epoch: int) -> Mill
         place="train.learning_rate",
         action="lower train.learning_rate, or set train.clip: 1",
     )
+
+
+def refused(error: Exception, network: nn.Module, inputs: Mapping[str, Any]) -> ConfigError:
+    """The line for a user's own network that raised `error` when it saw `inputs`: which layer, and what it saw."""
+    names = {id(one): name for name, one in network.named_modules() if name}
+    frames = list(walk_tb(error.__traceback__))
+    layers = [frame.f_locals.get("self") for frame, _ in frames]
+    within = [one for one in layers if id(one) in names]
+    where = f" in layer {names[id(within[-1])]} ({type(within[-1]).__name__})" if within else ""
+    shapes = [f"{name}: {list(one.shape)}" for name, one in inputs.items() if isinstance(one, Tensor)]
+    return ConfigError(
+        "E_CUSTOM",
+        f"the model's own network raised {type(error).__name__}{where}: {' '.join(str(error).split())}",
+        place=next((f"{frame.f_code.co_filename}:{line}" for frame, line in reversed(frames) if _own(frame)), "model"),
+        value=", ".join(shapes) or None,
+        action="correct it",
+    )
+
+
+def _own(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__")).partition(".")[0] not in {"torch", "components", "pytorch_lightning"}
 
 
 def _first_wrong(network: nn.Module, inputs: Mapping[str, Tensor]) -> str:

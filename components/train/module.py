@@ -16,13 +16,14 @@ from components.augment import KINDS as AUGMENTATIONS
 from components.augment.augmentation import augmented, generator
 from components.contracts.artifacts import FittedFeature
 from components.contracts.config import custom_modules
-from components.contracts.errors import ConfigError
+from components.contracts.errors import ConfigError, MillraceError
 from components.contracts.registry import load_kind
 from components.contracts.spec import ROW_WEIGHT, TensorSpec
 from components.features.fitted import load_feature
 from components.features.several import parts_of_fitted
 from components.models import KINDS as MODELS
 from components.objectives import KINDS as OBJECTIVES
+from components.train.blame import refused
 from components.train.starting import groups, take_over, thaw
 
 TINY = 1e-9
@@ -48,8 +49,8 @@ class Learner(pl.LightningModule):
         self._pretrained = self.settings["pretrained"] or {"rates": {}, "freeze": {}}
         if job.get("pretrained"):
             take_over(self.network, Path(job["pretrained"]), self._pretrained["parts"])
-        own = custom_modules(model)
-        if not own and any(isinstance(one, torch.nn.Conv2d) for one in self.network.modules()):
+        self._own = bool(custom_modules(model))
+        if not self._own and any(isinstance(one, torch.nn.Conv2d) for one in self.network.modules()):
             # Convolutions are faster where a pixel's channels lie side by side; inputs follow the weights. Of a user's
             # own network nobody knows whether it minds.
             self.network.to(memory_format=torch.channels_last)
@@ -170,7 +171,7 @@ class Learner(pl.LightningModule):
         own: Any = None
         if split == "train":
             inputs, other, own = self._augmented(inputs, number)
-        outputs = self._checked(self.network(inputs))
+        outputs = self._checked(self._answers(inputs))
         if self.settings["precision"] != "float32":
             outputs = {name: one.float() if _narrow(one) else one for name, one in outputs.items()}
         # Of rows that only fill up a rank's batch it is 0, and of those that are not to be learnt.
@@ -186,6 +187,17 @@ class Learner(pl.LightningModule):
             scores = self.objective.scores(outputs, targets | filled)
             self._add(split, {"loss": loss.detach() * rows, **scores, "rows": rows})
         return loss
+
+    def _answers(self, inputs: dict[str, Tensor]) -> Any:
+        """What the network gives; a mistake in a user's own is told as such."""
+        try:
+            return self.network(inputs)
+        except (MillraceError, MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            if not self._own:
+                raise
+            raise refused(error, self.network, inputs) from error
 
     def _loss(
         self, outputs: Any, targets: dict[str, Tensor], filled: dict[str, Tensor], split: str, own: Any
@@ -213,7 +225,7 @@ class Learner(pl.LightningModule):
             found = ", ".join(f"{name}: {shapes.get(name, type(one).__name__)}" for name, one in outputs.items())
         raise ConfigError(
             "E_CONFIG",
-            "the model's network has to map a dict of tensors to a dict of tensors",
+            "the model's network gives something else than a dict of the tensors that it has to give",
             place="model",
             value=found,
             allowed=", ".join(f"{name}: {['batch', *spec.shape]}" for name, spec in wanted.items()),

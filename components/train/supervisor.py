@@ -71,7 +71,7 @@ def supervise(job: dict[str, Any], logs: Path, told: Told) -> dict[str, Any]:
         log.unlink(missing_ok=True)
         return last
     if last.get("event") == "error":
-        raise _error(last)
+        raise _error(last, log)
     raise EnvironmentFault(
         "E_TRAINING",
         f"the training process ended with {_ending(child.exitcode)}: {_tail(log)}",
@@ -95,7 +95,9 @@ def _listen(events: Connection, sentinel: int, told: Told) -> dict[str, Any]:
         told(event)
 
 
-def _error(event: dict[str, Any]) -> MillraceError:
+def _error(event: dict[str, Any], log: Path) -> MillraceError:
+    if event["code"] == "E_CUSTOM":
+        event["action"] += f"; its traceback stands in {log}"
     parts = (event[name] for name in ("code", "what", "place", "value", "allowed", "action"))
     return errors.rebuilt(getattr(errors, event["type"]), *parts)
 

@@ -20,6 +20,7 @@ from components.contracts.artifacts import Ledger, Part, RawSnapshot, ValidSnaps
 from components.contracts.config import StepConfig, identity
 from components.contracts.errors import ConfigError, DataError, shorten
 from components.contracts.fingerprint import digest
+from components.contracts.registry import nearest
 from components.contracts.spec import FILE, ROW, Column
 from components.duplicates import complete_rows, find_later_rows
 from components.validate.checks import ColumnCheck, Failure, asks, failures
@@ -139,16 +140,22 @@ def declared(config: ValidateConfig, found: Iterable[Column]) -> Iterable[Column
     """
     found = tuple(found)
     names = [column.name for column in found]
-    for name in [*config.columns, *sorted(config.columns_together()), *config.drift_columns]:
-        if name not in names:
-            raise DataError(
-                "E_COLUMN_MISSING",
-                "the recipe names a column that the source does not have",
-                place="source",
-                value=name,
-                allowed=", ".join(names),
-                action="correct the name in features and checks, or the source",
-            )
+    wanted = dict.fromkeys([*config.columns, *sorted(config.columns_together()), *config.drift_columns])
+    lacking = [
+        DataError(
+            "E_COLUMN_MISSING",
+            f"the recipe names a column that the source does not have{nearest(name, names)}",
+            place="source",
+            value=name,
+            allowed=", ".join(names),
+            action="correct the name in features and checks, or the source",
+        )
+        for name in wanted
+        if name not in names
+    ]
+    if lacking:
+        lacking[0].others = tuple(lacking[1:])
+        raise lacking[0]
     for place, name, kinds in (
         ("checks.freshness.column", config.freshness.column if config.freshness else "", ("date", "timestamp")),
         ("checks.balance.column", config.balance.column if config.balance else "", ("string", "int64", "bool")),

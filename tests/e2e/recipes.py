@@ -10,7 +10,6 @@ import platform
 import re
 import subprocess
 import sys
-import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -25,11 +24,11 @@ Written by `make recipes` and `make recipes-full`: the mean over the seeds, on t
 Choosing (epochs, early stopping) uses a validation part cut from the training part. The floor (`proof.floor`) holds for
 that mean; a single run is judged by the recipe's own gate, which leaves room for an unlucky seed.
 
-The baseline knows the training targets and no feature. Training is the seconds that one training took, a run those of
-all steps, less what was there already.
+The baseline knows the training targets and no feature. The spread is that of the seeds: the largest less the smallest.
+Training is how long one training takes.
 
-| recipe | data | metric | mean | floor | baseline | by seed, from 0 | spread | training | a run | hardware |
-|---|---|---|---|---|---|---|---|---|---|---|
+| recipe | data | metric | mean | floor | baseline | by seed, from 0 | spread | training | hardware |
+|---|---|---|---|---|---|---|---|---|---|
 """
 WIDTH = HEAD.splitlines()[-1].count("|")
 SHORT_HEAD = """
@@ -55,7 +54,6 @@ def call(*arguments):
 
 def proved(recipe):
     """The line of one recipe."""
-    began = time.monotonic()
     repeated = call("repeat", recipe["name"], "--json")["repeated"]
     values, value = repeated["seeds"][recipe["metric"]], repeated["mean"][recipe["metric"]]
     return {
@@ -72,7 +70,6 @@ def proved(recipe):
         else None,
         "training": round(repeated["train_seconds"], 1),
         "hardware": f"{repeated['device']}: {hardware()}" if repeated["device"] == "cpu" else repeated["device"],
-        "seconds": round((time.monotonic() - began) / len(repeated["trials"]), 1),
         "seeds": [round(one, 4) for one in values],
         "spread": round(repeated["spread"][recipe["metric"]], 4),
     }
@@ -139,14 +136,14 @@ def keep(lines):
     for line in lines:
         if "short" in line:
             epochs = ", ".join(f"{one:.4f}" for one in line["epochs"])
-            cells = [", ".join(line["short"]), line["metric"], epochs, line["training"], line["hardware"]]
+            cells = [", ".join(line["short"]), line["metric"], epochs, f"{line['training']} s", line["hardware"]]
             rows[line["recipe"]] = f"| {' | '.join(map(str, [line['recipe'], *cells]))} |"
             continue
         cells = [line[name] for name in ("recipe", "data", "metric", "value", "floor", "baseline")]
         cells[-1] = "–" if cells[-1] is None else cells[-1]
         cells[2] += "".join(f" ({name} {value})" for name, value in line["also"].items())
         seeds = ", ".join(f"{one:.4f}" for one in line["seeds"])
-        cells += [seeds, *(line[name] for name in ("spread", "training", "seconds", "hardware"))]
+        cells += [seeds, line["spread"], f"{line['training']} s", line["hardware"]]
         rows[line["recipe"]] = f"| {' | '.join(map(str, cells))} |"
     tables = [
         [rows[name] + "\n" for name in sorted(rows) if rows[name].count("|") == width] for width in (WIDTH, SHORT_WIDTH)

@@ -48,7 +48,7 @@ def mine(tmp_path):
     return str(path)
 
 
-def test_recipes_tells_what_each_promises(placement, capsys, tmp_path, mine):
+def test_recipes_tells_what_each_promises(placement, capsys, tmp_path, mine, monkeypatch):
     (tmp_path / "broken.yaml").write_text("name: 3\n")
     with_own = placement.model_copy(update={"recipes": tmp_path})
     pages.recipes(with_own, as_json=True)
@@ -58,8 +58,11 @@ def test_recipes_tells_what_each_promises(placement, capsys, tmp_path, mine):
     assert found["digits-cnn"]["floor"] == 0.985
     assert {"data", "metric", "floor", "quick", "seeds"} <= set(found["adult-mlp"])
     assert "broken cannot be read: E_CONFIG" in said.err
+    monkeypatch.setenv("COLUMNS", "60")
     pages.recipes(placement, as_json=False)
-    assert "digits-cnn" in capsys.readouterr().out
+    told = capsys.readouterr().out.splitlines()
+    assert "digits-cnn  built in, accuracy 0.985" in told
+    assert any(line.startswith("cifar10-resnet  ") and line.endswith("accuracy 0.94 on a GPU") for line in told)
 
 
 @pytest.mark.parametrize("name", names())

@@ -17,7 +17,6 @@ FLOOR = {
     "seeds": [0.91, 0.89],
     "spread": 0.02,
     "training": 1.5,
-    "seconds": 2.5,
     "hardware": "cpu: 2 × here",
 }
 SHORT = {
@@ -46,9 +45,9 @@ def test_a_line_stays_until_its_recipe_is_run_again(page):
     recipes.keep([SHORT])
     recipes.keep([{**FLOOR, "recipe": "also"}, {**FLOOR, "value": 0.7}])
     assert rows(page) == [
-        "| also | built in | accuracy (auroc 0.95) | 0.9 | 0.8 | – | 0.9100, 0.8900 | 0.02 | 1.5 | 2.5 | cpu: 2 × here |",
-        "| mine | built in | accuracy (auroc 0.95) | 0.7 | 0.8 | – | 0.9100, 0.8900 | 0.02 | 1.5 | 2.5 | cpu: 2 × here |",
-        "| large | train.max_epochs=2 | accuracy | 0.3000, 0.4000 | 9.5 | cpu: 2 × here |",
+        "| also | built in | accuracy (auroc 0.95) | 0.9 | 0.8 | – | 0.9100, 0.8900 | 0.02 | 1.5 s | cpu: 2 × here |",
+        "| mine | built in | accuracy (auroc 0.95) | 0.7 | 0.8 | – | 0.9100, 0.8900 | 0.02 | 1.5 s | cpu: 2 × here |",
+        "| large | train.max_epochs=2 | accuracy | 0.3000, 0.4000 | 9.5 s | cpu: 2 × here |",
     ]
     assert page.read_text().count("## Short runs") == 1
 

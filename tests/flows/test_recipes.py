@@ -71,6 +71,22 @@ def test_a_recipe_varies_another(tmp_path, small):
     assert load_recipe(str(other)).model.model_dump()["kind"] == "mlp", "another kind is laid over nothing"
 
 
+def test_what_is_inherited_can_be_taken_away(tmp_path):
+    child = tmp_path / "child.yaml"
+    child.write_text(
+        "extends: digits-cnn\nname: child\ntarget: {kind: none}\nobjective: {kind: reconstruction}\n"
+        "model: {kind: autoencoder}\ngate: {minimum: null, max_regression: {accuracy: null, mse: 0.1}}\n"
+    )
+    config = load_recipe(str(child))
+    assert (config.gate.minimum, config.gate.max_regression) == ({}, {"mse": 0.1})
+    parent = load_recipe("digits-cnn")
+    assert parent.gate.minimum
+    assert load_recipe("digits-cnn", ["gate.minimum=null"]).gate.minimum == {}
+    assert load_recipe("digits-cnn", ["train=null"]).train == type(parent.train)()
+    (line,) = lines("digits-cnn", "model=null")
+    assert "E_CONFIG model: this key is needed" in line
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

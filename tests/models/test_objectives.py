@@ -51,7 +51,7 @@ def test_what_an_objective_says_of_answers_fits_together(task):
         # Where rows are judged by their neighbours, a row's double would be one.
         if task != "metric-learning":
             assert pooled(doubled) == pytest.approx(twice(np.ones(100))), "a weight of two is the row twice"
-        assert objective.lower_is_better <= {*means, *pooled(np.ones(50))}
+        assert objective.lower_is_better <= {*means, *pooled(np.ones(50))} <= set(objective.metrics)
         assert objective.told(constant, truth, 0, target).note
         assert all(one["kind"] in FIGURES for one in objective.figures(facts, target))
         assert objective.baseline_name

@@ -97,6 +97,36 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(folder, tmp_
     assert found[0] == found[1] != found[2]
 
 
+@pytest.mark.bad_input
+@pytest.mark.parametrize("place", ["layer", "forward", "build"])
+def test_an_error_of_a_network_of_ones_own_is_one_line(tmp_path, ctx, place, monkeypatch):
+    """A layer that reads fewer numbers than it gets, a name that is not there in `forward`, another in `build`."""
+    said, expected = {
+        "layer": (
+            ("2", "batch['numbers']", "net"),
+            r"broken.py:14: .* RuntimeError in layer net \(Linear\): .* \(got 'numbers: \[16, 1\], categories: ",
+        ),
+        "forward": (("1", "numbers", "net"), r"broken.py:14: .* raised NameError: name 'numbers' is not defined"),
+        "build": (("1", "batch['numbers']", "nat"), r"broken.py:16: .* raised NameError: name 'nat' is not defined"),
+    }[place]
+    width, read, given = said
+    (tmp_path / "broken.py").write_text(
+        "from components.contracts.config import CustomConfig\n\n\nclass Net(CustomConfig):\n"
+        "    def build(self, inputs, outputs):\n        import torch\n\n        class Net(torch.nn.Module):\n"
+        "            def __init__(self):\n                super().__init__()\n"
+        f"                self.net = torch.nn.Linear({width}, 2)\n\n"
+        f"            def forward(self, batch):\n                return {{'label': self.net({read})}}\n"
+        f"        net = Net()\n        return {given}\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    config = {"kind": "custom", "target": "broken:Net"}
+    model = load_kind("components.models", KINDS, config, "model").model_validate(config)
+    with pytest.raises(ConfigError, match=rf"E_CUSTOM .*{expected}.*its traceback stands in .*\.log") as raised:
+        trained(table_recipe(write_table(tmp_path / "table"), model=model), ctx)
+    assert "Error" in Path(str(raised.value).rpartition(" in ")[2]).read_text()
+    sys.modules.pop("broken")
+
+
 def test_training_ends_early_when_nothing_gets_better(folder, ctx):
     settings = TrainSettings(max_epochs=50, batch_size=16, learning_rate=0.05, patience=2, schedule="constant")
     _, checkpoint = trained(table_recipe(folder, settings=settings), ctx)
