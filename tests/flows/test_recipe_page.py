@@ -43,10 +43,11 @@ def rows(page):
 def test_a_line_stays_until_its_recipe_is_run_again(page):
     recipes.keep([FLOOR])
     recipes.keep([SHORT])
-    recipes.keep([{**FLOOR, "recipe": "also"}, {**FLOOR, "value": 0.7}])
+    recipes.keep([{**FLOOR, "recipe": "also"}, {**FLOOR, "value": 0.7}, {**FLOOR, "recipe": "none", "floor": 0.0}])
     assert rows(page) == [
         "| also | built in | accuracy (auroc 0.95) | 0.9 | 0.8 | – | 0.9100, 0.8900 | 0.02 | 1.5 s | cpu: 2 × here |",
         "| mine | built in | accuracy (auroc 0.95) | 0.7 | 0.8 | – | 0.9100, 0.8900 | 0.02 | 1.5 s | cpu: 2 × here |",
+        "| none | built in | accuracy (auroc 0.95) | 0.9 | – | – | 0.9100, 0.8900 | 0.02 | 1.5 s | cpu: 2 × here |",
         "| large | train.max_epochs=2 | accuracy | 0.3000, 0.4000 | 9.5 s | cpu: 2 × here |",
     ]
     assert page.read_text().count("## Short runs") == 1
