@@ -212,6 +212,9 @@ def test_a_class_that_training_never_saw_is_one_line(tmp_path, ctx):
     source = FilesSource(uri=str(folder), train="a.train", test="a.test")
     with pytest.raises(DataError, match="E_LABEL target.column label: a class that no training row has .got 'z'"):
         prepared(table_recipe(folder, source=source), ctx)
+    (folder / "a.train").write_text("n,c,label\n" + "".join(f"{n},a,{n / 8}\n" for n in range(60)))
+    with pytest.raises(DataError, match="no training row has .*; what is a number has target: {kind: value}"):
+        prepared(table_recipe(folder, source=source), ctx)
 
 
 class Growing(FilesSource):

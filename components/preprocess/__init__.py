@@ -279,11 +279,14 @@ def _check_labels(target: Feature, fitted: FittedFeature, labels: list[list[list
         for table, entries in zip(tables, known, strict=False):
             unseen = [entry for entry, index in zip(entries, table, strict=False) if index < 0]
             if unseen:
+                classes = fitted.state.get("classes", ())
+                numbers = all(one.replace(".", "", 1).lstrip("-").isdigit() for one in classes)
                 raise DataError(
                     "E_LABEL",
                     "a class that no training row has",
                     place=f"target.column {target.columns[0]}",
                     value=unseen[0],
-                    allowed=", ".join(fitted.state.get("classes", ())),
-                    action="clean the labels, or bring training rows of that class",
+                    allowed=", ".join(classes),
+                    action="clean the labels, or bring training rows of that class"
+                    + ("; what is a number has target: {kind: value}" if numbers else ""),
                 )
