@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from traceback import walk_tb
-from types import FrameType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from components.contracts.errors import ConfigError, DataError, MillraceError
+from components.train.entry import own_lines
 
 
 def blamed(network: nn.Module, inputs: Mapping[str, Tensor], epoch: int) -> MillraceError:
@@ -30,25 +30,20 @@ def blamed(network: nn.Module, inputs: Mapping[str, Tensor], epoch: int) -> Mill
     )
 
 
-def refused(error: Exception, network: nn.Module, inputs: Mapping[str, Any]) -> ConfigError:
-    """The line for a user's own network that raised `error` when it saw `inputs`: which layer, and what it saw."""
+def refused(error: Exception, modules: set[str], network: nn.Module, inputs: Mapping[str, Any]) -> ConfigError:
+    """The line for a network of the user's own `modules` that raised `error` when it saw `inputs`, with its layer."""
     names = {id(one): name for name, one in network.named_modules() if name}
-    frames = list(walk_tb(error.__traceback__))
-    layers = [frame.f_locals.get("self") for frame, _ in frames]
+    layers = [frame.f_locals.get("self") for frame, _ in walk_tb(error.__traceback__)]
     within = [one for one in layers if id(one) in names]
     where = f" in layer {names[id(within[-1])]} ({type(within[-1]).__name__})" if within else ""
     shapes = [f"{name}: {list(one.shape)}" for name, one in inputs.items() if isinstance(one, Tensor)]
     return ConfigError(
         "E_CUSTOM",
         f"the model's own network raised {type(error).__name__}{where}: {' '.join(str(error).split())}",
-        place=next((f"{frame.f_code.co_filename}:{line}" for frame, line in reversed(frames) if _own(frame)), "model"),
+        place=["model", *own_lines(error, modules)][-1],
         value=", ".join(shapes) or None,
         action="correct it",
     )
-
-
-def _own(frame: FrameType) -> bool:
-    return str(frame.f_globals.get("__name__")).partition(".")[0] not in {"torch", "components", "pytorch_lightning"}
 
 
 def _first_wrong(network: nn.Module, inputs: Mapping[str, Tensor]) -> str:

@@ -51,17 +51,22 @@ def enter(job_file: str, log: str, events: Connection, lifeline: Connection) -> 
 
 def own_mistake(error: BaseException, job: dict[str, Any]) -> ConfigError | None:
     """The line for an error that was raised in a module of a custom kind of the job, or below it; None elsewhere."""
-    packages = {target.partition(":")[0].partition(".")[0] for target in _targets(job)}
-    frames = [
+    lines = own_lines(error, {target.partition(":")[0] for target in _targets(job)})
+    # Too little memory is no mistake in code; torch has an error of its own for a GPU's.
+    if not lines or not isinstance(error, Exception) or type(error).__name__ in {"MemoryError", "OutOfMemoryError"}:
+        return None
+    said = f"code of the recipe's own raised {type(error).__name__}: {' '.join(str(error).split())}"
+    return ConfigError("E_CUSTOM", said, place=lines[-1], action="correct it")
+
+
+def own_lines(error: BaseException, modules: set[str]) -> list[str]:
+    """Which lines in the packages of `modules` the error came through, from the outermost."""
+    packages = {one.partition(".")[0] for one in modules}
+    return [
         f"{frame.f_code.co_filename}:{line}"
         for frame, line in traceback.walk_tb(error.__traceback__)
         if str(frame.f_globals.get("__name__")).partition(".")[0] in packages
     ]
-    # Too little memory is no mistake in code; torch has an error of its own for a GPU's.
-    if not frames or not isinstance(error, Exception) or type(error).__name__ in {"MemoryError", "OutOfMemoryError"}:
-        return None
-    said = f"code of the recipe's own raised {type(error).__name__}: {' '.join(str(error).split())}"
-    return ConfigError("E_CUSTOM", said, place=frames[-1], action="correct it")
 
 
 def _targets(value: Any) -> Iterator[str]:

@@ -49,7 +49,7 @@ class Learner(pl.LightningModule):
         self._pretrained = self.settings["pretrained"] or {"rates": {}, "freeze": {}}
         if job.get("pretrained"):
             take_over(self.network, Path(job["pretrained"]), self._pretrained["parts"])
-        self._own = bool(custom_modules(model))
+        self._own = custom_modules(model)
         if not self._own and any(isinstance(one, torch.nn.Conv2d) for one in self.network.modules()):
             # Convolutions are faster where a pixel's channels lie side by side; inputs follow the weights. Of a user's
             # own network nobody knows whether it minds.
@@ -197,7 +197,7 @@ class Learner(pl.LightningModule):
         except Exception as error:
             if not self._own:
                 raise
-            raise refused(error, self.network, inputs) from error
+            raise refused(error, self._own, self.network, inputs) from error
 
     def _loss(
         self, outputs: Any, targets: dict[str, Tensor], filled: dict[str, Tensor], split: str, own: Any
