@@ -141,5 +141,8 @@ def test_an_empty_partition_can_be_prepared_and_fitted(case, table):
 
 @pytest.mark.parametrize("cells", [["a", "1"], [[1.0], [2.0]], [b"x", b"y"]])
 def test_a_number_that_is_none_is_one_line(cells):
-    with pytest.raises(DataError, match=r"E_TYPE features.numbers: a is .*, no number .got 'a'.; give it a feature of its kind .*: declare it"):
+    with pytest.raises(
+        DataError,
+        match=r"E_TYPE features.numbers: a is .*, no number .got 'a'.; give it a feature of its kind .*: declare it",
+    ):
         Number(columns=("a",)).prepare(pa.table({"a": cells}))
