@@ -19,7 +19,7 @@ from components.adapters.pointers import Pointer
 from components.adapters.store import Record, Store
 from components.adapters.stores import open_store
 from components.adapters.tracking import Tracker
-from components.contracts.artifacts import Artifact, Ledger, Part
+from components.contracts.artifacts import Artifact, Ledger, Part, content_of
 from components.contracts.config import Frozen
 from components.contracts.errors import IntegrityError
 from components.contracts.fingerprint import Fingerprint, code_of, digest, fingerprint
@@ -116,10 +116,11 @@ class RunContext:
         Raises:
             IntegrityError: E_LEDGER, rows are unaccounted for; nothing was committed.
         """
+        return self.committed(kind, self.key(kind, module, config, inputs, kinds=kinds), build)
+
+    def committed(self, kind: type[Kind], key: Fingerprint, build: Callable[[Path], Kind]) -> Kind:
+        """The same for a key that is known."""
         began = time.perf_counter()
-        code = code_of(module, config, kinds)
-        formats = {**FORMATS, "result": _schema(kind)}
-        key = fingerprint(kind.step, config, inputs, code, formats=formats, rerun=self.rerun.get(kind.step, 0))
         entry = self.store.artifact(kind.step, key.key)
         if self.peeking:
             return _peeked(kind, key, entry.record())
@@ -139,6 +140,14 @@ class RunContext:
         result = _artifact(kind, key, record)
         self.tell(kind.step, reused=record.reused, why=why, began=began, result=result)
         return result
+
+    def key(
+        self, kind: type[Artifact], module: str, config: Any, inputs: Mapping[str, str], *, kinds: Sequence[str] = ()
+    ) -> Fingerprint:
+        """What a step's result is known by, before there is one."""
+        code = code_of(module, config, kinds)
+        formats = {**FORMATS, "result": _schema(kind)}
+        return fingerprint(kind.step, config, inputs, code, formats=formats, rerun=self.rerun.get(kind.step, 0))
 
     def load(self, kind: type[Kind], fingerprint: str) -> Kind:
         """The committed result of that fingerprint.
@@ -249,24 +258,6 @@ def _peeked(kind: type[Kind], key: Fingerprint, record: Record | None) -> Kind:
     if record is None:
         raise NotCommittedError(kind.step)
     return _artifact(kind, key, record)
-
-
-def content_of(value: Any) -> Any:
-    """What `value` says, without where its bytes lie: parts by digest, inner artifacts by content."""
-    if isinstance(value, Part):
-        return [value.digest, value.rows]
-    if isinstance(value, Frozen):
-        skip = {"fingerprint", "content", "files", "ledger"}
-        return {
-            name: inner.content if isinstance(inner := getattr(value, name), Artifact) else content_of(inner)
-            for name in type(value).model_fields
-            if name not in skip
-        }
-    if isinstance(value, dict):
-        return {key: content_of(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [content_of(item) for item in value]
-    return value
 
 
 def summed(records: Sequence[Record], entered: int) -> Ledger:

@@ -81,7 +81,7 @@ def _checked_run(
         if step == "register":
             action = "leave it out"
             raise ConfigError("E_CONFIG", "register always looks anew", place="--rerun", value=step, action=action)
-    check_devices(config.train.accelerator, config.train.devices)
+    check_devices(config.train)
     mlflow_server.check_tracking(placement)
     placement = mlflow_server.found(placement)
     run = open_run(placement, recipe, config, overrides, rerun=rerun, progress=terminal)

@@ -39,7 +39,7 @@ def running(recipe: str, overrides: Sequence[str], rerun: Sequence[str]) -> Iter
     if run is None:
         placement = mlflow_server.found(settings.read())
         config = load_recipe(recipe, overrides, placement.data, placement.recipes)
-        check_devices(config.train.accelerator, config.train.devices)
+        check_devices(config.train)
         mlflow_server.check_tracking(placement)
         run = open_run(placement, recipe, config, overrides, rerun=rerun)
         if will_train(run):

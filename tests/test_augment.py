@@ -156,8 +156,8 @@ def test_the_loss_of_a_mix_is_that_of_both_labels(mix, tmp_path, ctx):
     data = DatasetModule(job)
     torch.manual_seed(0)
     learner = Learner(job, len(data.training))
-    batch = next(iter(data.train_dataloader()))
-    loss = learner.training_step(batch, 3)
+    batch = next(iter(data.training))
+    loss = learner.loss_of(batch, 3)
     feature, fitted = learner._pairs(learner._features)[0]
     inputs = {"image": feature.apply(batch["image"], fitted.state)}
     inputs, other, weight = mix.mixed(inputs, drawn(recipe.settings.seed, 0, 3, 0))

@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-import pytorch_lightning as pl
 import torch
 
 from components.adapters import dataset_store, memory
@@ -32,31 +31,31 @@ def seen(batches):
 
 def test_training_goes_on_where_its_state_says(job):
     whole = DatasetModule(job)
-    steps = [seen(whole.train_dataloader()) for _ in range(3)]
+    steps = [seen(whole.training) for _ in range(3)]
     assert steps[0] != steps[1]
     each = len(steps[0])
     for epoch in range(2):
         for start in (0, 1, each - 1):
             stopped = DatasetModule(job)
             for _ in range(epoch):
-                list(stopped.train_dataloader())
-            batches = iter(stopped.train_dataloader())
+                list(stopped.training)
+            batches = iter(stopped.training)
             for _ in range(start):
                 next(batches)
             batches.close()
             state = json.loads(json.dumps(stopped.state_dict()))
             again = DatasetModule(job)
             again.load_state_dict(state)
-            assert seen(again.train_dataloader()) == steps[epoch][start:]
-            assert seen(again.train_dataloader()) == steps[epoch + 1]
-    assert seen(whole.val_dataloader()) == seen(whole.val_dataloader())
+            assert seen(again.training) == steps[epoch][start:]
+            assert seen(again.training) == steps[epoch + 1]
+    assert seen(whole.validation) == seen(whole.validation)
 
 
 def test_what_goes_on_is_shuffled_as_it_began(job, monkeypatch):
     """Also where the machine has another memory."""
-    whole = seen(DatasetModule(job).train_dataloader())
+    whole = seen(DatasetModule(job).training)
     stopped = DatasetModule(job)
-    batches = iter(stopped.train_dataloader())
+    batches = iter(stopped.training)
     first = [next(batches)["numbers"][:, 0].tolist() for _ in range(3)]
     batches.close()
     state = json.loads(json.dumps(stopped.state_dict()))
@@ -64,42 +63,7 @@ def test_what_goes_on_is_shuffled_as_it_began(job, monkeypatch):
     again = DatasetModule(job)
     assert again.training.loader.shuffled == "nearby"
     again.load_state_dict(state)
-    assert first + seen(again.train_dataloader()) == whole
-
-
-class Seen(pl.LightningModule):
-    """Notes the rows of each step; stops where it is told to."""
-
-    def __init__(self, stop):
-        super().__init__()
-        self.weight, self.stop, self.rows = torch.nn.Parameter(torch.zeros(1)), stop, []
-        self.automatic_optimization = False
-
-    def training_step(self, batch, _):
-        self.rows.append(batch["numbers"][:, 0].tolist())
-        if len(self.rows) == self.stop:
-            self.trainer.save_checkpoint(self.trainer.default_root_dir + "/stopped.ckpt")
-
-    def validation_step(self, batch, _):
-        """Nothing to see."""
-
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), 0.1)
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_lightning_keeps_the_place_in_its_checkpoints(job, tmp_path):
-    def fit(learner, **resume):
-        trainer = pl.Trainer(
-            accelerator="cpu", max_epochs=2, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-            enable_model_summary=False, default_root_dir=str(tmp_path), limit_val_batches=0,
-        )  # fmt: skip
-        trainer.fit(learner, datamodule=DatasetModule(job), weights_only=False, **resume)
-        return learner.rows
-
-    whole = fit(Seen(stop=3))
-    again = fit(Seen(stop=0), ckpt_path=str(tmp_path / "stopped.ckpt"))
-    assert again == whole[3:], "exactly the rows that come next"
+    assert first + seen(again.training) == whole
 
 
 @pytest.mark.parametrize("ranks", [2, 3, 4])
@@ -112,8 +76,8 @@ def test_the_loss_of_a_batch_is_the_same_for_any_number_of_ranks(job, ranks):
     assert {len(share.training) for share in shares} == {len(alone.training)}
     filled = 0
     for whole, *parts in zip(alone.training, *(share.training for share in shares), strict=True):
-        losses = [float(learner.training_step(part, 0).detach()) for part in parts]
-        assert np.mean(losses) == pytest.approx(float(learner.training_step(whole, 0).detach()), rel=1e-5)
+        losses = [float(learner.loss_of(part).detach()) for part in parts]
+        assert np.mean(losses) == pytest.approx(float(learner.loss_of(whole).detach()), rel=1e-5)
         filled += sum(int((part[ROW_WEIGHT] == 0).sum()) for part in parts if ROW_WEIGHT in part)
     assert filled
     assert learner.epoch_metrics()["train_loss"] > 0
@@ -122,7 +86,7 @@ def test_the_loss_of_a_batch_is_the_same_for_any_number_of_ranks(job, ranks):
         found = []
         for module in modules:
             for batch in module.validation:
-                learner.validation_step(batch, 0)
+                learner.validation_step(iter([(0, batch)]), 0)
             found.append(learner.epoch_metrics())
         validation[name] = {key: np.mean([one[key] for one in found]) for key in found[0]}
     assert validation["shared"] == pytest.approx(validation["alone"], rel=1e-5)

@@ -16,6 +16,8 @@ CODES = {
     "E_BINARY_IN_TEXT": "a text file holds NUL bytes",
     "E_CHAMPION_MOVED": "another run promoted a model while this one was evaluated",
     "E_CHECKSUM": "the bytes of a source file differ from their checksum",
+    "E_CKPT_MISMATCH": "a checkpoint is of another network, job or release",
+    "E_CKPT_UNTRUSTED": "a file of weights holds more than tensors and plain values",
     "E_COLUMN_EXTRA": "a file has a column that the others do not have",
     "E_COLUMN_MISSING": "a file lacks a column that the recipe names",
     "E_CONFIG": "a recipe, an override or a setting is wrong",
@@ -49,6 +51,7 @@ CODES = {
     "E_NOT_REGULAR_FILE": "a source is a directory, pipe, socket or device where a file is needed",
     "E_NO_ROWS": "a source has columns and no rows",
     "E_OUT_OF_RANGE": "a number that 64 bits cannot hold",
+    "E_OUT_OF_MEMORY": "training needs more memory than there is",
     "E_PERMISSION": "reading or writing is not permitted",
     "E_PORT_TAKEN": "a port that was set is in use",
     "E_QUARANTINE_LIMIT": "more rows were quarantined than the recipe allows",
@@ -106,6 +109,10 @@ class MillraceError(Exception):
         self.allowed = allowed if len(allowed) <= VALUE_LENGTH else allowed[: VALUE_LENGTH - 1] + "…"
         self.others: tuple[MillraceError, ...] = ()
         super().__init__(self.line())
+
+    def advised(self, more: str) -> "MillraceError":
+        """The same with more to know for who acts on it."""
+        return rebuilt(type(self), self.code, self.what, self.place, self.value, self.allowed, f"{self.action}; {more}")
 
     def line(self) -> str:
         """The rendered line, without the exit code."""

@@ -1,64 +1,31 @@
 """Dataset → Checkpoint: gradients by Lightning, in a child process that cannot outlive this one, or passes (passes.py).
 
-Here: what a person sets, the job that the child gets, and the result. The child's side is worker.py and module.py;
-supervisor.py ties the two together.
+Here: the job that the child gets, and the result. What a person sets is settings.py, the child's side worker.py and
+module.py; supervisor.py ties the two together. Where training is, is kept by the result's fingerprint until there is
+one: whoever runs the same goes on from there.
 """
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
-
-from pydantic import Field
+from typing import Any
 
 from components.augment.augmentation import check_inputs
 from components.context import RunContext
 from components.contracts.artifacts import Checkpoint, Dataset
-from components.contracts.config import StepConfig, placed
+from components.contracts.config import StepConfig
 from components.contracts.errors import ConfigError, DataError
 from components.features.fitted import load_feature
 from components.features.several import parts_of_fitted
 from components.features.shards import shard_files
 from components.objectives.objective import check_monitor
 from components.statistics.keys import TRAIN, VALIDATION
-from components.train.devices import check_devices
-from components.train.pretrained import Pretrained, located
+from components.train.devices import check_devices, processes
+from components.train.pretrained import located
+from components.train.settings import TrainSettings
 from components.train.supervisor import supervise
 
-
-class TrainSettings(StepConfig):
-    """How to train; the recipe's `train` section."""
-
-    max_epochs: int = Field(20, ge=1, description="passes over the training rows, at most")
-    batch_size: int = Field(64, ge=1, description="rows per step, over all processes together")
-    optimizer: Literal["adamw", "sgd"] = Field("adamw", description="sgd: with Nesterov's momentum")
-    learning_rate: float = Field(1e-3, gt=0, description="peak step size")
-    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")
-    weight_decay: float = Field(1e-2, ge=0, description="decay of the weights; of adamw, apart from the gradient")
-    schedule: Literal["one-cycle", "cosine", "constant"] = Field(
-        "one-cycle",
-        description="one-cycle: up for `warm_up` of the steps, then by a cosine to zero, momentum the other way round "
-        "(Smith 2018); cosine: the same with momentum as it is",
-    )
-    warm_up: float = Field(0.3, ge=0, lt=1, description="share of the steps in which the step size rises")
-    precision: Literal["float32", "bfloat16"] = Field(
-        "float32",
-        description="what the network computes with in training; bfloat16: products in half the bits, weights and loss "
-        "in float32 (a CPU with AVX512-BF16 or AMX and any GPU since 2020 are faster with it)",
-    )
-    clip: float = Field(0.0, ge=0, description="gradients longer than this are shortened to it; 0: none are")
-    patience: int = Field(0, ge=0, description="end after this many epochs without a better one; 0: never")
-    monitor: str = Field(
-        "loss", description="validation metric that chooses the epoch: loss, or one that the objective offers"
-    )
-    shuffle: Literal["auto", "everywhere", "nearby"] = Field(
-        "auto",
-        description="everywhere: any row may come next; nearby: rows of neighbouring blocks are mixed, for data that "
-        "exceed memory; auto: everywhere, while the training rows take up to half of the memory",
-    )
-    pretrained: Pretrained | None = Field(None, description="weights that training begins with")
-    seed: int = Field(0, ge=0, description="of weights, order and dropout")
-    accelerator: Literal["auto", "cpu", "gpu"] = placed("auto", description="auto: a GPU where there is one")
-    devices: int = placed(1, ge=1, description="how many of them; one process so far")
+__all__ = ["TrainConfig", "TrainSettings", "job_of", "run"]
 
 
 class TrainConfig(StepConfig):
@@ -77,34 +44,27 @@ def run(config: TrainConfig, dataset: Dataset, *, ctx: RunContext) -> Checkpoint
         EnvironmentFault: E_DEVICE, E_TRAINING.
         ConfigError: E_CONFIG, the model does not fit the data.
     """
-    check_devices(config.settings.accelerator, config.settings.devices)
-    _check_rows(config.settings.devices, dataset)
+    check_devices(config.settings)
+    _check_rows(processes(config.settings) * config.settings.nodes, dataset)
     _check_shuffle(config.settings.shuffle, dataset)
     check_inputs(config.augment, dataset.inputs)
     check_monitor(config.objective, config.settings.monitor)
     _check_engine(config, dataset)
 
-    def build(folder: Path, weights: Path | None) -> Checkpoint:
-        history: list[dict[str, float]] = []
-
-        def told(event: dict[str, Any]) -> None:
-            if event["event"] == "epoch":
-                history.append(event["metrics"])
-                ctx.tracker.metrics(event["metrics"], len(history))
-            shown = {name: value for name, value in event["metrics"].items() if name.startswith("validation_")}
-            note = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in shown.items())
-            ctx.progress.advanced("train", event["done"], event["total"], "epochs", note)
-
+    def build(folder: Path, weights: Path | None, progress: Path) -> Checkpoint:
+        told = Telling(ctx)
         if getattr(config.model, "passes", False):
-            result = {"metrics": _by_passes(config, dataset, ctx, folder, told), "device": "cpu"}
+            metrics = _by_passes(config, dataset, ctx, folder, told)
+            result = {"metrics": metrics, "history": told.history, "device": "cpu"}
         else:
-            job = {**job_of(config, dataset, ctx, folder), "pretrained": str(weights or "")}
+            kept = {"pretrained": str(weights or ""), "checkpoints": str(progress), "meeting": progress.name}
+            job = job_of(config, dataset, ctx, folder) | kept
             result = supervise(job, ctx.placement.home / "logs", told)
         return Checkpoint(
             model=config.model.model_dump(mode="json"),
             objective=config.objective.model_dump(mode="json"),
             metrics=result["metrics"],
-            history=tuple(history),
+            history=tuple(result["history"]),
             device=result["device"],
         )
 
@@ -114,7 +74,54 @@ def run(config: TrainConfig, dataset: Dataset, *, ctx: RunContext) -> Checkpoint
     })
     with located(config.settings.pretrained, ctx) as (weights, found):
         inputs = {"dataset": dataset.content, **found}
-        return ctx.commit(Checkpoint, __name__, config, inputs, lambda folder: build(folder, weights), kinds=kinds)
+        key = ctx.key(Checkpoint, __name__, config, inputs, kinds=kinds)
+        progress = ctx.placement.home / "training" / key.key
+        made = ctx.committed(Checkpoint, key, lambda folder: build(folder, weights, progress))
+        shutil.rmtree(progress, ignore_errors=True)
+        return made
+
+
+class Telling:
+    """Passes on what training says: epochs and steps to the tracker, once each, and all of it to who watches."""
+
+    def __init__(self, ctx: RunContext) -> None:
+        self._ctx, self._step = ctx, 0
+        self.history: list[dict[str, float]] = []
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        """Take one event."""
+        kind = event["event"]
+        if kind == "warning":
+            self._ctx.progress.warned(event["line"])
+        elif kind == "resumed":
+            self._ctx.progress.warned(f"training goes on from step {event['step']:,}")
+            for metrics in event["history"][len(self.history) :]:
+                self._note(metrics)
+        elif kind == "epoch":
+            # What was done again after a checkpoint is known already.
+            if event["done"] > len(self.history):
+                self._note(event["metrics"])
+            self._show(event, {name: one for name, one in event["metrics"].items() if name.startswith("validation_")})
+        elif kind == "step":
+            self._steps(event)
+            self._show(event, {"loss": event["now"]["loss"]})
+
+    def _note(self, metrics: dict[str, float]) -> None:
+        self.history.append(metrics)
+        self._ctx.tracker.metrics(metrics, len(self.history))
+
+    def _steps(self, event: dict[str, Any]) -> None:
+        for step, loss in event["losses"]:
+            if step > self._step:
+                self._ctx.tracker.metrics({"step_loss": loss}, step)
+        if event["losses"] and event["step"] > self._step:
+            more = {name: value for name, value in event["now"].items() if name != "loss"}
+            self._ctx.tracker.metrics(more, event["step"])
+        self._step = max(self._step, event["step"])
+
+    def _show(self, event: dict[str, Any], shown: dict[str, float]) -> None:
+        note = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in shown.items())
+        self._ctx.progress.advanced("train", event["done"], event["total"], "epochs", note)
 
 
 def _by_passes(
@@ -148,15 +155,15 @@ def _check_engine(config: TrainConfig, dataset: Dataset) -> None:
         )
 
 
-def _check_rows(processes: int, dataset: Dataset) -> None:
+def _check_rows(number: int, dataset: Dataset) -> None:
     """Raise E_TOO_FEW_ROWS where a process would have nothing to train or to validate on."""
     for split in (TRAIN, VALIDATION):
-        if dataset.rows[split] < processes:
+        if dataset.rows[split] < number:
             raise DataError(
                 "E_TOO_FEW_ROWS",
-                f"the {split} part has {dataset.rows[split]} rows for {processes} processes",
+                f"the {split} part has {dataset.rows[split]} rows for {number} processes",
                 place="train.devices",
-                value=processes,
+                value=number,
                 allowed=f"at most {dataset.rows[split]}",
                 action="bring more data, or train in fewer processes",
             )
@@ -181,7 +188,7 @@ def job_of(config: TrainConfig, dataset: Dataset, ctx: RunContext, folder: Path)
         "model": config.model.model_dump(mode="json"),
         "objective": config.objective.model_dump(mode="json"),
         "augment": [one.model_dump(mode="json") for one in config.augment],
-        "settings": config.settings.model_dump(mode="json"),
+        "settings": config.settings.model_dump(mode="json") | {"devices": processes(config.settings)},
         "features": [fitted.model_dump(mode="json") for fitted in dataset.features],
         "target": dataset.target.model_dump(mode="json"),
         "inputs": [spec.model_dump(mode="json") for spec in dataset.inputs],
@@ -192,4 +199,5 @@ def job_of(config: TrainConfig, dataset: Dataset, ctx: RunContext, folder: Path)
         "outputs": [spec.model_dump(mode="json") for spec in dataset.outputs],
         "shards": {split: [vars(file) for file in files] for split, files in shards.items()},
         "folder": str(folder),
+        "checkpoints": str(folder / "checkpoints"),
     }

@@ -1,4 +1,9 @@
-"""The loader as Lightning's data module: batches as tensors, and a place in an epoch that training can go on from."""
+"""The loader as Lightning's data module: batches as tensors, and a place in an epoch that training can go on from.
+
+Lightning is handed stretches of batches instead of batches. One process gets an epoch in one stretch, and so pays for
+Lightning's loop once an epoch and not once a step; of several processes each gets one batch at a time, since their
+strategies have to see every forward pass.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,9 +19,12 @@ from components.features.several import parts_of_fitted
 from components.features.shards import lookups_of
 from components.statistics.keys import TRAIN, VALIDATION
 
+Stretch = Iterator[tuple[int, dict[str, Any]]]
+"""Batches in a row, each with its number in the epoch."""
+
 
 class Batches:
-    """What Lightning iterates over: each iteration is the next epoch, or what is left of one."""
+    """Batches as tensors: each iteration is the next epoch, or what is left of one."""
 
     def __init__(self, loader: Loader, *, pinned: bool) -> None:
         self.loader, self._pinned = loader, pinned
@@ -42,6 +50,7 @@ class DatasetModule(pl.LightningDataModule):
 
     def __init__(self, job: dict[str, Any], *, rank: int = 0, ranks: int = 1) -> None:
         super().__init__()
+        self._whole = ranks == 1
         settings = job["settings"]
         fitted = [FittedFeature.model_validate(one) for one in job["features"]]
         fitted += parts_of_fitted(FittedFeature.model_validate(job["target"]))
@@ -58,13 +67,13 @@ class DatasetModule(pl.LightningDataModule):
         drawn = {"seed": settings["seed"]} if job["mixed"] else {}
         self.training, self.validation = batches(TRAIN, **order), batches(VALIDATION, **drawn)
 
-    def train_dataloader(self) -> Batches:
+    def train_dataloader(self) -> "Stretches":
         """Shuffled anew in each epoch."""
-        return self.training
+        return Stretches(self.training, whole=self._whole)
 
-    def val_dataloader(self) -> Batches:
+    def val_dataloader(self) -> "Stretches":
         """In the order of the shards."""
-        return self.validation
+        return Stretches(self.validation, whole=self._whole)
 
     def state_dict(self) -> dict[str, Any]:
         """Where training is, and how rows are shuffled."""
@@ -75,6 +84,28 @@ class DatasetModule(pl.LightningDataModule):
         self.training.epoch, self.training.batch = state_dict["epoch"], state_dict["batch"]
         # The order hangs on it; this machine may have another memory.
         self.training.loader.nearby = state_dict["nearby"]
+
+
+class Stretches:
+    """What Lightning iterates over."""
+
+    def __init__(self, batches: Batches, *, whole: bool) -> None:
+        self._batches, self._whole = batches, whole
+
+    def __len__(self) -> int:
+        return 1 if self._whole else len(self._batches)
+
+    def __iter__(self) -> Iterator[Stretch]:
+        begin = self._batches.batch
+        numbered: Stretch = enumerate(self._batches, begin)
+        if self._whole:
+            yield numbered
+            return
+        # Lightning counts on as many as `len` says also where training goes on in the middle of an epoch.
+        for _ in range(begin):
+            yield iter(())
+        for one in numbered:
+            yield iter((one,))
 
 
 def _held(values: Any) -> Any:

@@ -1,52 +1,81 @@
 """The first thing that a training child does: cut itself loose from the terminal and hold on to its supervisor."""
 
+import faulthandler
 import json
 import os
 import pathlib
+import signal
 import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, NoReturn
 
 from components.contracts.errors import ConfigError, MillraceError
 
+PREEMPTED = 75
+"""The exit code of who was asked to stop and can go on."""
+
 
 def enter(job_file: str, log: str, events: Connection, lifeline: Connection) -> None:
-    """Run the job of `job_file`, say how it goes on `events`, and end when `lifeline` does."""
+    """Run the job of `job_file` in this process, say how it goes on `events`, and end when `lifeline` does."""
+    settle(log, lifeline)
+    job = read(job_file)
+    code, error = attempted(job, teller(events))
+    if error is not None:
+        teller(events)(error)
+    leave(code)
+
+
+def settle(log: str, lifeline: Connection) -> None:
+    """Cut loose from the terminal, write to `log`, end with `lifeline`, and say where one is when asked (SIGUSR2)."""
     os.setsid()
     threading.Thread(target=_watch, args=(lifeline,), daemon=True).start()
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
+    faulthandler.register(signal.SIGUSR2, all_threads=True)
 
-    def tell(event: dict[str, object]) -> None:
-        events.send_bytes(json.dumps(event).encode())
 
-    job: dict[str, Any] = {}
+def read(job_file: str) -> dict[str, Any]:
+    """The job."""
+    job: dict[str, Any] = json.loads(pathlib.Path(job_file).read_bytes())
+    return job
+
+
+def teller(events: Connection) -> Callable[[dict[str, Any]], None]:
+    """Who writes events."""
+    return lambda event: events.send_bytes(json.dumps(event).encode())
+
+
+def attempted(
+    job: dict[str, Any], tell: Callable[[dict[str, Any]], None], **more: Any
+) -> tuple[int, dict[str, Any] | None]:
+    """Run the job here: the exit code, and the event that says which mistake of a user's ended it, if one did."""
     try:
         from components.train.worker import work
 
-        with pathlib.Path(job_file).open(encoding="utf-8") as file:
-            job = json.load(file)
-        tell({"event": "done", **work(job, tell)})
+        tell({"event": "done", **work(job, tell, **more)})
     except MillraceError as error:
         if error.code == "E_CUSTOM":
             traceback.print_exc()
-        _tell_mistake(error, tell)
+        return 0, _mistake(error)
     except BaseException as error:
+        if type(error).__name__ == "PreemptedError":
+            return PREEMPTED, None
         traceback.print_exc()
         own = own_mistake(error, job)
-        if own is not None:
-            _tell_mistake(own, tell)
-            sys.stderr.flush()
-            os._exit(0)
-        sys.stderr.flush()
-        os._exit(1)
+        return (1, None) if own is None else (0, _mistake(own))
+    return 0, None
+
+
+def leave(code: int) -> NoReturn:
+    """End without Python's own tear-down: threads of libraries have nothing left to do."""
     sys.stdout.flush()
-    os._exit(0)
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def own_mistake(error: BaseException, job: dict[str, Any]) -> ConfigError | None:
@@ -79,12 +108,12 @@ def _targets(value: Any) -> Iterator[str]:
             yield from _targets(one)
 
 
-def _tell_mistake(error: MillraceError, tell: Callable[[dict[str, object]], None]) -> None:
+def _mistake(error: MillraceError) -> dict[str, Any]:
     said = {name: getattr(error, name) for name in ("code", "what", "place", "value", "allowed", "action")}
-    tell({"event": "error", "type": type(error).__name__, **said})
+    return {"event": "error", "type": type(error).__name__, **said}
 
 
 def _watch(lifeline: Connection) -> None:
     with suppress(EOFError, OSError):
         lifeline.recv_bytes()
-    os._exit(75)
+    os._exit(PREEMPTED)

@@ -1,249 +1,204 @@
-"""The Lightning module: fitted features on the batch's device, model, objective, optimiser.
+"""The Lightning module: how it is learnt from batches, one optimiser or one for each player.
 
-Metrics stay tensors on the device until the epoch's end: reading one costs a synchronisation, and `self.log` on every
-step costs more than a small model's step.
+Steps are made here and not by Lightning's loop, which costs as much as a small model's step (data.py).
 """
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from components.augment import KINDS as AUGMENTATIONS
-from components.augment.augmentation import augmented, generator
-from components.contracts.artifacts import FittedFeature
-from components.contracts.config import custom_modules
-from components.contracts.errors import ConfigError, MillraceError
-from components.contracts.registry import load_kind
-from components.contracts.spec import ROW_WEIGHT, TensorSpec
-from components.features.fitted import load_feature
-from components.features.several import parts_of_fitted
-from components.models import KINDS as MODELS
-from components.objectives import KINDS as OBJECTIVES
-from components.train.blame import refused
-from components.train.starting import groups, take_over, thaw
-
-TINY = 1e-9
+from components.train.data import Stretch
+from components.train.forward import Forward
+from components.train.optimizers import optimizer_of, schedule_of
+from components.train.starting import groups, thaw
 
 
-class Learner(pl.LightningModule):
+class Watch(Protocol):
+    """Who is told of every step (watch.py)."""
+
+    over: bool
+    """Nothing more is to be learnt."""
+    measures: bool
+    """The next step's gradient is to be measured."""
+
+    def learnt(self, loss: Tensor, *, last: bool) -> None:
+        """A step was made, the last of its epoch or not."""
+
+    def looked(self) -> None:
+        """A validation batch was looked at."""
+
+    def measured(self, learner: "Learner") -> None:
+        """There is a gradient to be measured."""
+
+
+class Unwatched:
+    """Tells nobody."""
+
+    over = measures = False
+
+    def learnt(self, loss: Tensor, *, last: bool) -> None:
+        """Nothing."""
+
+    def looked(self) -> None:
+        """Nothing."""
+
+    def measured(self, learner: "Learner") -> None:
+        """Nothing."""
+
+
+class Learner(Forward):
     """One job's model in training."""
 
     def __init__(self, job: dict[str, Any], steps_per_epoch: int) -> None:
-        super().__init__()
-        self.settings = job["settings"]
-        self._steps = steps_per_epoch * self.settings["max_epochs"]
-        self._features = [FittedFeature.model_validate(one) for one in job["features"]]
-        self._targets = parts_of_fitted(FittedFeature.model_validate(job["target"]))
-        self._loaded = {id(one): load_feature(one) for one in (*self._features, *self._targets)}
-        objective = load_kind("components.objectives", OBJECTIVES, job["objective"], "objective")
-        self.objective = objective.model_validate(job["objective"])
-        model = load_kind("components.models", MODELS, job["model"], "model").model_validate(job["model"])
-        targets = [TensorSpec.model_validate(spec) for spec in job["outputs"]]
-        inputs = [TensorSpec.model_validate(spec) for spec in job["inputs"]]
-        self._outputs = self.objective.outputs(targets, inputs)
-        self.network = model.build(inputs, self._outputs)
+        super().__init__(job)
+        self._batches, self._accumulate = steps_per_epoch, self.settings["accumulate"]
+        self._steps = -(-steps_per_epoch // self._accumulate) * self.settings["max_epochs"]
+        self._more_is_better = job["more_is_better"]
         self._pretrained = self.settings["pretrained"] or {"rates": {}, "freeze": {}}
-        if job.get("pretrained"):
-            take_over(self.network, Path(job["pretrained"]), self._pretrained["parts"])
-        self._own = custom_modules(model)
-        if not self._own and any(isinstance(one, torch.nn.Conv2d) for one in self.network.modules()):
-            # Convolutions are faster where a pixel's channels lie side by side; inputs follow the weights. Of a user's
-            # own network nobody knows whether it minds.
-            self.network.to(memory_format=torch.channels_last)
-        self._weights = torch.tensor(job["weights"])
-        self._augment = [
-            load_kind("components.augment", AUGMENTATIONS, one, f"augment.{number}").model_validate(one)
-            for number, one in enumerate(job["augment"])
-        ]
-        self._sums: dict[str, dict[str, Tensor]] = {"train": {}, "validation": {}}
         self._players: tuple[str, ...] = getattr(self.objective, "players", ())
-        self.automatic_optimization = not self._players
         self._lost: dict[str, Tensor] = {}
-        self.seen: dict[str, Tensor] = {}
+        self.automatic_optimization = False
+        self.watch: Watch = Unwatched()
+        self.schedules: list[Any] = []
+        self.scaler = torch.amp.GradScaler(enabled=self.settings["precision"] == "float16")
 
-    def training_step(self, batch: dict[str, Tensor], number: int) -> Tensor | None:
-        """The loss of one batch, the `number`th of its epoch; none where players take turns."""
-        if self._players:
-            self._play(batch, number)
-            return None
-        return self._step(batch, "train", number)
+    def training_step(self, batches: Stretch, _: int) -> None:
+        """Learn from batches in a row."""
+        moved = self.device.type != "cpu"
+        for number, batch in batches:
+            if self.watch.over:
+                return
+            here = self.transfer_batch_to_device(batch, self.device, 0) if moved else batch
+            if self._players:
+                self.watch.learnt(self._play(here, number), last=number + 1 == self._batches)
+                continue
+            loss = self.loss_of(here, number)
+            whole = (number + 1) % self._accumulate == 0 or number + 1 == self._batches
+            self._learn(loss, number)
+            if whole:
+                self._advance()
+                self.watch.learnt(loss.detach(), last=number + 1 == self._batches)
 
     def on_train_epoch_start(self) -> None:
         """Let learn what is no longer frozen."""
         if self._pretrained["freeze"]:
-            thaw(self.network, self._pretrained["freeze"], self.current_epoch)
+            thaw(self.network, self._pretrained["freeze"], self.epoch)
 
-    def validation_step(self, batch: dict[str, Tensor], _: int) -> None:
-        """The metrics of one batch."""
-        self._step(batch, "validation")
+    def validation_step(self, batches: Stretch, _: int) -> None:
+        """The metrics of batches in a row."""
+        moved = self.device.type != "cpu"
+        for _number, batch in batches:
+            self._step(self.transfer_batch_to_device(batch, self.device, 0) if moved else batch, "validation")
+            self.watch.looked()
 
     def configure_optimizers(self) -> Any:
-        """The optimiser, with the schedule stepped on every batch; one for each player."""
-        if self._players:
-            return [self._optimizer(f"{name}.", self.objective.betas) for name in self._players]
-        return self._optimizer("", (0.9, 0.999))
+        """The optimisers, one for each player; their schedules are stepped here."""
+        betas = self.objective.betas if self._players else (0.9, 0.999)
+        rates, peak = self._pretrained["rates"], self.settings["learning_rate"]
+        parts = [f"{name}." for name in self._players] or [""]
+        made = [optimizer_of(groups(self.network, rates, peak, part), self.settings, betas) for part in parts]
+        how = {"players": bool(self._players), "more_is_better": self._more_is_better}
+        self.schedules = [one for each in made if (one := schedule_of(each, self.settings, self._steps, **how))]
+        return made
 
-    def _optimizer(self, part: str, betas: tuple[float, float]) -> Any:
-        chosen = self.settings
-        peak, decay = chosen["learning_rate"], chosen["weight_decay"]
-        weights = groups(self.network, self._pretrained["rates"], peak, part)
-        optimizer: torch.optim.Optimizer
-        if chosen["optimizer"] == "sgd":
-            momentum = chosen["momentum"]
-            optimizer = torch.optim.SGD(weights, peak, momentum=momentum, weight_decay=decay, nesterov=momentum > 0)
+    def ended(self, monitored: float) -> None:
+        """Note the end of an epoch that reached this figure; a schedule may hang on it."""
+        self.epoch += 1
+        for one in self.schedules:
+            if isinstance(one, ReduceLROnPlateau):
+                one.step(monitored)
+
+    def norm(self) -> float:
+        """How long the gradient is."""
+        gradients = [one.grad for one in self.network.parameters() if one.grad is not None]
+        return float(torch.nn.utils.get_total_norm(gradients)) if gradients else 0.0
+
+    def _learn(self, loss: Tensor, number: int) -> None:
+        """Add the gradient of the `number`th batch's loss; the step is made from the mean of the batches it is for."""
+        if self._accumulate > 1:
+            first = number // self._accumulate * self._accumulate
+            loss = loss / (min(first + self._accumulate, self._batches) - first)
+        self._backward(self.scaler.scale(loss))
+
+    def _backward(self, loss: Tensor) -> None:
+        if self.trainer.world_size > 1:
+            self.manual_backward(loss)
         else:
-            optimizer = torch.optim.AdamW(weights, peak, betas, weight_decay=decay)
-        if chosen["schedule"] == "constant":
-            return {"optimizer": optimizer}
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer,
-            [one["lr"] for one in weights],
-            total_steps=self._steps,
-            pct_start=self._rise(),
-            # Players have momenta of their own.
-            cycle_momentum=chosen["schedule"] == "one-cycle"
-            and not self._players
-            and (chosen["optimizer"] == "adamw" or momentum > 0),
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+            torch.autograd.backward(loss)
 
-    def _rise(self) -> float:
-        """The share of the steps in which the step size rises; one over exactly one step would be divided by zero."""
-        share: float = self.settings["warm_up"]
-        return share * 1.000001 if abs(share * self._steps - 1) < TINY else share
+    def _advance(self) -> None:
+        optimizer = self.trainer.strategy.optimizers[0]
+        if self.settings["clip"] or self.watch.measures:
+            self.scaler.unscale_(optimizer)
+            self.watch.measured(self)
+        if self.settings["clip"]:
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.settings["clip"])
+        self.scaler.step(optimizer)
+        self.scaler.update()
+        optimizer.zero_grad()
+        self._step_schedules()
 
-    def epoch_metrics(self) -> dict[str, float]:
-        """Means over the rows since the last call, as `train_loss`, `validation_accuracy` and so on."""
-        metrics: dict[str, float] = {}
-        for split, sums in self._sums.items():
-            rows = float(sums.pop("rows", torch.tensor(1.0)))
-            metrics |= {f"{split}_{name}": float(total) / rows for name, total in sums.items()}
-            sums.clear()
-        return metrics
+    def _step_schedules(self) -> None:
+        for one in self.schedules:
+            if not isinstance(one, ReduceLROnPlateau):
+                one.step()
 
-    def _play(self, batch: dict[str, Tensor], number: int) -> None:
-        """Let the players learn in turn from one batch."""
+    def _play(self, batch: dict[str, Tensor], number: int) -> Tensor:
+        """Let the players learn in turn from one batch; the sum of their losses."""
         inputs, _, _ = self._augmented(self._inputs(batch), number)
-        optimizers, schedules = self.optimizers(), self.lr_schedulers() or []
+        optimizers = self.trainer.strategy.optimizers
         rows = torch.tensor(float(len(batch[self._targets[0].config["name"]])))
-        for player, loss in self.objective.turns(self.network, inputs, number):
+        turns = self.objective.turns(self.network, inputs, number)
+        while True:
+            with self._cast():
+                player, loss = next(turns, ("", None))
+            if loss is None:
+                break
             self._lost[player] = loss.detach()
             if not loss.requires_grad:
                 # Its weights are frozen.
                 continue
-            at = self._players.index(player)
-            optimizers[at].zero_grad()
-            self.manual_backward(loss)
+            optimizer = optimizers[self._players.index(player)]
+            optimizer.zero_grad()
+            self._backward(self.scaler.scale(loss))
+            self.scaler.unscale_(optimizer)
             if self.settings["clip"]:
                 torch.nn.utils.clip_grad_norm_(getattr(self.network, player).parameters(), self.settings["clip"])
-            optimizers[at].step()
-        for schedule in schedules:
-            schedule.step()
+            self.scaler.step(optimizer)
+            self.scaler.update()
+        self._step_schedules()
         # Who had no turn lost as much as in the last one.
         self._add("train", {**{player: loss * rows for player, loss in self._lost.items()}, "rows": rows})
+        return torch.stack(list(self._lost.values())).sum()
 
-    def _inputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        self.seen = {one.name: one.apply(batch[one.name], fitted.state) for one, fitted in self._pairs(self._features)}
-        return dict(self.seen)
+    def progress(self) -> dict[str, Any]:
+        """What a checkpoint keeps beside weights and optimisers."""
+        return {
+            "epoch": self.epoch,
+            "schedules": [one.state_dict() for one in self.schedules],
+            "scaler": self.scaler.state_dict(),
+        }
 
-    def _augmented(self, inputs: dict[str, Tensor], number: int) -> tuple[dict[str, Tensor], Any, Any]:
-        """The inputs of the `number`th batch of an epoch; with which other rows they were mixed, and by which share."""
-        if not self._augment:
-            return inputs, None, None
-        draw = generator(self.device, self.settings["seed"], self.current_epoch, number, self.global_rank)
-        return augmented(self._augment, inputs, draw)
+    def go_on(self, state: dict[str, Any]) -> None:
+        """Take up what `progress` gave."""
+        self.epoch = state["epoch"]
+        for one, known in zip(self.schedules, state["schedules"], strict=True):
+            one.load_state_dict(known)
+        self.scaler.load_state_dict(state["scaler"])
 
-    def _add(self, split: str, sums: dict[str, Tensor]) -> None:
-        for name, value in sums.items():
-            held = self._sums[split].get(name)
-            self._sums[split][name] = value if held is None else held + value
+    def compiled(self) -> None:
+        """Compile the network where it stands; its weights keep their names."""
+        self.network.compile()
 
-    def _step(self, batch: dict[str, Tensor], split: str, number: int = 0) -> Tensor:
-        inputs = self._inputs(batch)
-        loaded = self._pairs(self._targets)
-        labels = {one.name: one.apply(batch[one.name], fitted.state) for one, fitted in loaded}
-        targets = {**inputs, **labels}
-        other: Any = None
-        own: Any = None
-        if split == "train":
-            inputs, other, own = self._augmented(inputs, number)
-        outputs = self._checked(self._answers(inputs))
-        if self.settings["precision"] != "float32":
-            outputs = {name: one.float() if _narrow(one) else one for name, one in outputs.items()}
-        # Of rows that only fill up a rank's batch it is 0, and of those that are not to be learnt.
-        counts = [batch[ROW_WEIGHT]] if ROW_WEIGHT in batch else []
-        counts += [one.counts(labels[one.name]) for one, _ in loaded if hasattr(one, "counts")]
-        filled = {ROW_WEIGHT: torch.stack(counts).prod(0)} if counts else {}
-        loss = self._loss(outputs, targets, filled, split, own)
-        if other is not None and own is not None:
-            theirs = {**targets, **{name: one[other] for name, one in labels.items()}}
-            loss = loss + self._loss(outputs, theirs, filled, split, 1 - own)
-        rows = torch.tensor(float(len(next(iter(labels.values())))))
-        with torch.no_grad():
-            scores = self.objective.scores(outputs, targets | filled)
-            self._add(split, {"loss": loss.detach() * rows, **scores, "rows": rows})
-        return loss
+    def sums(self) -> dict[str, Any]:
+        """What this process has added up of the epoch."""
+        return {"sums": {split: dict(one) for split, one in self._sums.items()}, "lost": dict(self._lost)}
 
-    def _answers(self, inputs: dict[str, Tensor]) -> Any:
-        """What the network gives; a mistake in a user's own is told as such."""
-        try:
-            return self.network(inputs)
-        except (MillraceError, MemoryError, torch.OutOfMemoryError):
-            raise
-        except Exception as error:
-            if not self._own:
-                raise
-            raise refused(error, self._own, self.network, inputs) from error
-
-    def _loss(
-        self, outputs: Any, targets: dict[str, Tensor], filled: dict[str, Tensor], split: str, own: Any
-    ) -> Tensor:
-        """The loss, each row weighed by its class, by how much of it is its own, and by whether it only fills up."""
-        labels = targets[self._loaded[id(self._targets[0])].name]
-        factors = list(filled.values())
-        if split == "train" and len(self._weights):
-            factors.append(self._weights.to(self.device)[labels])
-        if own is not None:
-            factors.append(own.expand(len(labels)))
-        weights = {ROW_WEIGHT: torch.stack(factors).prod(0)} if factors else {}
-        with torch.autocast(self.device.type, enabled=False):
-            loss: Tensor = self.objective.loss(outputs, targets | weights)
-        return loss
-
-    def _checked(self, outputs: Any) -> Any:
-        """What the network gave, if it is what a network has to give; it may be a user's own."""
-        wanted = {spec.name: spec for spec in self._outputs}
-        found: Any = type(outputs).__name__
-        if isinstance(outputs, Mapping):
-            if all(_has_shape(outputs.get(name), spec.shape) for name, spec in wanted.items()):
-                return outputs
-            shapes = {name: list(one.shape) for name, one in outputs.items() if isinstance(one, Tensor)}
-            found = ", ".join(f"{name}: {shapes.get(name, type(one).__name__)}" for name, one in outputs.items())
-        raise ConfigError(
-            "E_CONFIG",
-            "the model's network gives something else than a dict of the tensors that it has to give",
-            place="model",
-            value=found,
-            allowed=", ".join(f"{name}: {['batch', *spec.shape]}" for name, spec in wanted.items()),
-            action="return a dict with these names and shapes from forward",
-        )
-
-    def _pairs(self, fitted: Sequence[FittedFeature]) -> list[tuple[Any, FittedFeature]]:
-        return [(self._loaded[id(one)], one) for one in fitted]
-
-
-def _has_shape(value: Any, shape: tuple[int, ...]) -> bool:
-    """Whether it is a tensor of such rows; -1 is any size."""
-    return (
-        isinstance(value, Tensor)
-        and value.dim() == 1 + len(shape)
-        and all(said in {-1, size} for size, said in zip(value.shape[1:], shape, strict=True))
-    )
-
-
-def _narrow(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.dtype in {torch.bfloat16, torch.float16}
+    def take_sums(self, given: list[dict[str, Any]]) -> None:
+        """Take up what processes had added up."""
+        for one in given:
+            for split, sums in one["sums"].items():
+                self._add(split, sums)
+            self._lost = dict(one["lost"])

@@ -1,100 +1,88 @@
-"""The child's side of training: a job in, weights in its folder, events out. Imports torch and Lightning."""
+"""A training process: a job in, weights in its folder, events out. Imports torch and Lightning."""
 
 import logging
-import math
-import time
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback
-from safetensors.torch import save_file
-from torch import Tensor
+from pytorch_lightning.strategies import DDPStrategy, FSDPStrategy
+from torch.utils import deterministic
 
-from components.train.blame import blamed
+from components.train.checkpoints import Checkpoints
 from components.train.data import DatasetModule
 from components.train.module import Learner
-
-Tell = Callable[[dict[str, Any]], None]
-TELL_SECONDS = 0.5
-PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed"}
-"""Lightning's names."""
+from components.train.pulse import Pulse
+from components.train.ranks import Ranks, join, newest_of_all
+from components.train.watch import Tell, Watch
 
 
-class Reporter(Callback):
-    """Tells each epoch, keeps the best weights, and ends the run when nothing gets better."""
+def work(job: dict[str, Any], tell: Tell, ranks: Ranks = Ranks()) -> dict[str, Any]:
+    """Train, or go on; returns the metrics of the kept epoch, all epochs' and the device used.
 
-    def __init__(self, tell: Tell, job: dict[str, Any]) -> None:
-        settings = job["settings"]
-        self._tell, self._total, self._patience = tell, settings["max_epochs"], settings["patience"]
-        self._monitor, self._sign = settings["monitor"], 1 if job["more_is_better"] else -1
-        self._told = time.monotonic()
-        self.best: dict[str, float] = {}
-        self.weights: dict[str, Tensor] = {}
-        self._best_epoch = 0
-        self.device = ""
-
-    def on_train_start(self, trainer: Any, module: Any) -> None:
-        """Note the device: when fit returns, the module is back on the CPU."""
-        self.device = str(module.device)
-
-    def on_train_batch_end(self, trainer: Any, module: Any, *_: Any) -> None:
-        """Say now and then how far the epoch is."""
-        if time.monotonic() - self._told < TELL_SECONDS:
-            return
-        self._told = time.monotonic()
-        done = trainer.current_epoch + (trainer.fit_loop.batch_idx + 1) / max(trainer.num_training_batches, 1)
-        self._tell({"event": "step", "done": done, "total": self._total, "metrics": {}})
-
-    def on_validation_epoch_end(self, trainer: Any, module: Any) -> None:
-        """Compare with the best epoch so far."""
-        metrics = module.epoch_metrics()
-        if not all(map(math.isfinite, metrics.values())):
-            raise blamed(module.network, module.seen, trainer.current_epoch + 1)
-        name = f"validation_{self._monitor}"
-        if not self.best or self._sign * metrics[name] > self._sign * self.best[name]:
-            self.best, self._best_epoch = metrics, trainer.current_epoch
-            self.weights = {key: value.detach().cpu().clone() for key, value in module.network.state_dict().items()}
-        self._told = time.monotonic()
-        done = trainer.current_epoch + 1
-        self._tell({"event": "epoch", "done": done, "total": self._total, "metrics": metrics})
-        if self._patience and trainer.current_epoch - self._best_epoch >= self._patience:
-            trainer.should_stop = True
-
-
-def work(job: dict[str, Any], tell: Tell) -> dict[str, Any]:
-    """Train; returns the metrics of the kept epoch and the device used."""
+    Raises:
+        PreemptedError: asked to stop; a checkpoint stands.
+    """
     settings = job["settings"]
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="pytorch_lightning|lightning")
+    pulse = Pulse(Path(job["pulse"]), ranks.local)
+    gpu = settings["accelerator"] != "cpu" and torch.cuda.is_available()
+    join(ranks, gpu=gpu, timeout_seconds=settings["timeout_seconds"])
     torch.manual_seed(settings["seed"])
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    data = DatasetModule(job)
+    torch.use_deterministic_algorithms(settings["deterministic"], warn_only=True)
+    # Filling every new tensor is for finding reads of what was never written; it costs a third of a step.
+    deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # a property of the module
+    data = DatasetModule(job, rank=ranks.rank, ranks=ranks.world)
     learner = Learner(job, len(data.training))
-    reporter = Reporter(tell, job)
-    trainer = pl.Trainer(
-        accelerator=settings["accelerator"],
-        devices=settings["devices"],
-        precision=PRECISIONS[settings["precision"]],
-        max_epochs=settings["max_epochs"],
-        callbacks=[reporter],
-        # Players shorten their own.
-        gradient_clip_val=(settings["clip"] or None) if learner.automatic_optimization else None,
+    if ranks.world > 1:
+        # Weights are the same everywhere; what is drawn from now on is not.
+        torch.manual_seed(settings["seed"] + 1 + ranks.rank)
+    made_by = {"model": job["model"], "objective": job["objective"]}
+    checkpoints = Checkpoints(Path(job["checkpoints"]), made_by, settings["keep_checkpoints"])
+    watch = learner.watch = Watch(tell, job, checkpoints, pulse, ranks)
+    watch.listen()
+    found = newest_of_all(
+        ranks, checkpoints, learner.network.state_dict(), lambda line: tell({"event": "warning", "line": line})
+    )
+    if found is not None:
+        learner.network.load_state_dict(found.weights)
+        data.load_state_dict(found.state["data"])
+        learner.epoch = data.training.epoch
+        watch.go_on(found.state)
+    if settings["compile"]:
+        learner.compiled()
+    left = 0 if watch.over else settings["max_epochs"] - data.training.epoch
+    if left:
+        _trainer(job, watch, left, ranks, gpu=gpu).fit(learner, datamodule=data)
+    if ranks.local == 0:
+        watch.keep(Path(job["folder"]) / "weights.safetensors")
+    return {"metrics": watch.best, "history": watch.history, "device": watch.device, "step": watch.step}
+
+
+def _trainer(job: dict[str, Any], watch: Watch, epochs: int, ranks: Ranks, *, gpu: bool) -> pl.Trainer:
+    settings = job["settings"]
+    strategy: Any = "auto"
+    if ranks.world > 1:
+        strategy = DDPStrategy()
+    if settings["strategy"] == "fsdp":
+        strategy = FSDPStrategy(state_dict_type="full")
+    return pl.Trainer(
+        accelerator="gpu" if gpu else "cpu",
+        devices=ranks.here,
+        num_nodes=ranks.nodes,
+        strategy=strategy,
+        max_epochs=epochs,
+        callbacks=[watch],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        # Half the bits are used where the network is called, not in the whole step: a stretch is many steps.
+        precision="32-true",
         default_root_dir=job["folder"],
     )
-    trainer.fit(learner, datamodule=data)
-    save_file({key: value.contiguous() for key, value in reporter.weights.items()}, _weights(job))
-    return {"metrics": reporter.best, "device": reporter.device}
-
-
-def _weights(job: dict[str, Any]) -> Path:
-    return Path(job["folder"]) / "weights.safetensors"

@@ -20,7 +20,7 @@ class Rows(pl.Callback):
         """A new epoch."""
         SEEN.append({"count": np.zeros(worker_rows, np.uint8), "first": None})
 
-    def on_train_batch_start(self, trainer, module, batch, number):
+    def seen(self, batch):
         """Which rows."""
         rows = batch["row"].numpy()
         np.add.at(SEEN[-1]["count"], rows, 1)
@@ -31,10 +31,16 @@ class Rows(pl.Callback):
 job = json.loads(Path(sys.argv[1], "job.json").read_text())
 worker_rows = sum(file["rows"] for file in job["shards"]["train"])
 real = pl.Trainer
-worker.pl.Trainer = lambda **settings: real(**{**settings, "callbacks": [*settings["callbacks"], Rows()]})
+looks = Rows()
+worker.pl.Trainer = lambda **settings: real(**{**settings, "callbacks": [*settings["callbacks"], looks]})
+lost = worker.Learner.loss_of
+worker.Learner.loss_of = lambda learner, batch, number: (looks.seen(batch), lost(learner, batch, number))[1]
 shuffled = []
 data = worker.DatasetModule
-worker.DatasetModule = lambda given: (one := data(given), shuffled.append(one.training.loader.shuffled))[0]
+worker.DatasetModule = lambda given, **rank: (
+    one := data(given, **rank),
+    shuffled.append(one.training.loader.shuffled),
+)[0]
 began = time.perf_counter()
 done = worker.work(job, lambda _: None)
 print(

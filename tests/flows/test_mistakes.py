@@ -19,7 +19,7 @@ from tests.flows.recipe_lines import lines
         ("typo-in-list", ["cleaning.0={kind: require, colums: [a]}"], ["cleaning.0.columns: this key is needed", "nearest: columns"]),
         ("typo-in-dict", ["checks.columns.label.nulable=1"], ["checks.columns.label.nulable: there is no such key; nearest: nullable"]),
         ("unknown-key", ["trian.max_epochs=3"], ["trian: there is no such key; nearest: train"]),
-        ("choice", ["train.schedule=one-cicle"], ["train.schedule: there is no such choice; nearest: one-cycle (got 'one-cicle'); allowed: 'one-cycle', 'cosine' or 'constant'"]),
+        ("choice", ["train.schedule=one-cicle"], ["train.schedule: there is no such choice; nearest: one-cycle (got 'one-cicle'); allowed: 'one-cycle', 'cosine', 'plateau' or 'constant'"]),
         ("negative", ["train.batch_size=-1"], ["train.batch_size: the value is not allowed (got -1); allowed: at least 1"]),
         ("nan", ["train.learning_rate=.nan"], ["train.learning_rate: this should be a finite number"]),
         ("unit", ["train.batch_size=64 rows"], ["train.batch_size: this should be a valid integer"]),

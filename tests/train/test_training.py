@@ -1,4 +1,3 @@
-import json
 import os
 import signal
 import subprocess
@@ -9,7 +8,7 @@ import psutil
 import pytest
 from safetensors.numpy import load_file
 
-from components.contracts.errors import ConfigError, EnvironmentFault
+from components.contracts.errors import ConfigError, EnvironmentFault, MillraceError
 from components.contracts.registry import load_kind
 from components.models import KINDS
 from components.models.cnn import Cnn, Conv
@@ -41,7 +40,7 @@ def test_training_learns_keeps_the_best_epoch_and_tells_each(folder, ctx):
     assert checkpoint.metrics == best
     assert best["validation_accuracy"] > 0.8
     assert checkpoint.device == "cpu"
-    assert [event[1] for event in told if event[0] == "train" and event[4]] == list(range(1, 9))
+    assert [event[1] for event in told if "validation" in event[4]] == list(range(1, 9))
 
 
 @pytest.mark.bad_input
@@ -221,26 +220,31 @@ def test_nothing_outlives_a_supervisor_that_is_ended(folder, tmp_path, how):
 
 @pytest.mark.bad_input
 @pytest.mark.parametrize(
-    ("there", "accelerator", "number", "expected"),
+    ("there", "given", "expected"),
     [
-        ([], "gpu", 1, "E_DEVICE train.accelerator: asked for 1 GPU, there is no GPU .*set train.accelerator=auto"),
-        (["H1"], "gpu", 2, "E_DEVICE train.devices: asked for 2 GPU, there is H1 .*allowed: at most 1"),
-        (["H1", "H2"], "gpu", 2, "E_DEVICE train.devices: training runs in one process so far; there is H1, H2"),
-        ([], "cpu", 2, "E_DEVICE train.devices: training runs in one process so far"),
+        ([], {"accelerator": "gpu"}, "E_DEVICE train.accelerator: asked for 1 GPU, there is no GPU .*=auto"),
+        (["H1"], {"accelerator": "gpu", "devices": 2}, "E_DEVICE train.devices: asked for 2 GPU, .*: at most 1"),
+        (["H1"], {"devices": 3}, "E_DEVICE train.devices: asked for 3 GPU, there is H1 .*allowed: at most 1"),
+        ([], {"strategy": "fsdp"}, "E_DEVICE train.strategy: fsdp divides a model among GPUs; there is no GPU"),
+        (["H1"], {"strategy": "fsdp", "accelerator": "cpu"}, "E_DEVICE train.strategy: .*; no GPU is used"),
+        ([], {"nodes": 2}, "E_CONFIG train.rendezvous: several machines have to know where they meet"),
+        (["H1"], {"strategy": "fsdp", "precision": "float16"}, "E_CONFIG train.precision: fsdp does not scale"),
     ],
 )
-def test_bad_input_B52_a_device_that_is_not_there(monkeypatch, there, accelerator, number, expected):
+def test_bad_input_B52_a_device_that_is_not_there(monkeypatch, there, given, expected):
     monkeypatch.setattr(devices, "gpus", lambda: there)
-    with pytest.raises(EnvironmentFault, match=expected) as caught:
-        check_devices(accelerator, number)
-    assert caught.value.exit_code == 1
+    with pytest.raises(MillraceError, match=expected) as caught:
+        check_devices(TrainSettings(**given))
+    assert caught.value.exit_code == (1 if "E_DEVICE" in expected else 2)
 
 
-def test_a_device_that_is_there_passes(monkeypatch):
-    monkeypatch.setattr(devices, "gpus", lambda: ["H1"])
-    check_devices("gpu", 1)
-    check_devices("auto", 1)
-    assert json.dumps(devices.gpus()) == '["H1"]'
+def test_a_device_that_is_there_passes_and_auto_is_all_there_are(monkeypatch):
+    monkeypatch.setattr(devices, "gpus", lambda: ["H1", "H2"])
+    for given in ({"accelerator": "gpu"}, {}, {"strategy": "fsdp"}, {"accelerator": "cpu", "devices": 4}):
+        check_devices(TrainSettings(**given))
+    assert [devices.processes(TrainSettings(accelerator=one)) for one in ("auto", "gpu", "cpu")] == [2, 2, 1]
+    monkeypatch.setattr(devices, "gpus", list)
+    assert devices.processes(TrainSettings()) == 1
 
 
 def test_a_network_of_ones_own_may_flatten_maps_as_it_likes(tmp_path, ctx, monkeypatch):

@@ -1,0 +1,96 @@
+"""How a training process ended, in words, and whether to try again."""
+
+import re
+import signal
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from components.contracts.errors import EnvironmentFault
+from components.train.entry import PREEMPTED
+
+ERROR = re.compile(r"^[A-Za-z_][\w.]*(Error|Exception|Interrupt|Exit)\b")
+STARVED = re.compile(r"^(MemoryError|.*OutOfMemoryError|.*(can't|cannot|not enough) (allocate )?memory)", re.IGNORECASE)
+EVENTS = (Path("/sys/fs/cgroup/memory.events"), Path("/sys/fs/cgroup/memory/memory.oom_control"))
+
+
+@dataclass(kw_only=True)
+class Ending:
+    """What is known of a child that is gone."""
+
+    code: int | None = None
+    last: dict[str, Any] = field(default_factory=dict)
+    step: int = -1
+    rank: int | None = None
+    rank_code: int = 0
+    stuck: str = ""
+    starved: bool = False
+    logs: list[Path] = field(default_factory=list)
+
+    @property
+    def passing(self) -> bool:
+        """Whether the same may go well another time: it was killed, stopped or stuck, not raised by code."""
+        return bool(self.stuck) or self.code is None or self.code < 0 or self.code == PREEMPTED
+
+
+def kills() -> int:
+    """How many processes the kernel has ended here for want of memory."""
+    for path in EVENTS:
+        try:
+            found = re.search(r"^oom_kill (\d+)", path.read_text(), re.MULTILINE)
+        except OSError:
+            continue
+        return int(found[1]) if found else 0
+    return 0
+
+
+def said(ending: Ending) -> str:
+    """How it ended, as the rest of a sentence."""
+    if ending.stuck:
+        return f"is stuck: {ending.stuck}"
+    if ending.starved:
+        return "was ended by the system for want of memory"
+    if ending.code == PREEMPTED:
+        return "was asked to stop"
+    if ending.rank is not None:
+        return f"ended: rank {ending.rank} ended with {_code(ending.rank_code)}: {_tail(_log_of(ending))}"
+    return f"ended with {_code(ending.code)}: {_tail(_log_of(ending))}"
+
+
+def fault(ending: Ending, log: Path) -> EnvironmentFault:
+    """The line for a training that does not go on."""
+    starved = ending.starved or STARVED.match(_tail(_log_of(ending)))
+    where = _log_of(ending) if ending.logs else log
+    if starved:
+        return EnvironmentFault(
+            "E_OUT_OF_MEMORY",
+            f"the training process {said(ending)}",
+            place="train.batch_size",
+            action="lower train.batch_size (train.accumulate makes up for it), or give it more memory; what was "
+            "trained is kept, the same command goes on",
+        )
+    return EnvironmentFault(
+        "E_TRAINING",
+        f"the training process {said(ending)}",
+        place="train",
+        action=f"read {where}, then run the same command again: it goes on from the newest checkpoint",
+    )
+
+
+def _log_of(ending: Ending) -> Path:
+    at = ending.rank if ending.rank is not None and ending.rank < len(ending.logs) else 0
+    return ending.logs[at] if ending.logs else Path()
+
+
+def _code(code: int | None) -> str:
+    return f"signal {-code} ({signal.strsignal(-code)})" if code is not None and code < 0 else f"exit code {code}"
+
+
+def _tail(log: Path) -> str:
+    try:
+        lines = log.read_text(errors="replace").strip().splitlines()
+    except (FileNotFoundError, IsADirectoryError):
+        lines = []
+    # The line that names the error; what follows it may be the text of a tensor.
+    named = [line for line in lines if ERROR.match(line)]
+    return (named or lines or ["it said nothing"])[-1]

@@ -1,0 +1,68 @@
+"""Which training processes make no step any more, and how they are ended."""
+
+import os
+import signal
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from components.train.pulse import Beat, beats
+
+STARTING = 3.0
+"""A process may take so many times longer for its first step: it compiles, or finds its GPU."""
+MOST_SECONDS = 2.0
+"""A pause between two looks counts at most so much: this process may have been stopped itself."""
+ANSWER_SECONDS = 1.0
+
+
+class Stalls:
+    """Looks at a pulse again and again."""
+
+    def __init__(self, path: Path, timeout_seconds: float) -> None:
+        self._path, self._timeout = path, timeout_seconds
+        self._last = time.monotonic()
+        self._still: dict[int, tuple[tuple[int, int], float]] = {}
+
+    def look(self) -> list[tuple[int, Beat]]:
+        """The local ranks that are stuck, and of several those that are the furthest behind: others wait for them."""
+        now = time.monotonic()
+        passed, self._last = min(now - self._last, MOST_SECONDS), now
+        found = []
+        said = [(rank, one) for rank, one in enumerate(beats(self._path)) if one.alive]
+        for rank, one in said:
+            key = (one.process, one.count)
+            before, still = self._still.get(rank, (key, 0.0))
+            still = still + passed if before == key else 0.0
+            self._still[rank] = (key, still)
+            if still > self._timeout * (1.0 if one.count else STARTING):
+                found.append((rank, one))
+        stopped = [(rank, one) for rank, one in found if one.stopped]
+        least = min((one.count for _, one in found), default=0)
+        return stopped or [(rank, one) for rank, one in found if one.count == least]
+
+
+def ask_where(stuck: list[tuple[int, Beat]], logs: list[Path]) -> str:
+    """Let processes write into their logs where they are; who they are and what the first of them said, in words."""
+    for _, one in stuck:
+        with suppress(ProcessLookupError):
+            os.kill(one.process, signal.SIGUSR2)
+    time.sleep(ANSWER_SECONDS)
+    rank, one = stuck[0]
+    where = "it was stopped" if one.stopped else _innermost(logs[min(rank, len(logs) - 1)])
+    return f"rank {rank} made no step ({where})"
+
+
+def end(one: Beat) -> None:
+    """Kill a process, if it is still that one."""
+    if one.alive:
+        with suppress(ProcessLookupError):
+            os.kill(one.process, signal.SIGKILL)
+
+
+def _innermost(log: Path) -> str:
+    """Where the main thread was, from the traceback that faulthandler wrote last."""
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    frames = [at for at, line in enumerate(lines) if line.startswith("Current thread")]
+    if not frames or frames[-1] + 1 >= len(lines):
+        return "it does not answer"
+    return f"it was at {lines[frames[-1] + 1].strip()}"
