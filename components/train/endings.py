@@ -10,7 +10,7 @@ from components.contracts.errors import EnvironmentFault
 from components.train.entry import PREEMPTED
 
 ERROR = re.compile(r"^[A-Za-z_][\w.]*(Error|Exception|Interrupt|Exit)\b")
-STARVED = re.compile(r"^(MemoryError|.*OutOfMemoryError|.*(can't|cannot|not enough) (allocate )?memory)", re.IGNORECASE)
+STARVED = re.compile(r"^(MemoryError|.*OutOfMemoryError|.*allocate memory)")
 EVENTS = (Path("/sys/fs/cgroup/memory.events"), Path("/sys/fs/cgroup/memory/memory.oom_control"))
 
 
@@ -22,7 +22,7 @@ class Ending:
     last: dict[str, Any] = field(default_factory=dict)
     step: int = -1
     rank: int | None = None
-    rank_code: int = 0
+    killed: bool = False
     stuck: str = ""
     starved: bool = False
     logs: list[Path] = field(default_factory=list)
@@ -30,7 +30,7 @@ class Ending:
     @property
     def passing(self) -> bool:
         """Whether the same may go well another time: it was killed, stopped or stuck, not raised by code."""
-        return bool(self.stuck) or self.code is None or self.code < 0 or self.code == PREEMPTED
+        return bool(self.stuck) or self.killed or self.code is None or self.code < 0 or self.code == PREEMPTED
 
 
 def kills() -> int:
@@ -53,7 +53,8 @@ def said(ending: Ending) -> str:
     if ending.code == PREEMPTED:
         return "was asked to stop"
     if ending.rank is not None:
-        return f"ended: rank {ending.rank} ended with {_code(ending.rank_code)}: {_tail(_log_of(ending))}"
+        how = "was killed" if ending.killed else "failed"
+        return f"ended: rank {ending.rank} {how}: {_tail(_log_of(ending))}"
     return f"ended with {_code(ending.code)}: {_tail(_log_of(ending))}"
 
 

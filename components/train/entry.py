@@ -81,11 +81,15 @@ def leave(code: int) -> NoReturn:
 def own_mistake(error: BaseException, job: dict[str, Any]) -> ConfigError | None:
     """The line for an error that was raised in a module of a custom kind of the job, or below it; None elsewhere."""
     lines = own_lines(error, {target.partition(":")[0] for target in _targets(job)})
-    # Too little memory is no mistake in code; torch has an error of its own for a GPU's.
-    if not lines or not isinstance(error, Exception) or type(error).__name__ in {"MemoryError", "OutOfMemoryError"}:
+    if not lines or not isinstance(error, Exception) or starved(error):
         return None
     said = f"code of the recipe's own raised {type(error).__name__}: {' '.join(str(error).split())}"
     return ConfigError("E_CUSTOM", said, place=lines[-1], action="correct it")
+
+
+def starved(error: BaseException) -> bool:
+    """Whether there was too little memory, which is no mistake in code; of a CPU's torch has no error of its own."""
+    return type(error).__name__ in {"MemoryError", "OutOfMemoryError"} or "allocate memory" in str(error)
 
 
 def own_lines(error: BaseException, modules: set[str]) -> list[str]:

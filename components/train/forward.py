@@ -25,6 +25,7 @@ from components.features.several import parts_of_fitted
 from components.models import KINDS as MODELS
 from components.objectives import KINDS as OBJECTIVES
 from components.train.blame import refused
+from components.train.entry import starved
 from components.train.starting import take_over
 
 HALVES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -123,8 +124,13 @@ class Forward(pl.LightningModule):
             loss = loss + self._loss(outputs, theirs, filled, split, 1 - own)
         rows = torch.tensor(float(len(next(iter(labels.values())))))
         with torch.no_grad():
-            scores = self.objective.scores(outputs, targets | filled)
-            self._add(split, {"loss": loss.detach() * rows, **scores, "rows": rows})
+            sums = {"loss": loss.detach() * rows, **self.objective.scores(outputs, targets | filled)}
+            if ROW_WEIGHT in batch:
+                # Rows that fill up count nothing, and the others once.
+                weights = batch[ROW_WEIGHT]
+                sums = {name: value / weights.max().clamp(min=1) for name, value in sums.items()}
+                rows = (weights > 0).sum().float()
+            self._add(split, {**sums, "rows": rows})
         return loss
 
     def _answers(self, inputs: dict[str, Tensor]) -> Any:
@@ -132,10 +138,8 @@ class Forward(pl.LightningModule):
         try:
             with self._cast():
                 return self.network(inputs)
-        except (MillraceError, MemoryError, torch.OutOfMemoryError):
-            raise
         except Exception as error:
-            if not self._own:
+            if not self._own or isinstance(error, MillraceError) or starved(error):
                 raise
             raise refused(error, self._own, self.network, inputs) from error
 

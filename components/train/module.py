@@ -62,7 +62,8 @@ class Learner(Forward):
         self.automatic_optimization = False
         self.watch: Watch = Unwatched()
         self.schedules: list[Any] = []
-        self.scaler = torch.amp.GradScaler(enabled=self.settings["precision"] == "float16")
+        kind = "cuda" if torch.cuda.is_available() and self.settings["accelerator"] != "cpu" else "cpu"
+        self.scaler = torch.amp.GradScaler(kind, enabled=self.settings["precision"] == "float16")
 
     def training_step(self, batches: Stretch, _: int) -> None:
         """Learn from batches in a row."""

@@ -30,7 +30,7 @@ def schedule_of(optimizer: Any, settings: dict[str, Any], steps: int, *, players
         return None
     if name == "plateau":
         mode: Any = "max" if more_is_better else "min"
-        return ReduceLROnPlateau(optimizer, mode, factor=FALL, patience=settings["plateau"] - 1, threshold=0.0)
+        return ReduceLROnPlateau(optimizer, mode, factor=FALL, patience=settings["plateau"] - 1, threshold=0.0, eps=0.0)
     momentum = settings["optimizer"] != "sgd" or settings["momentum"] > 0
     return OneCycleLR(
         optimizer,

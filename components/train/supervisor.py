@@ -137,7 +137,7 @@ class Child:
         if event["event"] in {"done", "error"}:
             self._ending.last = event
         elif event["event"] == "failed":
-            self._ending.rank, self._ending.rank_code = event["rank"], event["code"]
+            self._ending.rank, self._ending.killed = event["rank"], event["killed"]
         else:
             self._told(event)
 
@@ -151,7 +151,9 @@ class Child:
         self._ending.stuck = ask_where(stuck, self._logs())
         for _, one in stuck:
             end(one)
-        if not self._several:
+        if self._several:
+            self._told({"event": "warning", "line": f"training is stuck: {self._ending.stuck}; it is ended"})
+        else:
             process.join(POLL_SECONDS)
 
     def _logs(self) -> list[Path]:

@@ -45,8 +45,11 @@ def lead(job_file: str, log: str, events: Connection, lifeline: Connection) -> N
     try:
         elastic_launch(config, one_rank)(job_file, log, events, lifeline)
     except ChildFailedError as error:
-        rank, failure = error.get_first_failure()
-        teller(events)({"event": "failed", "rank": rank, "code": failure.exitcode})
+        _, failure = error.get_first_failure()
+        # Who was killed ended first, whoever was seen to end first: the others fail because of it.
+        killed = [one for one in range(settings["devices"]) if not _ended(scratch, one).exists()]
+        rank = killed[0] if killed else failure.local_rank
+        teller(events)({"event": "failed", "rank": rank, "killed": bool(killed)})
         code = 1
     except SignalException:
         code = PREEMPTED
@@ -60,20 +63,27 @@ def one_rank(job_file: str, log: str, events: Connection, lifeline: Connection) 
     """Be one process of several."""
     from components.train.ranks import ranks_of
 
-    ranks = ranks_of(os.environ)
+    ranks, scratch = ranks_of(os.environ), Path(log.removesuffix(".log"))
+    _ended(scratch, ranks.local).unlink(missing_ok=True)
     settle(rank_log(log, ranks.local), lifeline)
     # One process writes to the pipe: messages of several could be mixed.
     tell = teller(events) if ranks.local == 0 else _nothing
     job = read(job_file)
     code, error = attempted(job, tell, ranks=ranks)
     if error is not None:
-        unfinished = Path(job["scratch"]) / f"{ranks.local}.unfinished"
+        unfinished = scratch / f"{ranks.local}.unfinished"
         unfinished.write_text(json.dumps(error))
         unfinished.rename(unfinished.with_suffix(".error"))
         code = 1
+    _ended(scratch, ranks.local).touch()
     # The agent waits for who went well to return.
     if code:
         leave(code)
+
+
+def _ended(scratch: Path, local: int) -> Path:
+    """What a process leaves that ended by itself."""
+    return scratch / f"{local}.ended"
 
 
 def rank_log(log: str, local: int) -> str:

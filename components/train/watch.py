@@ -135,7 +135,9 @@ class Watch(Callback):
         self._report(steps / seconds)
         self.over = self.over or bool(over)
         # After the last step of an epoch its validation comes first.
-        if (asked or wanted) and not last and not self.over:
+        if last or self.over:
+            self._saved = -math.inf if wanted else self._saved
+        elif asked or wanted:
             self._save()
             if asked:
                 raise PreemptedError
