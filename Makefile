@@ -47,6 +47,10 @@ demo: $(INSTALLED) ## raw digits images to a registered model, in one run
 train: $(INSTALLED) ## run a recipe: RECIPE=digits-cnn SET="train.max_epochs=3 split.test=0.3"
 	@$(BIN)/millrace run $(RECIPE) $(foreach pair,$(SET),--set $(pair)) $(if $(JSON),--json)
 
+.PHONY: tune
+tune: $(INSTALLED) ## search for better values of a recipe's keys (its section `search`): RECIPE=digits-cnn SET="search.trials=20"
+	@$(BIN)/millrace tune $(RECIPE) $(foreach pair,$(SET),--set $(pair)) $(if $(JSON),--json)
+
 .PHONY: up
 up: $(INSTALLED) ## start the local Prefect server, MLflow server and worker
 	@$(BIN)/millrace up

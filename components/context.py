@@ -81,11 +81,16 @@ class NotCommittedError(LookupError):
     """A peeking context met a step whose result is not in the store."""
 
 
+def _all_go_on(_: Mapping[str, float], _epoch: int) -> None:
+    """No training is ended early."""
+
+
 @dataclass(kw_only=True)
 class RunContext:
     """One run's store, compute, tracker and progress; state that is `kept` under another name is only read.
 
     `rerun` counts, per step, how often it was asked to run anew. `peeking`, what would run raises NotCommittedError.
+    `judge` is told what each epoch of a training measured, and raises to end it.
     """
 
     placement: Placement
@@ -98,6 +103,7 @@ class RunContext:
     outcomes: list[Outcome] = field(default_factory=list)
     peeking: bool = False
     kept: str = ""
+    judge: Callable[[Mapping[str, float], int], None] = _all_go_on
 
     def commit(
         self,

@@ -43,7 +43,21 @@ def repeat(
     """Try a recipe with several seeds, on every fold where it has folds: mean and spread; registers nothing."""
     from flows.launch import launch
 
-    _leave(launch(recipe, overrides, [], as_json=as_json, seeds=seeds))
+    _leave(launch(recipe, overrides, [], as_json=as_json, flow="repeating", seeds=seeds))
+
+
+@app.command()
+def tune(
+    recipe: Recipe,
+    overrides: Overrides = [],  # noqa: B006
+    *,
+    trials: Annotated[int, typer.Option(min=0, help="how many in all; 0: as many as the recipe says")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Search for better values of the keys in the recipe's section `search`; writes the best as a recipe."""
+    from flows.launch import launch
+
+    _leave(launch(recipe, overrides, [], as_json=as_json, flow="tuning", trials=trials))
 
 
 @app.command()

@@ -100,6 +100,26 @@ class Terminal:
             self.out.print(f"    {name.replace('_', ' '):<15}{value:>7.4f}  {spread:>8.4f}  [dim]{each}[/dim]")
         self.out.print(f"    {'time':<15}{record.seconds['total']:.1f} s")
 
+    def tuned(self, record: RunRecord, command: str) -> None:
+        """What a search found, and what its winner reaches on the test part."""
+        self.stop()
+        found = record.tuned
+        ended = sum(one["state"] == "pruned" for one in found["trials"])
+        early = f", {ended} of them ended early" if ended else ""
+        self.out.print(f"\n  [bold]{record.recipe}[/bold]  [green]{len(found['trials'])} trials{early}[/green]")
+        self.out.print(
+            f"    {'best':<15}trial {found['trial']}: {found['figure'].replace('_', ' ')} {found['reached']:.4f}"
+        )
+        for key, value in found["values"].items():
+            share = found["importances"].get(key)
+            weight = f"  [dim]{100 * share:.0f} % of the variance[/dim]" if share is not None else ""
+            self.out.print(f"    {escape(key):<25}{value}{weight}")
+        for name, value in record.metrics.items():
+            self.out.print(f"    {name.replace('_', ' '):<15}{value:.4f}")
+        self.out.print(f"    {'report':<15}{escape(record.report)}")
+        self.out.print(f"    {'time':<15}{record.seconds['total']:.1f} s")
+        self.out.print(f"\n  next\n    {escape(command)}  [dim]let it through the gate and register it[/dim]")
+
     def summary(self, record: RunRecord, next_commands: list[tuple[str, str]]) -> None:
         """How it ended, and what to do next."""
         self.stop()

@@ -33,16 +33,16 @@ DRAIN_SECONDS = 10.0
 
 
 def launch(
-    recipe: str, overrides: Sequence[str], rerun: Sequence[str], *, as_json: bool, seeds: int | None = None
+    recipe: str, overrides: Sequence[str], rerun: Sequence[str], *, as_json: bool, flow: str = "training", **more: Any
 ) -> int:
     """Run `recipe` as a Prefect flow from this process; returns the exit code.
 
-    `seeds` is how many trials of it (flows/repeating.py) are wanted instead of one model; 0 leaves it to the recipe.
+    `flow` is training, repeating or tuning, and `more` are parameters of it beside recipe and overrides.
     """
     terminal = Terminal()
     try:
         with interruptible():
-            run, record = _checked_run(recipe, overrides, rerun, terminal, seeds)
+            run, record = _checked_run(recipe, overrides, rerun, terminal, (flow, more))
     except MillraceError as error:
         return _failed(terminal, error, recipe, as_json=as_json)
     except OSError as error:
@@ -51,11 +51,13 @@ def launch(
             raise
         return _failed(terminal, fault, recipe, as_json=as_json)
     except Interruption:
-        action = "run the same command to continue: finished steps are kept, the one that ran starts again"
+        action = "run the same command to continue: finished steps are kept, and training goes on where it was"
         stopped = InterruptedRunError("E_INTERRUPTED", "the run was asked to stop", action=action)
         return _failed(terminal, stopped, recipe, as_json=as_json)
     if record.repeated:
         terminal.repeated(record)
+    elif record.tuned:
+        terminal.tuned(record, f"{_millrace()} run {record.tuned['recipe']}")
     else:
         terminal.summary(record, _next(run, record))
     if as_json:
@@ -72,7 +74,7 @@ def _failed(terminal: Terminal, error: MillraceError, recipe: str, *, as_json: b
 
 
 def _checked_run(
-    recipe: str, overrides: Sequence[str], rerun: Sequence[str], terminal: Terminal, seeds: int | None
+    recipe: str, overrides: Sequence[str], rerun: Sequence[str], terminal: Terminal, asked: tuple[str, dict[str, Any]]
 ) -> tuple[Run, RunRecord]:
     placement = settings.read()
     config = load_recipe(recipe, overrides, placement.data, placement.recipes)
@@ -85,23 +87,23 @@ def _checked_run(
     mlflow_server.check_tracking(placement)
     placement = mlflow_server.found(placement)
     run = open_run(placement, recipe, config, overrides, rerun=rerun, progress=terminal)
-    return run, _run(run, placement, terminal, seeds)
+    return run, _run(run, placement, terminal, asked)
 
 
-def _run(run: Run, placement: Placement, terminal: Terminal, seeds: int | None) -> RunRecord:
+def _run(run: Run, placement: Placement, terminal: Terminal, asked: tuple[str, dict[str, Any]]) -> RunRecord:
     began = time.perf_counter()
     prefect = server.ensure(placement)
     if prefect.started:
         terminal.note(f"Prefect server starting at {prefect.address}; it stays up for later runs, `make down` ends it")
-    training = seeds is not None or will_train(run)
-    if training:
+    name, more = asked
+    if name != "training" or will_train(run):
         from components import smoke
         from components.train import supervisor
 
         supervisor.prepare()
         smoke.prepare()
     settings.export(placement, prefect.api_url)
-    flow = _imported("training" if seeds is None else "repeating")
+    flow = _imported(name)
     imports = time.perf_counter() - began
     server.wait(placement, prefect)
     waited = time.perf_counter() - began - imports
@@ -114,7 +116,7 @@ def _run(run: Run, placement: Placement, terminal: Terminal, seeds: int | None) 
     terminal.note(f"run {run.name} of {run.recipe}, seen at {place}, stored in {placement.store_place}")
     begun = time.perf_counter()
     with alive(placement, run.name):
-        as_flow(flow, run, prefect.api_url, **({} if seeds is None else {"seeds": seeds}))
+        as_flow(flow, run, prefect.api_url, **more)
     seconds = {
         "total": round(time.perf_counter() - begun, 3),
         "imports": round(imports, 3),

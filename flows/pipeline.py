@@ -39,6 +39,7 @@ from components.validate.checks import ColumnCheck
 from flows import recipe_files
 from flows.mistakes import holds_secret, in_overrides, leaks, mistakes, secrets
 from flows.overrides import override
+from flows.search import SearchConfig
 
 Source = Annotated[SerializeAsAny[BaseModel], Kinds("sources", SOURCES)]
 Operation = Annotated[SerializeAsAny[BaseModel], Kinds("cleaning", OPERATIONS)]
@@ -90,6 +91,7 @@ class PipelineConfig(Frozen):
     gate: GateConfig = GateConfig()
     register_as: RegisterConfig = Field(RegisterConfig(), alias="register")
     proof: ProofConfig = ProofConfig()
+    search: SearchConfig = Field(SearchConfig(), description="what `millrace tune` varies; no step reads it")
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:

@@ -106,16 +106,17 @@ class RunPage:
             return
         with self._telling:
             self._next = time.monotonic() + ARTIFACT_SECONDS
-            self._page.copy().run(self._tell, step, 100 * done / total, unit)
+            self._page.copy().run(self._tell, step, 100 * done / total, unit, note)
 
-    def _tell(self, step: str, percent: float, unit: str) -> None:
+    def _tell(self, step: str, percent: float, unit: str, note: str) -> None:
         from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
+        said = f"{step}: {unit}" + (f", {note}" if note else "")
         if self._artifact is None:
             key = f"{self._name}-{step}-progress"
-            self._artifact = create_progress_artifact(percent, key=key, description=f"{step}: {unit}")
+            self._artifact = create_progress_artifact(percent, key=key, description=said)
         else:
-            update_progress_artifact(self._artifact, percent)
+            update_progress_artifact(self._artifact, percent, description=said)
 
     def finished(self, outcome: Outcome) -> None:
         """One line: reused or ran, and why."""

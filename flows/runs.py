@@ -45,6 +45,7 @@ class RunRecord(Frozen):
     model: dict[str, Any] = Field({}, description="name, version and aliases of the registered model")
     report: str = ""
     repeated: dict[str, Any] = Field({}, description="of trials: mean, spread, each seed's figures, and every trial")
+    tuned: dict[str, Any] = Field({}, description="of a search: the best trial, its recipe, and every trial")
     steps: tuple[Outcome, ...] = ()
     seconds: dict[str, float] = Field({}, description="total, and apart from it imports and server_start")
     prefect_run: str = ""

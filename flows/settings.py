@@ -114,6 +114,8 @@ def mlflow_settings(placement: Placement) -> dict[str, str]:
         "MLFLOW_TRACKING_URI": placement.tracking,
         "MLFLOW_REGISTRY_URI": placement.tracking,
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        # A server that is away is asked again by adapters/tracking_calls.py, which knows what may be asked twice.
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
         "MLFLOW_LOGGING_LEVEL": "ERROR",
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",

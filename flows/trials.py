@@ -110,7 +110,7 @@ def tried(job: Job, progress: Progress | None = None) -> Trial:
     status = "FAILED"
     try:
         ctx.tracker.start(f"{config.name} {job.label}", {"train.seed": job.seed, "split.fold": job.fold}, tags)
-        checkpoint, report = _evaluated(config, ctx)
+        checkpoint, report = evaluated(config, ctx)
         metrics = {name: one.value for name, one in report.metrics.items()}
         ctx.tracker.metrics({f"test_{name}": value for name, value in metrics.items()})
         status = "FINISHED"
@@ -131,7 +131,8 @@ def tried(job: Job, progress: Progress | None = None) -> Trial:
     )
 
 
-def _evaluated(config: PipelineConfig, ctx: Any) -> Any:
+def evaluated(config: PipelineConfig, ctx: Any) -> tuple[Any, Any]:
+    """The checkpoint of a recipe and its report on the test part; what was done before is reused."""
     found: dict[str, Any] = {}
     for name, stage in STAGES.items():
         inputs = [found[one] for one in stage.takes]

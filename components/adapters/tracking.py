@@ -1,21 +1,21 @@
 """MLflow: one run for a pipeline run, and the model registry.
 
 MLflow's own run lifecycle calls a run FINISHED when it crashed and RUNNING when it was killed; here a run is ended by
-name with its true status, and one whose process is gone is ended by flows/reconcile.py. Metrics are buffered and
-written from a thread: on SQLite one `log_metric` costs as much as sixty in a batch. Imports mlflow when first used.
+name with its true status, and one whose process is gone is ended by flows/reconcile.py. Metrics go through an outbox:
+on SQLite one `log_metric` costs as much as sixty in a batch. Imports mlflow when first used.
 """
 
 import fcntl
 import json
-import queue
-import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from components.adapters.mlflow_files import file_of
-from components.adapters.tracking_calls import ABSENT, answered, quiet
+from components.adapters.outbox import BATCH, Outbox, Point, left
+from components.adapters.tracking_calls import ABSENT, OUTAGE_SECONDS, answered, answered_once, mapped, may_pass, quiet
 from components.adapters.tracking_schema import same_release
 from components.contracts.errors import EnvironmentFault
 from components.contracts.placement import Placement
@@ -29,7 +29,6 @@ KIND = {"mlflow.experimentKind": "custom_model_development"}
 """Which of its two faces MLflow's pages show: training, not language-model traces."""
 
 CHALLENGER, CHAMPION = "challenger", "champion"
-BATCH = 500
 
 
 class Tracker:
@@ -42,9 +41,7 @@ class Tracker:
     def __init__(self, placement: Placement) -> None:
         self._placement = placement
         self._client: Any = None
-        self._queue: queue.Queue[Any] = queue.Queue()
-        self._writer: threading.Thread | None = None
-        self._failed: Exception | None = None
+        self._outbox: Outbox | None = None
         self.address = placement.tracking
         self.run_id = ""
 
@@ -84,7 +81,7 @@ class Tracker:
                 return str(found.experiment_id)
             return str(self.client.create_experiment(EXPERIMENT, artifacts, tags=KIND))
 
-    @answered
+    @answered_once
     def start(self, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> str:
         """Begin a run; its id."""
         from mlflow.entities import Param
@@ -96,42 +93,31 @@ class Tracker:
         return self.run_id
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
-        """Note values of one step; they are written soon, and all of them before the run ends."""
+        """Note values of one step; they are written soon, and all of them before the run ends (outbox.py)."""
         if not self.run_id:
             return
-        if self._writer is None:
-            self._writer = threading.Thread(target=self._write, name="metrics", daemon=True)
-            self._writer.start()
+        if self._outbox is None:
+            self._outbox = Outbox(self._placement.home / "outbox", self.run_id, self._send, self._close, may_pass)
         now = int(time.time() * 1000)
-        for key, value in values.items():
-            self._queue.put((key, float(value), now, step))
+        self._outbox.put([(key, float(value), now, step) for key, value in values.items()])
 
-    def _write(self) -> None:
+    def _send(self, run_id: str, points: Sequence[Point]) -> None:
         from mlflow.entities import Metric
 
-        while True:
-            batch = [self._queue.get()]
-            while len(batch) < BATCH and not self._queue.empty():
-                batch.append(self._queue.get())
-            entries = [Metric(*item) for item in batch if item is not None]
-            try:
-                if entries and self._failed is None:
-                    self.client.log_batch(self.run_id, metrics=entries)
-            except Exception as error:  # noqa: BLE001 - a thread has nobody to raise to; flush does
-                self._failed = error
-            if len(entries) < len(batch):
-                return
+        self.client.log_batch(run_id, metrics=[Metric(*one) for one in points])
 
     @answered
-    def flush(self) -> None:
-        """Write what is buffered; raises here what failed in the background."""
-        if self._writer is not None:
-            self._queue.put(None)
-            self._writer.join()
-            self._writer = None
-        failed, self._failed = self._failed, None
-        if failed is not None:
-            raise failed
+    def send_left(self) -> list[str]:
+        """Send what earlier processes could not, and end their runs as they said; the runs."""
+        sent = []
+        for run_id, points, status in left(self._placement.home / "outbox"):
+            with suppress(LookupError), mapped(self.address):
+                for start in range(0, len(points), BATCH):
+                    self._send(run_id, points[start : start + BATCH])
+                if status:
+                    self._close(run_id, status)
+            sent.append(run_id)
+        return sent
 
     @answered
     def tag(self, tags: Mapping[str, str]) -> None:
@@ -156,24 +142,40 @@ class Tracker:
         )
 
     @answered
+    def text(self, name: str, body: str) -> None:
+        """Add a file of the run that holds this text."""
+        self.client.log_text(self.run_id, body, name)
+
+    @answered
     def file(self, path: Path, folder: str = "") -> None:
         """Add a file to the run."""
         self.client.log_artifact(self.run_id, str(path), folder or None)
 
-    @answered
-    def end(self, status: str) -> None:
-        """End the run as FINISHED, FAILED or KILLED, after everything buffered is written.
+    def end(self, status: str) -> str:
+        """End the run as FINISHED, FAILED or KILLED, after everything buffered is written; what is still to be sent.
 
-        A run whose metrics could not be written is FAILED, and says so.
+        A run whose metrics MLflow refuses is FAILED, and says so. While it is away, its status waits with them.
         """
+        outbox, self._outbox = self._outbox, None
+        if not self.run_id:
+            return ""
         try:
-            self.flush()
+            with mapped(self.address):
+                waits = outbox.close(OUTAGE_SECONDS) if outbox else 0
         except EnvironmentFault:
-            if self.run_id:
-                self.client.set_terminated(self.run_id, "FAILED")
+            self._terminated("FAILED")
             raise
-        if self.run_id:
-            self.client.set_terminated(self.run_id, status)
+        if outbox and waits and outbox.leave(status):
+            return f"MLflow does not answer: {waits} or more points and the run's end wait in {outbox.path}"
+        self._terminated(status)
+        return ""
+
+    def _close(self, run_id: str, status: str) -> None:
+        self.client.set_terminated(run_id, status)
+
+    @answered
+    def _terminated(self, status: str) -> None:
+        self.client.set_terminated(self.run_id, status)
 
     @answered
     def end_tagged(self, tag: str, value: str, status: str) -> None:
@@ -211,7 +213,7 @@ class Tracker:
         """The numbers of a model's versions that stand in the registry."""
         return {str(one.version) for one in self.client.search_model_versions(f"name = '{name}'")}
 
-    @answered
+    @answered_once
     def add_version(self, name: str, folder: Path, package: str, description: str) -> Any:
         """Upload an MLflow model folder as a logged model of the run and make a version of it, not yet verified."""
         from mlflow.entities import LoggedModelStatus

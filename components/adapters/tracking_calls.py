@@ -2,6 +2,7 @@
 
 import logging
 import os
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,13 @@ Result = TypeVar("Result")
 ABSENT = frozenset({"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"})
 """MLflow's codes for a thing that is not there."""
 
+
+UNREACHED = ("Connection refused", "Failed to establish a new connection", "Name or service not known")
+BROKEN = ("Connection reset", "Connection aborted", "RemoteDisconnected", "Read timed out", "too many 50")
+"""How libraries say that a server is not there, and that it went away in the middle."""
+OUTAGE_SECONDS = 100.0
+"""So long a server may be away before a run that needs it fails."""
+PAUSE_SECONDS = 1.0
 
 OTHER_SCHEMA = "out-of-date database schema"
 """What MLflow says of a database that an older or a newer release made."""
@@ -58,15 +66,37 @@ def mapped(address: str) -> Iterator[None]:
 
 
 def answered(method: Callable[Given, Result]) -> Callable[Given, Result]:
-    """A Tracker's method with its faults `mapped`."""
+    """A Tracker's method with its faults `mapped`, which is called again while the server is away."""
+    return _patient(method, may_pass)
 
+
+def answered_once(method: Callable[Given, Result]) -> Callable[Given, Result]:
+    """The same of what must not be done twice: it is called again where no request has reached the server."""
+    return _patient(method, lambda error: may_pass(error) and any(one in str(error) for one in UNREACHED))
+
+
+def _patient(method: Callable[Given, Result], again: Callable[[Exception], bool]) -> Callable[Given, Result]:
     @wraps(method)
     def call(*arguments: Given.args, **options: Given.kwargs) -> Result:
         tracker: Any = arguments[0]
-        with mapped(tracker.address):
-            return method(*arguments, **options)
+        over = time.monotonic() + OUTAGE_SECONDS
+        while True:
+            try:
+                with mapped(tracker.address):
+                    return method(*arguments, **options)
+            except EnvironmentFault as fault:
+                cause = fault.__cause__
+                if not isinstance(cause, Exception) or not again(cause) or time.monotonic() > over:
+                    raise
+            time.sleep(PAUSE_SECONDS)
 
     return call
+
+
+def may_pass(error: Exception) -> bool:
+    """Whether the server did not answer, and may do so a little later."""
+    text = str(error)
+    return any(one in text for one in (*UNREACHED, *BROKEN))
 
 
 @contextmanager

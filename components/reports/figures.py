@@ -1,6 +1,6 @@
 """Figures of a report, from plain data, drawn as tables, SVG and pictures without scripts.
 
-Kinds: `confusion`, `scatter`, `histogram`, `table`, `pictures`.
+Kinds: `confusion`, `scatter`, `points`, `histogram`, `table`, `pictures`.
 """
 
 import math
@@ -52,7 +52,13 @@ aria-label="{{ one.title }}">{{ axes(one) }}
 
 def laid_out(figure: Mapping[str, Any]) -> dict[str, Any]:
     """A figure with the places of what is drawn."""
-    places = {"confusion": _confusion, "scatter": _scatter, "histogram": _histogram, "pictures": _pictures}
+    places = {
+        "confusion": _confusion,
+        "scatter": _scatter,
+        "points": _points,
+        "histogram": _histogram,
+        "pictures": _pictures,
+    }
     # A table is drawn as it is.
     made = places[figure["kind"]](figure) if figure["kind"] in places else dict(figure)
     return made | {"of": f"{figure['of']}: " if "of" in figure else ""}
@@ -111,6 +117,20 @@ def _scatter(figure: Mapping[str, Any]) -> dict[str, Any]:
     dots = [(across(x), up(y)) for x, y in zip(figure["x"], figure["y"], strict=True)]
     line = f"M{across(reach[0])} {up(reach[0])}L{across(reach[1])} {up(reach[1])}"
     return plot | {"dots": dots, "line": line}
+
+
+def _points(figure: Mapping[str, Any]) -> dict[str, Any]:
+    """`points`, pairs of numbers of two units that `names` names, and a `line` through others."""
+    wide, tall = (_reach([one[at] for one in (*figure["points"], *figure["line"])]) for at in (0, 1))
+    across, up = _across(wide), _up(tall)
+    dots = [(across(x), up(y)) for x, y in figure["points"]]
+    line = "L".join(f"{across(x)} {up(y)}" for x, y in figure["line"])
+    return _plot(figure["title"], wide, tall, figure["names"]) | {"dots": dots, "line": line and f"M{line}"}
+
+
+def _reach(values: Sequence[float]) -> tuple[float, float]:
+    low, high = min(values), max(values)
+    return (low, high) if high > low else (low - 0.5, high + 0.5)
 
 
 def _histogram(figure: Mapping[str, Any]) -> dict[str, Any]:

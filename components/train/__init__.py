@@ -6,7 +6,9 @@ one: whoever runs the same goes on from there.
 """
 
 import shutil
+import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,10 @@ from components.train.settings import TrainSettings
 from components.train.supervisor import supervise
 
 __all__ = ["TrainConfig", "TrainSettings", "job_of", "run"]
+
+
+LONG_SECONDS = 2.0
+"""Less is not worth telling how long it will take."""
 
 
 class TrainConfig(StepConfig):
@@ -85,7 +91,8 @@ class Telling:
     """Passes on what training says: epochs and steps to the tracker, once each, and all of it to who watches."""
 
     def __init__(self, ctx: RunContext) -> None:
-        self._ctx, self._step = ctx, 0
+        self._ctx, self._step, self._used = ctx, 0, 0
+        self._known, self._since = "", (0.0, 0.0)
         self.history: list[dict[str, float]] = []
 
     def __call__(self, event: dict[str, Any]) -> None:
@@ -93,6 +100,10 @@ class Telling:
         kind = event["event"]
         if kind == "warning":
             self._ctx.progress.warned(event["line"])
+        elif kind == "system":
+            if event["step"] > self._used:
+                self._used = event["step"]
+                self._ctx.tracker.metrics(event["metrics"], event["step"])
         elif kind == "resumed":
             self._ctx.progress.warned(f"training goes on from step {event['step']:,}")
             for metrics in event["history"][len(self.history) :]:
@@ -101,14 +112,16 @@ class Telling:
             # What was done again after a checkpoint is known already.
             if event["done"] > len(self.history):
                 self._note(event["metrics"])
-            self._show(event, {name: one for name, one in event["metrics"].items() if name.startswith("validation_")})
+            self._known = _said({name: one for name, one in event["metrics"].items() if "validation_" in name})
+            self._show(event, self._known)
         elif kind == "step":
             self._steps(event)
-            self._show(event, {"loss": event["now"]["loss"]})
+            self._show(event, ", ".join(filter(None, [_said({"loss": event["now"]["loss"]}), self._known])))
 
     def _note(self, metrics: dict[str, float]) -> None:
         self.history.append(metrics)
         self._ctx.tracker.metrics(metrics, len(self.history))
+        self._ctx.judge(metrics, len(self.history))
 
     def _steps(self, event: dict[str, Any]) -> None:
         for step, loss in event["losses"]:
@@ -119,9 +132,18 @@ class Telling:
             self._ctx.tracker.metrics(more, event["step"])
         self._step = max(self._step, event["step"])
 
-    def _show(self, event: dict[str, Any], shown: dict[str, float]) -> None:
-        note = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in shown.items())
-        self._ctx.progress.advanced("train", event["done"], event["total"], "epochs", note)
+    def _show(self, event: dict[str, Any], note: str) -> None:
+        now, done = time.monotonic(), float(event["done"])
+        began, first = self._since
+        if not began:
+            self._since = now, done
+        left = (now - began) * (event["total"] - done) / (done - first) if began and done > first else 0.0
+        ending = f", {timedelta(seconds=round(left))} left" if left > LONG_SECONDS else ""
+        self._ctx.progress.advanced("train", done, event["total"], "epochs", note + ending)
+
+
+def _said(metrics: dict[str, float]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in metrics.items())
 
 
 def _by_passes(

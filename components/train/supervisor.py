@@ -26,6 +26,7 @@ from components.train.endings import Ending
 from components.train.entry import PREEMPTED, enter
 from components.train.stalls import Stalls, ask_where, end
 from components.train.torchrun import lead, rank_log
+from components.train.usage import Usage
 
 POLL_SECONDS = 1.0
 GRACE_SECONDS = 25.0
@@ -89,7 +90,9 @@ class Child:
         job = {"meeting": name, **job, "pulse": str(self._pulse), "scratch": str(self._scratch)}
         self._job_file.write_text(json.dumps(job))
         self._stalls = Stalls(self._pulse, float(settings.get("timeout_seconds", 90.0)))
+        self._usage = Usage(self._pulse)
         self._ending = Ending()
+        self._looked = time.monotonic()
 
     def run(self) -> Ending:
         """Start it and wait for its end; asked to stop, ask it, and wait a little for its checkpoint."""
@@ -119,8 +122,11 @@ class Child:
     def _listen(self, events: Connection, process: Any) -> None:
         """Pass events on until the last one, or until the child is gone."""
         while self._ending.last.get("event") not in {"done", "error"}:
-            if not wait([events, process.sentinel], POLL_SECONDS):
+            ready = wait([events, process.sentinel], POLL_SECONDS)
+            if time.monotonic() - self._looked > POLL_SECONDS:
+                self._looked = time.monotonic()
                 self._look(process)
+            if not ready:
                 continue
             if not events.poll():
                 break
@@ -145,6 +151,9 @@ class Child:
         """See whether somebody is stuck, or failed in a process that does not write to the pipe."""
         for path in sorted(self._scratch.glob("*.error")):
             self._ending.last = json.loads(path.read_text())
+        used = self._usage.look()
+        if used:
+            self._told({"event": "system", "metrics": used, "step": self._ending.step})
         stuck = self._stalls.look()
         if not stuck:
             return

@@ -11,12 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from components.adapters.shard_files import write_shard
-from components.features.label import Label
 from components.features.shards import write_fit
-from components.features.vector import Vector
 from components.models.mlp import Mlp
-from components.objectives.classification import Classification
-from components.train import TrainSettings
+from tests.benchmarks import jobs
 from tests.benchmarks.measure import compared
 from tests.benchmarks.start_up import ROOT
 
@@ -58,22 +55,9 @@ def job(folder):
     write_shard({"v": values[:256], "label": labels[:256], "row": np.arange(256)}, folder / "v.arrow")
     few = [{"path": str(folder / "v.arrow"), "rows": 256, "without": "", "fit": str(folder / "fit.json")}]
     os.sync()
-    vector, label = Vector(name="v", column="v", length=WIDTH), Label(column="y", name="label")
-    classes = {"classes": ["a", "b"], "counts": [1, 1]}
-    return {
-        "model": Mlp(hidden=(16,)).model_dump(mode="json"),
-        "objective": Classification().model_dump(mode="json"),
-        "augment": [],
-        "settings": TrainSettings(max_epochs=EPOCHS, batch_size=256, accelerator="cpu").model_dump(mode="json"),
-        "features": [{"config": vector.model_dump(mode="json"), "state": {"mean": [], "scale": []}}],
-        "target": {"config": label.model_dump(mode="json"), "state": classes},
-        "inputs": [vector.spec({}).model_dump(mode="json")],
-        "rates": [],
-        "weights": [],
-        "outputs": [label.spec(classes).model_dump(mode="json")],
-        "shards": {"train": files, "validation": few},
-        "folder": str(folder),
-    }, rows * SHARDS
+    shards = {"train": files, "validation": few, "width": WIDTH}
+    made = jobs.whole(folder, shards, Mlp(hidden=(16,)), ("a", "b"), max_epochs=EPOCHS, batch_size=256)
+    return made, rows * SHARDS
 
 
 def training():

@@ -2,7 +2,19 @@
 
 import sys
 
-from tests.benchmarks import images, incremental, ingest, loaders, loading, memory, orchestration, prepare, start_up
+from tests.benchmarks import (
+    images,
+    incremental,
+    ingest,
+    loaders,
+    loading,
+    memory,
+    orchestration,
+    prepare,
+    start_up,
+    tracked,
+    training,
+)
 from tests.benchmarks.measure import tell
 
 GOALS = {
@@ -21,6 +33,10 @@ GOALS = {
     "G11": (ingest.growth, ingest.memory, ingest.workers),
     "G10": (prepare.nothing, prepare.little, prepare.little_text),
     "G26": (prepare.polars,),
+    "G12": (training.loop("cnn", 128, 1.03, 1.0), training.loop("mlp", 64, 1.4, 1.15)),
+    "G13": (training.lightning,),
+    "G15": (training.ranks("one", 1.5, 1.8), training.ranks("torchrun", 0.97, 1.0)),
+    "G19": (tracked.cost, tracked.added),
     "memory": (memory.training,),
     "incremental": (incremental.media, incremental.middling_media, incremental.partitions, incremental.small_media),
 }

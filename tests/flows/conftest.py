@@ -66,6 +66,13 @@ class Millrace:
         record["code"], record["err"] = process.returncode, process.err
         return record
 
+    def tune(self, *arguments, **environment):
+        """A search with `--json`: its record."""
+        process = self("tune", *arguments, "--json", **environment)
+        record = json.loads(process.out)
+        record["code"], record["err"] = process.returncode, process.err
+        return record
+
     def query(self, code):
         """Python in a process that is set up as the command's is; the JSON that it prints."""
         prelude = (

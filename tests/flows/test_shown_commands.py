@@ -43,7 +43,7 @@ def test_the_readme_shows_both_commands_and_the_demo():
 
 
 def test_the_recipe_of_the_readme_loads_and_takes_the_model_that_it_shows(tmp_path, monkeypatch):
-    text, own, pretrained, heads, windows = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    text, own, pretrained, heads, windows, search = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
     code, _ = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     (tmp_path / "my_models").mkdir()
     (tmp_path / "my_models" / "net.py").write_text(code)
@@ -65,6 +65,8 @@ def test_the_recipe_of_the_readme_loads_and_takes_the_model_that_it_shows(tmp_pa
     path.write_text("\n".join(kept) + f"\n{heads}")
     shown = load_recipe(str(path))
     assert [one.name for one in shown.target.parts] == list(shown.objective.parts)
+    path.write_text(search)
+    assert set(load_recipe(str(path)).search.space) >= {"train.learning_rate", "model.layers.0.channels"}
 
 
 @pytest.mark.e2e
