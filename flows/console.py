@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from components.context import Outcome
 from components.contracts.errors import MillraceError
 from flows.runs import RunRecord
+from flows.search import shown
 
 PLAIN_SECONDS = 2.0
 LATER_SECONDS = 10.0
@@ -107,17 +108,15 @@ class Terminal:
         ended = sum(one["state"] == "pruned" for one in found["trials"])
         early = f", {ended} of them ended early" if ended else ""
         self.out.print(f"\n  [bold]{record.recipe}[/bold]  [green]{len(found['trials'])} trials{early}[/green]")
-        self.out.print(
-            f"    {'best':<15}trial {found['trial']}: {found['figure'].replace('_', ' ')} {found['reached']:.4f}"
-        )
+        lines = [("best", f"trial {found['trial']}, {found['figure'].replace('_', ' ')} {found['reached']:.4f}", "")]
         for key, value in found["values"].items():
             share = found["importances"].get(key)
-            weight = f"  [dim]{100 * share:.0f} % of the variance[/dim]" if share is not None else ""
-            self.out.print(f"    {escape(key):<25}{value}{weight}")
-        for name, value in record.metrics.items():
-            self.out.print(f"    {name.replace('_', ' '):<15}{value:.4f}")
-        self.out.print(f"    {'report':<15}{escape(record.report)}")
-        self.out.print(f"    {'time':<15}{record.seconds['total']:.1f} s")
+            lines.append((key, shown(value), f"{100 * share:.0f} % of the variance" if share is not None else ""))
+        lines += [(name.replace("_", " "), f"{value:.4f}", "") for name, value in record.metrics.items()]
+        lines += [("report", record.report, ""), ("time", f"{record.seconds['total']:.1f} s", "")]
+        width = max(len(name) for name, _, _ in lines) + 2
+        for name, value, more in lines:
+            self.out.print(f"    {escape(name.ljust(width))}{escape(value)}" + (f"  [dim]{more}[/dim]" if more else ""))
         self.out.print(f"\n  next\n    {escape(command)}  [dim]let it through the gate and register it[/dim]")
 
     def summary(self, record: RunRecord, next_commands: list[tuple[str, str]]) -> None:

@@ -64,6 +64,16 @@ class Labelled:
         self._progress.warned(f"{self._label}: {line}")
 
 
+class Brief(Labelled):
+    """Says of what belongs to a label how far it is, and not which steps it has."""
+
+    def started(self, step: str) -> None:
+        """Nothing."""
+
+    def finished(self, outcome: Outcome) -> None:
+        """Nothing."""
+
+
 class OneLine(logging.Filter):
     """A user's mistake reaches the run's page as its line, without a traceback."""
 

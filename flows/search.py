@@ -45,6 +45,11 @@ class Range(Frozen):
         return self.step is None or abs((value - self.low) / self.step % 1) < TINY
 
 
+def shown(value: Any) -> str:
+    """A value for a person: four digits of a number."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 class Choices(Frozen):
     """One of some values, of any kind that a recipe can hold."""
 

@@ -1,5 +1,6 @@
 """The tuning flow: a recipe's keys varied by a search, each trial up to its validation rows, the winner as a recipe."""
 
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,14 +10,16 @@ from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed
 from pydantic import Field
 
+from components.context import Outcome
 from components.contracts.errors import ConfigError
 from components.contracts.fingerprint import digest
 from components.reports.search import search_page
 from flows.attempts import Attempt, Attempted, attempted
 from flows.pipeline import load_recipe, resolved
-from flows.progress import Labelled
+from flows.progress import Brief
 from flows.publish import running
 from flows.runs import Run
+from flows.search import shown
 from flows.studies import Study
 from flows.trials import evaluated
 from flows.tuned import write_recipe
@@ -36,10 +39,10 @@ def tuning(
         overrides: Changes to the recipe, each as key.path=value, such as search.trials=50.
         trials: How many in all, over all runs of this search; 0 leaves it to the recipe.
     """
-    changes = [f"search.trials={trials}"] if trials else []
-    with running(recipe, [*overrides, *changes], []) as run:
+    with running(recipe, overrides, []) as run:
         study = _opened(run)
-        while (width := min(run.config.search.parallel, run.config.search.trials - study.done)) > 0:
+        wanted = trials or run.config.search.trials
+        while (width := min(run.config.search.parallel, wanted - study.done)) > 0:
             for one in _tried(run, study, width):
                 study.tell(one.number, one.history, one.value)
                 if one.error:
@@ -118,16 +121,30 @@ def _tried(run: Run, study: Study, width: int) -> list[Attempted]:
             )
         )
     if not run.ctx.placement.dask_address:
-        return [_task(job.label, lambda job=job: attempted(job, Labelled(run.ctx.progress, job.label))) for job in jobs]
+        return [_here(job, run) for job in jobs]
     names = [job.label for job in jobs]
 
     def told(done: int, _: Attempted) -> None:
-        run.ctx.progress.advanced("trials", study.done + done, run.config.search.trials, "trials")
+        run.ctx.progress.advanced("trials", study.done + done, study.done + width, "trials")
 
     run.ctx.progress.started("trials")
     name = names[0] if width == 1 else f"{names[0]} to {names[-1]}"
     found: list[Attempted] = _task(name, lambda: run.ctx.compute.map(attempted, jobs, 0, told, names=names))
     return found
+
+
+def _here(job: Attempt, run: Run) -> Attempted:
+    """One trial in this process, as a task that is named after it and a line in the terminal."""
+    began = time.perf_counter()
+    run.ctx.progress.started(job.label)
+    one: Attempted = _task(job.label, lambda: attempted(job, Brief(run.ctx.progress, job.label)))
+    said = f"{job.figure.replace('_', ' ')} " + (f"{one.value:.4g}" if one.value is not None else "")
+    if one.value is None:
+        said = "failed" if one.error else f"{said}{one.history[-1]:.4g}, ended early after {len(one.history)} epochs"
+    values = ", ".join(f"{key} {shown(value)}" for key, value in job.values.items())
+    seconds = round(time.perf_counter() - began, 3)
+    run.ctx.progress.finished(Outcome(step=job.label, reused=False, why=f"{said} ({values})", seconds=seconds))
+    return one
 
 
 def _task(name: str, body: Any) -> Any:

@@ -75,6 +75,12 @@ class Outbox:
         return True
 
     def _write(self) -> None:
+        with self._file:
+            all_sent = self._all_sent()
+        if all_sent:
+            self.path.unlink(missing_ok=True)
+
+    def _all_sent(self) -> bool:
         ended = False
         while not ended:
             batch, ended = self._gathered()
@@ -85,13 +91,11 @@ class Outbox:
             self._file.flush()
             for start in range(0, len(batch), BATCH):
                 if not self._done(self._send, batch[start : start + BATCH]):
-                    return
+                    return False
             self._waits = 0
         with self._deciding:
             self._over = not self._status
-        if self._over or self._done(self._end, self._status):
-            self._file.close()
-            self.path.unlink(missing_ok=True)
+        return self._over or self._done(self._end, self._status)
 
     def _gathered(self) -> tuple[list[Point], bool]:
         """What came, after a little more had time to come; and whether that was all."""

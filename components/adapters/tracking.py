@@ -111,11 +111,15 @@ class Tracker:
         """Send what earlier processes could not, and end their runs as they said; the runs."""
         sent = []
         for run_id, points, status in left(self._placement.home / "outbox"):
-            with suppress(LookupError), mapped(self.address):
-                for start in range(0, len(points), BATCH):
-                    self._send(run_id, points[start : start + BATCH])
-                if status:
-                    self._close(run_id, status)
+            try:
+                with suppress(LookupError), mapped(self.address):
+                    for start in range(0, len(points), BATCH):
+                        self._send(run_id, points[start : start + BATCH])
+                    if status:
+                        self._close(run_id, status)
+            except EnvironmentFault:
+                # They wait for a run after this one.
+                break
             sent.append(run_id)
         return sent
 

@@ -10,7 +10,7 @@ BODY = (
     MACROS
     + """
 <h2>Best</h2><p>Trial {{ best.trial }}: {{ figure }} {{ "%.4g"|format(best.figure) }}; written as <code>{{ recipe }}</code></p>
-<table>{% for key, value in values.items() %}<tr><th>{{ key }}</th><td>{{ value }}</td></tr>{% endfor %}</table>
+<table>{% for key, value in values.items() %}<tr><th>{{ key }}</th><td>{{ cell(value) }}</td></tr>{% endfor %}</table>
 {% for one in figures %}{{ figure_of(one) }}{% endfor %}
 """
 ).replace("macro figure(one)", "macro figure_of(one)")
@@ -50,12 +50,13 @@ def search_page(
             "rows": rows,
         })
     head = ("trial", "state", "figure", "epochs", *values)
-    every = [tuple("" if one[key] is None else one[key] for key in head) for one in trials]
+    every = [tuple(_cell(one[key]) for key in head) for one in trials]
     figures.append({"kind": "table", "title": "Trials", "head": head, "rows": every})
     laid = [laid_out(one) for one in figures]
     subtitle = f"{len(trials)} trials"
     return page(
         BODY,
+        cell=_cell,
         title=f"Search: {name}",
         subtitle=subtitle,
         best=best,
@@ -64,3 +65,9 @@ def search_page(
         recipe=recipe,
         figures=laid,
     )
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

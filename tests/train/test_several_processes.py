@@ -57,6 +57,7 @@ def test_two_processes_learn_what_one_does_from_the_same_global_batches(rows):
         np.testing.assert_allclose(one, weights[1][name], atol=1e-4)
 
 
+@pytest.mark.e2e
 def test_two_machines_meet_and_learn_the_same(rows, tmp_path):
     """Two agents, each with a supervisor, a folder and a process of its own, as on two machines."""
     ctx, dataset = rows
