@@ -1,10 +1,12 @@
 """What garbage collection has to keep: what models, recent runs and the newest results of every recipe name."""
 
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from components.adapters.collect import Removal, collect
@@ -39,6 +41,19 @@ def collected(store: Store, tracker: Tracker, *, keep_days: float, really: bool)
         return kept, collect(store, kept.names, really=False)
     with _alone(store) as alive:
         return kept, collect(store, kept.names, really=True, alive=alive)
+
+
+def abandoned(home: Path, *, keep_days: float, really: bool) -> list[Removal]:
+    """Remove checkpoints of trainings that nobody has gone on with for so long; what was removed."""
+    before, found = time.time() - keep_days * DAY_SECONDS, []
+    for folder in sorted((home / "training").glob("*")):
+        inside = [folder, *folder.rglob("*")]
+        if max(one.stat().st_mtime for one in inside) < before:
+            size = sum(one.stat().st_size for one in inside if one.is_file())
+            found.append(Removal(what="unfinished", place=str(folder), bytes=size))
+            if really:
+                shutil.rmtree(folder, ignore_errors=True)
+    return found
 
 
 @contextmanager

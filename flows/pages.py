@@ -106,7 +106,7 @@ def gc(placement: Placement, keep_days: float, *, dry_run: bool, as_json: bool) 
     """What went, or would go."""
     from components.context import open_context
     from flows import mlflow_server, settings
-    from flows.collection import collected
+    from flows.collection import abandoned, collected
 
     mlflow_server.check_tracking(placement)
     placement = mlflow_server.found(placement)
@@ -114,6 +114,7 @@ def gc(placement: Placement, keep_days: float, *, dry_run: bool, as_json: bool) 
     ctx = open_context(placement)
     with Console(stderr=True).status("looking through the store"):
         kept, gone = collected(ctx.store, ctx.tracker, keep_days=keep_days, really=not dry_run)
+        gone += abandoned(placement.home, keep_days=keep_days, really=not dry_run)
     total = {what: sum(one.bytes for one in gone if one.what == what) for what in ("record", "bytes", "unfinished")}
     if as_json:
         _json({"dry_run": dry_run, "removed": [vars(one) for one in gone], "bytes": total})

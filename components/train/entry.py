@@ -1,5 +1,6 @@
 """The first thing that a training child does: cut itself loose from the terminal and hold on to its supervisor."""
 
+import ctypes
 import faulthandler
 import json
 import os
@@ -17,6 +18,10 @@ from components.contracts.errors import ConfigError, MillraceError
 
 PREEMPTED = 75
 """The exit code of who was asked to stop and can go on."""
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
+"""Parameters of mallopt (malloc.h of glibc)."""
+KEPT_BYTES, LARGE_BYTES = 2**30, 2**25
+"""What is kept at most, and from what size on memory is mapped on its own (the largest that glibc takes)."""
 
 
 def enter(job_file: str, log: str, events: Connection, lifeline: Connection) -> None:
@@ -37,6 +42,18 @@ def settle(log: str, lifeline: Connection) -> None:
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     faulthandler.register(signal.SIGUSR2, all_threads=True)
+    _keep_memory()
+
+
+def _keep_memory() -> None:
+    """Let the C library keep what tensors were freed: it would give it back, and find it again page by page each step.
+
+    Measured with two processes of one thread on a CNN: a third of their time.
+    """
+    with suppress(AttributeError, OSError):
+        library = ctypes.CDLL(None)
+        library.mallopt(TRIM_THRESHOLD, KEPT_BYTES)
+        library.mallopt(MMAP_THRESHOLD, LARGE_BYTES)
 
 
 def read(job_file: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from pydantic import Field
 from components.adapters.store import digest_file
 from components.context import RunContext
 from components.contracts.config import StepConfig, placed
-from components.contracts.errors import ConfigError
+from components.contracts.errors import ConfigError, DataError
 
 MODEL = re.compile(r"^models:/(?P<name>[^/@]+)(/(?P<version>\d+)|@(?P<alias>[^/@]+))$")
 
@@ -42,12 +42,14 @@ def located(config: Pretrained | None, ctx: RunContext) -> Iterator[tuple[Path |
 
     Raises:
         ConfigError: E_CONFIG, there is none.
+        DataError: E_CKPT_UNTRUSTED, it is no safetensors file.
     """
     if config is None:
         yield None, {}
         return
     with tempfile.TemporaryDirectory(prefix="millrace-pretrained-") as scratch:
         path = _found(config.weights, Path(scratch), ctx)
+        _check_format(path)
         yield path, {"pretrained": digest_file(path)}
 
 
@@ -64,6 +66,22 @@ def _found(weights: str, scratch: Path, ctx: RunContext) -> Path:
         value=weights,
         allowed="a .safetensors file, a folder with one weights.safetensors, models:/name@alias, models:/name/version",
         action="correct it",
+    )
+
+
+def _check_format(path: Path) -> None:
+    """Only what begins as safetensors does is read: its header's length, and JSON. A pickle could run anything."""
+    with path.open("rb") as file:
+        length, header = int.from_bytes(file.read(8), "little"), file.read(1)
+    if header == b"{" and length <= path.stat().st_size:
+        return
+    raise DataError(
+        "E_CKPT_UNTRUSTED",
+        "it is no safetensors file; other files of weights can run code when they are read",
+        place="train.pretrained.weights",
+        value=path.name,
+        allowed="a .safetensors file",
+        action="where you trust it, convert it: safetensors.torch.save_file(torch.load(old, weights_only=True), new)",
     )
 
 

@@ -24,6 +24,7 @@ from components.features.label import Label
 from components.features.shards import shard_files
 from components.sources.image_folder import ImageFolderSource
 from components.statistics.keys import TRAIN
+from tests.benchmarks import pictures
 from tests.benchmarks.measure import compared
 from tests.benchmarks.peers import Child, environment
 
@@ -48,14 +49,7 @@ def decoded(data):
     if not data or not Path(data, CIFAR).is_file():
         drawn = np.random.default_rng(0)
         return drawn.integers(0, 256, (ROWS, 32, 32, 3), np.uint8), drawn.integers(0, 10, ROWS), "drawn 3 kB rows"
-    rows, labels, classes = [], [], {}
-    with tarfile.open(Path(data, CIFAR)) as archive:
-        for member in archive:
-            part, _, rest = member.name.removeprefix("./").partition("/")
-            if part == "train" and member.isfile():
-                rows.append(np.asarray(Pillow.open(archive.extractfile(member)).convert("RGB")))
-                labels.append(classes.setdefault(rest.split("/")[0], len(classes)))
-    return np.stack(rows), np.array(labels), "JPEG CIFAR-10"
+    return *pictures.decoded(Path(data, CIFAR))["train"], "JPEG CIFAR-10"
 
 
 @cache

@@ -11,6 +11,7 @@ from pathlib import Path
 from tests.benchmarks.start_up import ROOT
 
 PACKAGES = {
+    "keras": [("tensorflow-cpu==2.21.0", "keras==3.15.0", "pillow==13.0.0")],
     "tables": [
         ("polars==2.1.0", "duckdb==2.0.0", "pyarrow==25.0.1", "pandas==3.1.0", "dask[dataframe]==2026.8.0"),
     ],

@@ -323,6 +323,20 @@ def test_fault_F27_a_process_is_stuck(place, whole, tally, how):
         assert not leftover()
 
 
+def test_fault_F27_the_clock_of_the_machine_jumps(place, whole, tally, monkeypatch):
+    """F27-clock: two hours forth and back, in the training process and in its supervisor: nobody takes it for stuck."""
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + random.choice([-7200.0, 7200.0]))
+    with tally("F27-clock") as count:
+        place.plan.write_text("clock 3")
+        ctx = place.context("clock")
+        count.injected += 1
+        made = place.train(ctx, timeout_seconds=5, checkpoint_seconds=1.0, milliseconds=150.0)
+        count.hit += place.hits()
+        count.holds(lambda: _equal(made.files, whole[0].files))
+        assert ctx.lines == []
+
+
 def leftover():
     """Training processes that are still there; the server that they were forked from is none."""
     return [

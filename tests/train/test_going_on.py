@@ -185,7 +185,7 @@ def test_bad_input_B47_a_checkpoint_that_is_not_taken(tmp_path, how, expected, m
     if how == "newer":
         manifest["format"] = 2
     if how == "pickle":
-        (path / "trainer.pt").write_bytes(pickle.dumps(Harmful()))
+        (path / "trainer.pt").write_bytes(pickle.dumps(Harmful(str(tmp_path / "harmed"))))
         from components.adapters.store import digest_file
 
         manifest["files"]["trainer.pt"] = digest_file(path / "trainer.pt")
@@ -199,8 +199,11 @@ def test_bad_input_B47_a_checkpoint_that_is_not_taken(tmp_path, how, expected, m
 class Harmful:
     """What a pickle can do."""
 
+    def __init__(self, place):
+        self.place = place
+
     def __reduce__(self):
-        return os.mkdir, ("harmed",)
+        return os.mkdir, (self.place,)
 
 
 def test_a_checkpoint_that_reads_back_otherwise_is_none(tmp_path, monkeypatch):

@@ -1,12 +1,15 @@
 """Training that begins with weights of another model: which are taken over, which stay, how fast they learn."""
 
+import pickle
+from collections import OrderedDict
+
 import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
 
 from components import train
-from components.contracts.errors import ConfigError
+from components.contracts.errors import ConfigError, DataError
 from components.models.k_means import KMeans
 from components.models.mlp import Mlp
 from components.objectives.clustering import Clustering
@@ -86,6 +89,17 @@ def test_what_fits_by_name_and_shape_is_taken_over(known):
     before, folder, again = known
     after, _ = again(model=Mlp(hidden=(8, 4)), weights=str(folder), parts=(FIRST,), freeze={FIRST: 99})
     assert np.array_equal(before[f"{FIRST}weight"], after[f"{FIRST}weight"])
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    "write", [torch.save, lambda one, path: path.write_bytes(pickle.dumps(one)), lambda _, path: path.touch()]
+)
+def test_bad_input_B47_weights_that_are_no_tensors_alone_are_not_read(known, tmp_path, write):
+    _, _, again = known
+    write(OrderedDict(one=torch.ones(2)), tmp_path / "weights.pt")
+    with pytest.raises(DataError, match=r"E_CKPT_UNTRUSTED train.pretrained.weights: it is no .*got 'weights.pt'"):
+        again(weights=str(tmp_path / "weights.pt"))
 
 
 @pytest.mark.bad_input

@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -263,3 +264,18 @@ def test_a_network_of_ones_own_may_flatten_maps_as_it_likes(tmp_path, ctx, monke
     _, checkpoint = trained(image_recipe(write_images(tmp_path / "i"), model=model), ctx)
     assert checkpoint.metrics["validation_accuracy"] > 0.8
     sys.modules.pop("flat")
+
+
+@pytest.mark.e2e
+def test_a_compiled_network_learns_what_it_learns_otherwise(folder, ctx):
+    """Its weights keep their names, so that packages and checkpoints are the same."""
+    if shutil.which("g++") is None:
+        pytest.skip("torch.compile needs a C++ compiler")
+    found = []
+    for compiled in (False, True):
+        settings = TrainSettings(max_epochs=3, batch_size=32, learning_rate=0.02, compile=compiled)
+        _, checkpoint = trained(table_recipe(folder, settings=settings), ctx)
+        found.append((checkpoint, weights(ctx, checkpoint)))
+    (plain, before), (fast, after) = found
+    assert before.keys() == after.keys()
+    assert fast.metrics == pytest.approx(plain.metrics, rel=1e-3)
