@@ -56,6 +56,7 @@ def run(config: TrainConfig, dataset: Dataset, *, ctx: RunContext) -> Checkpoint
     check_inputs(config.augment, dataset.inputs)
     check_monitor(config.objective, config.settings.monitor)
     _check_engine(config, dataset)
+    _check_shared(config)
 
     def build(folder: Path, weights: Path | None, progress: Path) -> Checkpoint:
         told = Telling(ctx)
@@ -174,6 +175,20 @@ def _check_engine(config: TrainConfig, dataset: Dataset) -> None:
             f"a model of kind {config.model.kind} is fitted in passes over the rows as they are",
             place=place,
             action="leave it out",
+        )
+
+
+def _check_shared(config: TrainConfig) -> None:
+    """Raise E_CONFIG where parts of a network learn at times of their own, and no process has any part whole."""
+    frozen = config.settings.pretrained is not None and bool(config.settings.pretrained.freeze)
+    if config.settings.strategy == "fsdp" and (frozen or hasattr(config.objective, "players")):
+        raise ConfigError(
+            "E_CONFIG",
+            "fsdp cannot divide a network with frozen parts" if frozen else "fsdp cannot divide players",
+            place="train.strategy",
+            value="fsdp",
+            allowed="auto, ddp",
+            action="set train.strategy=ddp",
         )
 
 

@@ -32,14 +32,10 @@ def check_devices(settings: TrainSettings) -> None:
     """
     _check_together(settings)
     number = 1 if settings.devices == "auto" else settings.devices
-    if settings.accelerator == "cpu" or (
-        settings.accelerator == "auto" and number == 1 and settings.strategy != "fsdp"
-    ):
-        _check_shared(settings, "no GPU is used")
+    if settings.accelerator == "cpu" or (settings.accelerator == "auto" and number == 1):
         return
     found = gpus()
     there = ", ".join(found) or "no GPU"
-    _check_shared(settings, f"there is {there}")
     if (settings.accelerator == "gpu" or found) and number > len(found):
         raise EnvironmentFault(
             "E_DEVICE",
@@ -48,18 +44,6 @@ def check_devices(settings: TrainSettings) -> None:
             value=settings.accelerator if not found else number,
             allowed="auto or cpu" if not found else f"at most {len(found)}",
             action="set train.accelerator=auto" if not found else f"set train.devices={len(found)}",
-        )
-
-
-def _check_shared(settings: TrainSettings, there: str) -> None:
-    if settings.strategy == "fsdp" and (settings.accelerator == "cpu" or not gpus()):
-        raise EnvironmentFault(
-            "E_DEVICE",
-            f"fsdp divides a model among GPUs; {there}",
-            place="train.strategy",
-            value="fsdp",
-            allowed="auto or ddp",
-            action="set train.strategy=auto",
         )
 
 

@@ -74,7 +74,9 @@ class Forward(pl.LightningModule):
         metrics: dict[str, float] = {}
         for split, sums in self._sums.items():
             names = sorted(sums)
-            totals = torch.stack([sums[name].double() for name in names]) if names else torch.empty(0)
+            totals = (
+                torch.stack([sums[name].to(self.device, torch.float64) for name in names]) if names else torch.empty(0)
+            )
             if names and torch.distributed.is_initialized():
                 torch.distributed.all_reduce(totals)
             found = dict(zip(names, totals.tolist(), strict=True))

@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from components.train.data import Stretch
 from components.train.forward import Forward
 from components.train.optimizers import optimizer_of, schedule_of
+from components.train.sharding import shard, whole
 from components.train.starting import groups, thaw
 
 
@@ -82,6 +83,22 @@ class Learner(Forward):
                 self._advance()
                 self.watch.learnt(loss.detach(), last=number + 1 == self._batches)
 
+    def configure_model(self) -> None:
+        """Divide the network among the processes, where that was asked for."""
+        if self.settings["strategy"] == "fsdp" and self.trainer.world_size > 1:
+            shard(self.network, self.device_mesh["data_parallel"])
+
+    @property
+    def partly_learnt(self) -> bool:
+        """Whether a loss may leave some weights without a gradient: another player's, frozen or a user's own ones."""
+        return bool(self._players or self._pretrained["freeze"] or self._own)
+
+    def on_validation_epoch_start(self) -> None:
+        """Look with the first process's running means: the kept weights have them."""
+        if self.trainer.world_size > 1:
+            for one in self.network.buffers():
+                torch.distributed.broadcast(one, 0)
+
     def on_train_epoch_start(self) -> None:
         """Let learn what is no longer frozen."""
         if self._pretrained["freeze"]:
@@ -114,7 +131,7 @@ class Learner(Forward):
     def norm(self) -> float:
         """How long the gradient is."""
         gradients = [one.grad for one in self.network.parameters() if one.grad is not None]
-        return float(torch.nn.utils.get_total_norm(gradients)) if gradients else 0.0
+        return float(whole(torch.nn.utils.get_total_norm(gradients))) if gradients else 0.0
 
     def _learn(self, loss: Tensor, number: int) -> None:
         """Add the gradient of the `number`th batch's loss; the step is made from the mean of the batches it is for."""

@@ -64,7 +64,9 @@ class TrainSettings(StepConfig):
         "auto", description="GPUs, or on a CPU processes; auto: every GPU there is, else one process"
     )
     strategy: Literal["auto", "ddp", "fsdp"] = placed(
-        "auto", description="several processes: ddp, each has the whole model; fsdp: each has a share (GPUs only)"
+        "auto",
+        description="several processes: ddp, each has the whole model; fsdp: each has a share of it, where one could "
+        "not hold it all",
     )
     nodes: int = placed(1, ge=1, description="machines that train together, each with as many devices")
     rendezvous: str = placed(

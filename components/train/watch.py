@@ -21,6 +21,7 @@ from components.train.blame import blamed
 from components.train.checkpoints import Checkpoints, Progress
 from components.train.pulse import Pulse
 from components.train.ranks import Ranks, agreed, gathered
+from components.train.sharding import optimizer_state, take_state, whole
 
 Tell = Callable[[dict[str, Any]], None]
 LOOK_SECONDS = 0.5
@@ -83,7 +84,7 @@ class Watch(Callback):
         if not state:
             return
         for one, known in zip(trainer.strategy.optimizers, state["optimizers"], strict=True):
-            one.load_state_dict(known)
+            take_state(one, known)
         module.go_on(state["learner"])
         if len(state["ranks"]) == self._ranks.world:
             mine = state["ranks"][self._ranks.rank]
@@ -128,10 +129,12 @@ class Watch(Callback):
         steps = self.step - self._looked_step
         interval = max(1, min(MOST_STEPS, int(LOOK_SECONDS * steps / seconds)))
         late = bool(self._limit) and self._spent(now) > self._limit
-        said = (self._asked, due or self._due(now), late, interval)
-        asked, wanted, over, interval = agreed(self._ranks, said, self._learner.device)
+        wrong = not math.isfinite(float(self._loss))
+        said = (self._asked, due or self._due(now), late, wrong, interval)
+        asked, wanted, over, failed, interval = agreed(self._ranks, said, self._learner.device)
         self._looked, self._looked_step, self._next = now, self.step, self.step + interval
-        self._check()
+        if failed:
+            self._fail(self._learner.seen)
         self._report(steps / seconds)
         self.over = self.over or bool(over)
         # After the last step of an epoch its validation comes first.
@@ -152,13 +155,8 @@ class Watch(Callback):
     def _due(self, now: float) -> bool:
         return bool(now - self._saved >= self._settings["checkpoint_seconds"])
 
-    def _check(self) -> None:
-        """Raise where the loss is no number; what was good until then is kept."""
-        if math.isfinite(float(self._loss)):
-            return
-        self._fail(self._learner.seen)
-
     def _fail(self, seen: Any) -> None:
+        """Raise, since a loss is no number; what was good until then is kept."""
         error = blamed(self._learner.network, seen, self._learner.epoch + 1)
         if self.weights and self._ranks.local == 0:
             self._checkpoints.folder.mkdir(parents=True, exist_ok=True)
@@ -224,13 +222,12 @@ class Watch(Callback):
 
     def _weights(self) -> dict[str, Tensor]:
         """The network's, whole and on the CPU; of shared ones every process has to ask."""
-        found = self._trainer.strategy.lightning_module_state_dict()
-        return {name.removeprefix("network."): value.detach().cpu() for name, value in found.items()}
+        return {name: whole(value).detach().cpu() for name, value in self._learner.network.state_dict().items()}
 
     def _save(self) -> None:
         began = time.monotonic()
         strategy, data = self._trainer.strategy, self._trainer.datamodule
-        weights, optimizers = self._weights(), [strategy.optimizer_state(one) for one in strategy.optimizers]
+        weights, optimizers = self._weights(), [optimizer_state(one) for one in strategy.optimizers]
         mine = {"random": torch.get_rng_state(), **self._learner.sums()}
         if self._learner.device.type == "cuda":
             mine["cuda"] = torch.cuda.get_rng_state(self._learner.device)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.strategies import DDPStrategy, FSDPStrategy
+from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy
 from torch.utils import deterministic
 
 from components.train.checkpoints import Checkpoints
@@ -56,19 +56,24 @@ def work(job: dict[str, Any], tell: Tell, ranks: Ranks = Ranks()) -> dict[str, A
         learner.compiled()
     left = 0 if watch.over else settings["max_epochs"] - data.training.epoch
     if left:
-        _trainer(job, watch, left, ranks, gpu=gpu).fit(learner, datamodule=data)
+        _trainer(job, learner, watch, left, ranks, gpu=gpu).fit(learner, datamodule=data)
     if ranks.local == 0:
         watch.keep(Path(job["folder"]) / "weights.safetensors")
     return {"metrics": watch.best, "history": watch.history, "device": watch.device, "step": watch.step}
 
 
-def _trainer(job: dict[str, Any], watch: Watch, epochs: int, ranks: Ranks, *, gpu: bool) -> pl.Trainer:
+def _trainer(
+    job: dict[str, Any], learner: Learner, watch: Watch, epochs: int, ranks: Ranks, *, gpu: bool
+) -> pl.Trainer:
     settings = job["settings"]
     strategy: Any = "auto"
     if ranks.world > 1:
-        strategy = DDPStrategy()
-    if settings["strategy"] == "fsdp":
-        strategy = FSDPStrategy(state_dict_type="full")
+        shared = settings["strategy"] == "fsdp"
+        strategy = (
+            ModelParallelStrategy(data_parallel_size=ranks.world, tensor_parallel_size=1)
+            if shared
+            else DDPStrategy(find_unused_parameters=learner.partly_learnt)
+        )
     return pl.Trainer(
         accelerator="gpu" if gpu else "cpu",
         devices=ranks.here,

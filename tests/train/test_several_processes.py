@@ -10,10 +10,14 @@ from safetensors.numpy import load_file
 from components import train
 from components.adapters.compute import Compute
 from components.context import open_context
+from components.contracts.errors import ConfigError
 from components.contracts.placement import Placement
+from components.models.gan import Gan
 from components.models.mlp import Mlp
+from components.objectives.adversarial import Adversarial
 from components.objectives.classification import Classification
 from components.train import TrainConfig, TrainSettings
+from components.train.pretrained import Pretrained
 from components.train.supervisor import supervise
 from tests.line import prepared, table_recipe, write_table
 
@@ -33,8 +37,31 @@ def context(home):
     return ctx
 
 
-def config(**settings):
-    return TrainConfig(model=Mlp(hidden=(8,)), objective=Classification(), settings=TrainSettings(**QUICK, **settings))
+def config(model=Mlp(hidden=(8,)), objective=Classification(), **settings):
+    return TrainConfig(model=model, objective=objective, settings=TrainSettings(**{**QUICK, **settings}))
+
+
+def machines(rows, folder, **chosen):
+    """History and weights of two agents, each with a supervisor, a folder and a process of its own."""
+    ctx, dataset = rows
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        meeting = f"127.0.0.1:{found.getsockname()[1]}"
+    done = {}
+
+    def machine(number):
+        own = folder / str(number)
+        own.mkdir()
+        job = train.job_of(config(**chosen, devices=1, nodes=2, rendezvous=meeting, restarts=0), dataset, ctx, own)
+        result = supervise(job | {"meeting": "test"}, folder / "logs", lambda _: None)
+        done[number] = (result["history"], (own / "weights.safetensors").read_bytes())
+
+    running = [threading.Thread(target=machine, args=(number,)) for number in range(2)]
+    for one in running:
+        one.start()
+    for one in running:
+        one.join()
+    return done
 
 
 def close(first, second):
@@ -59,25 +86,64 @@ def test_two_processes_learn_what_one_does_from_the_same_global_batches(rows):
 
 @pytest.mark.e2e
 def test_two_machines_meet_and_learn_the_same(rows, tmp_path):
-    """Two agents, each with a supervisor, a folder and a process of its own, as on two machines."""
     ctx, dataset = rows
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        meeting = f"127.0.0.1:{found.getsockname()[1]}"
-    done = {}
-
-    def machine(number):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        job = train.job_of(config(devices=1, nodes=2, rendezvous=meeting, restarts=0), dataset, ctx, folder)
-        result = supervise(job | {"meeting": "test"}, tmp_path / "logs", lambda _: None)
-        done[number] = (result["history"], (folder / "weights.safetensors").read_bytes())
-
-    machines = [threading.Thread(target=machine, args=(number,)) for number in range(2)]
-    for one in machines:
-        one.start()
-    for one in machines:
-        one.join()
+    done = machines(rows, tmp_path)
     assert done[0] == done[1]
     ctx.rerun = {"train": 9}
     close(done[0][0], train.run(config(devices=1), dataset, ctx=ctx).history)
+
+
+PARTS = {
+    "players": {"model": Gan(noise=4, hidden=(8,)), "objective": Adversarial()},
+    "penalty": {"model": Gan(noise=4, hidden=(8,)), "objective": Adversarial(way="wasserstein", critic_steps=2)},
+    "frozen": {"pretrained": Pretrained(weights="", freeze={"encoder": 1})},
+    "running means": {"model": Mlp(hidden=(8,), norm=True)},
+}
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("which", PARTS)
+def test_processes_whose_losses_leave_weights_out_end_with_the_same(rows, tmp_path, which):
+    done = machines(rows, tmp_path, **PARTS[which])
+    assert done[0] == done[1]
+
+
+class EnoughError(Exception):
+    """Training has come far enough."""
+
+
+@pytest.mark.e2e
+def test_a_network_in_shares_learns_what_a_whole_one_does_and_goes_on_as_either(rows, tmp_path):
+    """It ends after a checkpoint; others go on from there, in shares and whole."""
+    ctx, dataset = rows
+
+    def learnt(name, strategy, devices, until=0):
+        def told(event):
+            if until and event["event"] == "checkpoint" and event["step"] >= until:
+                raise EnoughError
+
+        folder = tmp_path / f"{name}-{strategy}-{until}"
+        folder.mkdir()
+        chosen = {"strategy": strategy, "devices": devices, "clip": 0.5, "checkpoint_steps": 2, "log_steps": 1}
+        job = train.job_of(config(Mlp(hidden=(400, 400)), **chosen), dataset, ctx, folder)
+        kept = {"checkpoints": str(tmp_path / name), "meeting": name}
+        result = supervise(job | kept, tmp_path / "logs", told)
+        return result["history"], load_file(folder / "weights.safetensors")
+
+    whole, weights = learnt("whole", "auto", 1)
+    for strategy in ("fsdp", "ddp"):
+        with pytest.raises(EnoughError):
+            learnt(strategy, "fsdp", 2, until=8)
+        assert (tmp_path / strategy).is_dir()
+        history, found = learnt(strategy, strategy, 2)
+        close(history, whole)
+        for name, one in weights.items():
+            np.testing.assert_allclose(one, found[name], atol=1e-3)
+
+
+@pytest.mark.bad_input
+def test_parts_that_learn_at_times_of_their_own_are_not_divided(rows):
+    ctx, dataset = rows
+    for which, said in (("players", "players"), ("frozen", "a network with frozen parts")):
+        with pytest.raises(ConfigError, match=f"E_CONFIG train.strategy: fsdp cannot divide {said} .*ddp"):
+            train.run(config(**PARTS[which], strategy="fsdp", devices=2), dataset, ctx=ctx)
