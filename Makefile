@@ -7,6 +7,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+# Where there is a GPU torch comes from the public index, with the CUDA libraries that it asks for.
+TORCH_FROM := $(if $(shell command -v nvidia-smi),,--no-deps --extra-index-url $(TORCH_INDEX))
 RECIPE ?= digits-cnn
 SET ?=
 CRON ?=
@@ -29,7 +31,7 @@ $(INSTALLED): $(LOCKS) pyproject.toml
 	@$(PYTHON) infra/locks/check_platform.py
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "millrace: installing from infra/locks into $(VENV) (a few minutes the first time)" >&2
-	@$(PIP) install -qq --no-deps --retries 1 --extra-index-url $(TORCH_INDEX) -r infra/locks/torch.txt
+	@$(PIP) install -qq --retries 1 $(TORCH_FROM) -r infra/locks/torch.txt
 	@$(PIP) install -qq --no-deps --require-hashes -r infra/locks/py311.txt
 	@$(PIP) install -qq --no-deps --no-build-isolation -e .
 	@$(PIP) check
@@ -83,6 +85,11 @@ e2e: $(INSTALLED) ## whole runs as users start them: a clean clone, the README's
 	@bash tests/e2e/clean_clone.sh
 	@rm -f .reports/matrix.jsonl
 	@$(BIN)/python -m pytest -n 0 -m e2e $(PYTEST)
+
+.PHONY: gpu
+gpu: $(INSTALLED) ## what only a machine with an NVIDIA GPU can show
+	@nvidia-smi -L || { echo "make gpu needs an NVIDIA GPU and its driver" >&2; exit 1; }
+	@$(BIN)/python -m pytest -n 0 -m gpu $(PYTEST)
 
 .PHONY: recipes
 recipes: $(INSTALLED) ## the quick recipes over their seeds against what they promise: ONLY=digits-cnn DATA=<folder>

@@ -12,7 +12,7 @@ from components.contracts.placement import Placement
 from flows.line import STAGES
 from flows.pipeline import load_recipe
 from flows.runs import RUN_TAG
-from flows.studies import Judge
+from flows.studies import Judge, Past
 from flows.trials import PARENT_TAG
 
 LAST = "train"
@@ -31,7 +31,7 @@ class Attempt:
     more_is_better: bool
     run: str
     parent: str
-    past: tuple[Any, ...] = field(default=(), repr=False)
+    past: tuple[Past, ...] = field(default=(), repr=False)
 
     @property
     def label(self) -> str:

@@ -52,12 +52,13 @@ def tune(
     overrides: Overrides = [],  # noqa: B006
     *,
     trials: Annotated[int, typer.Option(min=0, help="how many in all; 0: as many as the recipe says")] = 0,
+    deployment: Annotated[str, typer.Option(help="trials run in its work pool; any-trial is one")] = "",
     as_json: Json = False,
 ) -> None:
     """Search for better values of the keys in the recipe's section `search`; writes the best as a recipe."""
     from flows.launch import launch
 
-    _leave(launch(recipe, overrides, [], as_json=as_json, flow="tuning", trials=trials))
+    _leave(launch(recipe, overrides, [], as_json=as_json, flow="tuning", trials=trials, deployment=deployment))
 
 
 @app.command()

@@ -14,6 +14,10 @@ WARM_UP = 2
 """Epochs of a trial before it may be ended."""
 
 
+Past = tuple[list[float], float | None]
+"""What a trial reached in each epoch, and in the end; None where it was ended early."""
+
+
 class Study:
     """One search, resumable: a file in `folder`, which processes that search at the same time share."""
 
@@ -75,11 +79,10 @@ class Study:
         state = TrialState.COMPLETE if value is not None else (TrialState.PRUNED if history else TrialState.FAIL)
         self.study.tell(trial, value, state=state)
 
-    def past(self) -> list[Any]:
-        """All ended trials, for `Judge`."""
-        from optuna.trial import TrialState
-
-        return self.study.get_trials(states=[TrialState.COMPLETE, TrialState.PRUNED]) if self._config.prune else []
+    def past(self) -> list[Past]:
+        """All ended trials, for `Judge`; none where no trial is to be ended early."""
+        ended = [one for one in self.study.get_trials(deepcopy=False) if one.state.name in {"COMPLETE", "PRUNED"}]
+        return [(list(one.intermediate_values.values()), one.value) for one in ended if self._config.prune]
 
     def best(self) -> tuple[int, dict[str, Any], float]:
         """The number, values and figure of the best trial."""
@@ -114,12 +117,16 @@ class Study:
 class Judge:
     """Says of a trial's epoch whether earlier trials were better, wherever it runs."""
 
-    def __init__(self, past: Sequence[Any], *, more_is_better: bool) -> None:
+    def __init__(self, past: Sequence[Past], *, more_is_better: bool) -> None:
         import optuna
+        from optuna.trial import TrialState, create_trial
 
         optuna.logging.set_verbosity(logging.ERROR)
         self._study = optuna.create_study(direction="maximize" if more_is_better else "minimize")
-        self._study.add_trials(past)
+        for history, value in past:
+            state = TrialState.PRUNED if value is None else TrialState.COMPLETE
+            reached = dict(enumerate(history, 1))
+            self._study.add_trial(create_trial(state=state, value=value, intermediate_values=reached))
         self._trial = self._study.ask()
         self._pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=WARM_UP + 1)
 

@@ -11,10 +11,11 @@ from prefect.states import Completed
 from pydantic import Field
 
 from components.context import Outcome
-from components.contracts.errors import ConfigError
+from components.contracts.errors import ConfigError, EnvironmentFault, MillraceError
 from components.contracts.fingerprint import digest
 from components.reports.search import search_page
 from flows.attempts import Attempt, Attempted, attempted
+from flows.away import away
 from flows.pipeline import load_recipe, resolved
 from flows.progress import Brief
 from flows.publish import running
@@ -24,6 +25,9 @@ from flows.studies import Study
 from flows.trials import evaluated
 from flows.tuned import write_recipe
 
+MOST_FAILURES = 5
+"""Trials in a row that failed until a search gives up."""
+
 
 @flow(name="tuning", flow_run_name="{recipe} tuned", persist_result=False, log_prints=False)
 def tuning(
@@ -31,6 +35,7 @@ def tuning(
     overrides: Annotated[list[str], Field(max_length=100)] = [],  # noqa: B006 - Prefect reads the default for its form
     *,
     trials: Annotated[int, Field(ge=0, le=10_000)] = 0,
+    deployment: str = "",
 ) -> Any:
     """Search for better values of a recipe's keys (its section `search`), and write the best as a recipe.
 
@@ -38,17 +43,31 @@ def tuning(
         recipe: Name of a recipe with a section `search`, or the path or address of a YAML file.
         overrides: Changes to the recipe, each as key.path=value, such as search.trials=50.
         trials: How many in all, over all runs of this search; 0 leaves it to the recipe.
+        deployment: Of the flow `attempt`, such as any-trial: trials run in its work pool.
     """
     with running(recipe, overrides, []) as run:
         study = _opened(run)
         wanted = trials or run.config.search.trials
+        failures = 0
         while (width := min(run.config.search.parallel, wanted - study.done)) > 0:
-            for one in _tried(run, study, width):
+            for one in _tried(run, study, width, deployment):
                 study.tell(one.number, one.history, one.value)
+                failures = failures + 1 if one.error else 0
                 if one.error:
                     run.ctx.progress.warned(f"trial {one.number} failed: {one.error}")
+                if failures == MOST_FAILURES:
+                    raise _hopeless(one)
         _publish(run, study)
         return Completed(name="Completed", message=f"{study.done} trials")
+
+
+def _hopeless(last: Attempted) -> MillraceError:
+    return EnvironmentFault(
+        "E_TRAINING",
+        f"{MOST_FAILURES} trials in a row failed, the last with: {last.error}",
+        place="search.space",
+        action="correct what fails, or take it out of the space, and run the same command again",
+    )
 
 
 def figure_of(run: Run) -> tuple[str, bool]:
@@ -99,8 +118,8 @@ def _at(what: Any, key: str) -> Any:
     return what
 
 
-def _tried(run: Run, study: Study, width: int) -> list[Attempted]:
-    """So many trials side by side on the Dask workers that the settings name, or one after the other here."""
+def _tried(run: Run, study: Study, width: int, deployment: str) -> list[Attempted]:
+    """So many trials side by side in a work pool or on the Dask workers of the settings, or in turn here."""
     figure, more_is_better = figure_of(run)
     past = tuple(study.past())
     jobs = []
@@ -120,6 +139,8 @@ def _tried(run: Run, study: Study, width: int) -> list[Attempted]:
                 past=past,
             )
         )
+    if deployment:
+        return away(jobs, deployment, run.ctx.progress, study.done)
     if not run.ctx.placement.dask_address:
         return [_here(job, run) for job in jobs]
     names = [job.label for job in jobs]

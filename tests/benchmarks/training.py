@@ -34,7 +34,7 @@ def bounds(ratios):
 
 def loop(kind, batch, must, stretch):
     def measured():
-        """Blocks of 200 steps in one process, ours and theirs in turns; both learnt the classes."""
+        """Blocks of steps in one process, ours and theirs in turns; both learnt the classes."""
         found = child(kind, batch, CLOSE_PAIRS)
         assert min(found["learnt"].values()) > 0.8, found["learnt"]
         pairs = found["pairs"]

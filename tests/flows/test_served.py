@@ -92,7 +92,7 @@ def test_each_quick_recipe_on_built_in_data_has_a_deployment(served):
         proof = load_recipe(name).proof
         if proof.quick and proof.data == "built in":
             quick.add(name)
-    assert set(found) == {"any-recipe", "any-search", "any-step", "digits-cnn-retraining", *quick}
+    assert set(found) == {"any-recipe", "any-search", "any-step", "any-trial", "digits-cnn-retraining", *quick}
     for name in quick:
         assert found[name]["parameters"] == {"recipe": name}
         assert found[name]["description"] == load_recipe(name).description

@@ -1,0 +1,58 @@
+"""One attempt of a search as a flow: what any work pool can run. Its final message is what it reached, as JSON."""
+
+import os
+from typing import Annotated, Any
+
+from prefect import flow
+from prefect.runtime import flow_run
+from prefect.states import Completed
+from pydantic import Field
+
+from flows import mlflow_server, settings
+from flows.attempts import Attempt, attempted
+from flows.progress import RunPage, mistakes_in_one_line
+from flows.runs import alive
+
+
+@flow(name="attempt", flow_run_name="{recipe} trial {number}", persist_result=False, log_prints=False)
+def attempt(
+    recipe: str = "digits-cnn",
+    overrides: Annotated[list[str], Field(max_length=200)] = [],  # noqa: B006 - Prefect reads the default for its form
+    *,
+    number: Annotated[int, Field(ge=0)] = 0,
+    values: dict[str, Any] = {},  # noqa: B006
+    figure: str = "validation_loss",
+    more_is_better: bool = False,
+    search: dict[str, str] = {},  # noqa: B006
+    past: list[tuple[list[float], float | None]] = [],  # noqa: B006
+) -> Any:
+    """Train a recipe with other values, up to its validation rows.
+
+    Args:
+        recipe: Name of a recipe, or the path or address of a YAML file.
+        overrides: Changes to the recipe, each as key.path=value.
+        number: The trial's number.
+        values: What the search chose, for the page; `overrides` has it too.
+        figure: The validation figure that is searched for.
+        more_is_better: Whether more of it is better.
+        search: The search's run and its run in MLflow.
+        past: What earlier trials reached in each epoch and in the end; a trial that is worse ends early.
+    """
+    mistakes_in_one_line()
+    placement = settings.read()
+    mlflow_server.check_tracking(placement)
+    placement = mlflow_server.found(placement)
+    job = Attempt(
+        placement=placement,
+        recipe=recipe,
+        overrides=tuple(overrides),
+        number=number,
+        values=values,
+        figure=figure,
+        more_is_better=more_is_better,
+        run=search.get("run", ""),
+        parent=search.get("parent", ""),
+        past=tuple(past),
+    )
+    with alive(placement, os.urandom(6).hex(), str(flow_run.id)):
+        return Completed(message=attempted(job, RunPage(f"trial-{number}")).model_dump_json())
