@@ -1,5 +1,6 @@
 """One attempt of a search as a flow: what any work pool can run. Its final message is what it reached, as JSON."""
 
+import json
 import os
 from typing import Annotated, Any
 
@@ -8,6 +9,7 @@ from prefect.runtime import flow_run
 from prefect.states import Completed
 from pydantic import Field
 
+from components.contracts.errors import ConfigError
 from flows import mlflow_server, settings
 from flows.attempts import Attempt, attempted
 from flows.progress import RunPage, mistakes_in_one_line
@@ -20,11 +22,9 @@ def attempt(
     overrides: Annotated[list[str], Field(max_length=200)] = [],  # noqa: B006 - Prefect reads the default for its form
     *,
     number: Annotated[int, Field(ge=0)] = 0,
-    values: dict[str, Any] = {},  # noqa: B006
     figure: str = "validation_loss",
     more_is_better: bool = False,
-    search: dict[str, str] = {},  # noqa: B006
-    past: list[tuple[list[float], float | None]] = [],  # noqa: B006
+    search: str = "{}",
 ) -> Any:
     """Train a recipe with other values, up to its validation rows.
 
@@ -32,27 +32,39 @@ def attempt(
         recipe: Name of a recipe, or the path or address of a YAML file.
         overrides: Changes to the recipe, each as key.path=value.
         number: The trial's number.
-        values: What the search chose, for the page; `overrides` has it too.
         figure: The validation figure that is searched for.
         more_is_better: Whether more of it is better.
-        search: The search's run and its run in MLflow.
-        past: What earlier trials reached in each epoch and in the end; a trial that is worse ends early.
+        search: Of the search, as JSON: its run, its MLflow run (parent), the values that it chose, and what earlier
+            trials reached in each epoch and in the end (past): a trial that is worse ends early.
     """
     mistakes_in_one_line()
     placement = settings.read()
     mlflow_server.check_tracking(placement)
     placement = mlflow_server.found(placement)
+    known = _known(search)
     job = Attempt(
         placement=placement,
         recipe=recipe,
         overrides=tuple(overrides),
         number=number,
-        values=values,
+        values=known.get("values", {}),
         figure=figure,
         more_is_better=more_is_better,
-        run=search.get("run", ""),
-        parent=search.get("parent", ""),
-        past=tuple(past),
+        run=known.get("run", ""),
+        parent=known.get("parent", ""),
+        past=tuple(known.get("past", ())),
     )
     with alive(placement, os.urandom(6).hex(), str(flow_run.id)):
         return Completed(message=attempted(job, RunPage(f"trial-{number}")).model_dump_json())
+
+
+def _known(search: str) -> dict[str, Any]:
+    try:
+        found = json.loads(search)
+    except ValueError:
+        found = None
+    if isinstance(found, dict):
+        return found
+    raise ConfigError(
+        "E_CONFIG", "it is no JSON object", place="search", value=search, allowed="{}", action="leave it as it is"
+    )

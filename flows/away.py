@@ -1,5 +1,6 @@
 """Attempts of a search in a work pool: each is a run of the flow `attempt`, started, followed and ended if need be."""
 
+import json
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -72,11 +73,9 @@ def _parameters(job: Attempt) -> dict[str, Any]:
         "recipe": job.recipe,
         "overrides": list(job.overrides),
         "number": job.number,
-        "values": dict(job.values),
         "figure": job.figure,
         "more_is_better": job.more_is_better,
-        "search": {"run": job.run, "parent": job.parent},
-        "past": list(job.past),
+        "search": json.dumps({"run": job.run, "parent": job.parent, "values": dict(job.values), "past": job.past}),
     }
 
 

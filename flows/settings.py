@@ -84,8 +84,6 @@ def export(placement: Placement, prefect_api_url: str, environment: MutableMappi
     environment.update(prefect_settings(placement, prefect_api_url))
     environment.update(mlflow_settings(placement))
     environment.update(DO_NOT_TRACK="1", NO_PROXY=_no_proxy(environment))
-    # Without it cuBLAS may give other sums in another run.
-    environment.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 def for_service(settings: Mapping[str, str], environment: Mapping[str, str] = os.environ) -> dict[str, str]:

@@ -31,15 +31,18 @@ class Study:
         self._config = config
         self._asked: dict[int, Any] = {}
         self.path = folder / f"{name}.log"
-        sampler: Any = optuna.samplers.RandomSampler(seed=config.seed)
-        if config.sampler == "tpe":
-            sampler = optuna.samplers.TPESampler(seed=config.seed, n_startup_trials=STARTUP, constant_liar=True)
         self.study = optuna.create_study(
             storage=JournalStorage(JournalFileBackend(str(self.path))),
             study_name=name,
-            sampler=sampler,
             direction="maximize" if more_is_better else "minimize",
             load_if_exists=True,
+        )
+        # A search that goes on draws others than it began with.
+        seed = config.seed + len(self.study.get_trials(deepcopy=False))
+        self.study.sampler = (
+            optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP, constant_liar=True)
+            if config.sampler == "tpe"
+            else optuna.samplers.RandomSampler(seed=seed)
         )
 
     @property
@@ -82,7 +85,11 @@ class Study:
     def past(self) -> list[Past]:
         """All ended trials, for `Judge`; none where no trial is to be ended early."""
         ended = [one for one in self.study.get_trials(deepcopy=False) if one.state.name in {"COMPLETE", "PRUNED"}]
-        return [(list(one.intermediate_values.values()), one.value) for one in ended if self._config.prune]
+        return [
+            (list(one.intermediate_values.values()), one.value if one.state.name == "COMPLETE" else None)
+            for one in ended
+            if self._config.prune
+        ]
 
     def best(self) -> tuple[int, dict[str, Any], float]:
         """The number, values and figure of the best trial."""

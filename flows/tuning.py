@@ -113,8 +113,12 @@ def _opened(run: Run) -> Study:
 
 
 def _at(what: Any, key: str) -> Any:
+    """What the recipe has there; None where it has nothing."""
     for one in key.split("."):
-        what = what[int(one)] if isinstance(what, list) else what.get(one)
+        if isinstance(what, list):
+            what = what[int(one)] if one.isdigit() and int(one) < len(what) else None
+        else:
+            what = what.get(one) if isinstance(what, dict) else None
     return what
 
 

@@ -48,7 +48,10 @@ class Outbox:
         self._writer.start()
 
     def put(self, points: Sequence[Point]) -> None:
-        """Take points; they are on disk and on their way soon."""
+        """Take points; they are on disk, and on their way soon. A full disk keeps none from being sent."""
+        with self._deciding, suppress(OSError, ValueError):
+            self._file.writelines(json.dumps(one) + "\n" for one in points)
+            self._file.flush()
         for one in points:
             self._queue.put(one)
 
@@ -70,8 +73,9 @@ class Outbox:
             if self._over:
                 return False
             self._status = status
-            self._file.write(json.dumps({STATUS: status}) + "\n")
-            self._file.flush()
+            with suppress(OSError, ValueError):
+                self._file.write(json.dumps({STATUS: status}) + "\n")
+                self._file.flush()
         return True
 
     def _write(self) -> None:
@@ -87,8 +91,6 @@ class Outbox:
             if not batch:
                 continue
             self._waits = len(batch)
-            self._file.writelines(json.dumps(one) + "\n" for one in batch)
-            self._file.flush()
             for start in range(0, len(batch), BATCH):
                 if not self._done(self._send, batch[start : start + BATCH]):
                     return False

@@ -117,9 +117,14 @@ class Tracker:
                         self._send(run_id, points[start : start + BATCH])
                     if status:
                         self._close(run_id, status)
-            except EnvironmentFault:
-                # They wait for a run after this one.
-                break
+            except EnvironmentFault as fault:
+                if isinstance(fault.__cause__, Exception) and may_pass(fault.__cause__):
+                    # They wait for a run after this one.
+                    break
+                # Nobody will take them: their run was deleted, for one.
+                path = self._placement.home / "outbox" / f"{run_id}.jsonl"
+                path.rename(path.with_suffix(".refused"))
+                continue
             sent.append(run_id)
         return sent
 

@@ -57,6 +57,7 @@ def run(config: TrainConfig, dataset: Dataset, *, ctx: RunContext) -> Checkpoint
     check_monitor(config.objective, config.settings.monitor)
     _check_engine(config, dataset)
     _check_shared(config)
+    _check_players(config)
 
     def build(folder: Path, weights: Path | None, progress: Path) -> Checkpoint:
         told = Telling(ctx)
@@ -189,6 +190,19 @@ def _check_shared(config: TrainConfig) -> None:
             value="fsdp",
             allowed="auto, ddp",
             action="set train.strategy=ddp",
+        )
+
+
+def _check_players(config: TrainConfig) -> None:
+    """Raise E_CONFIG where players, who learn from each batch in turn, are asked to add batches up."""
+    if hasattr(config.objective, "players") and config.settings.accumulate > 1:
+        raise ConfigError(
+            "E_CONFIG",
+            f"the players of {config.objective.kind} learn from each batch",
+            place="train.accumulate",
+            value=config.settings.accumulate,
+            allowed="1",
+            action="leave it out, and set train.batch_size",
         )
 
 

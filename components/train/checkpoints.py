@@ -109,6 +109,8 @@ class Checkpoints:
                     raise
                 said = " ".join(str(error).split())[:120]
                 warn(f"the checkpoint {path} is damaged ({said}); an older one is looked for")
+                # It would count as one of the newest, which are kept.
+                shutil.rmtree(path, ignore_errors=True)
         return None
 
     def _read(self, path: Path, wants: Tensors) -> Progress:

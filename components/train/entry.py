@@ -42,6 +42,8 @@ def settle(log: str, lifeline: Connection) -> None:
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     faulthandler.register(signal.SIGUSR2, all_threads=True)
+    # Without it cuBLAS may give other sums in another run.
+    os.putenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     _keep_memory()
 
 

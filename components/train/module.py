@@ -71,6 +71,7 @@ class Learner(Forward):
         moved = self.device.type != "cpu"
         for number, batch in batches:
             if self.watch.over:
+                self.watch.looked()
                 return
             here = self.transfer_batch_to_device(batch, self.device, 0) if moved else batch
             if self._players:
@@ -82,6 +83,8 @@ class Learner(Forward):
             if whole:
                 self._advance()
                 self.watch.learnt(loss.detach(), last=number + 1 == self._batches)
+            else:
+                self.watch.looked()
 
     def configure_model(self) -> None:
         """Divide the network among the processes, where that was asked for."""
@@ -212,11 +215,12 @@ class Learner(Forward):
 
     def sums(self) -> dict[str, Any]:
         """What this process has added up of the epoch."""
-        return {"sums": {split: dict(one) for split, one in self._sums.items()}, "lost": dict(self._lost)}
+        sums = {split: {name: value.cpu() for name, value in one.items()} for split, one in self._sums.items()}
+        return {"sums": sums, "lost": {name: value.cpu() for name, value in self._lost.items()}}
 
     def take_sums(self, given: list[dict[str, Any]]) -> None:
         """Take up what processes had added up."""
         for one in given:
             for split, sums in one["sums"].items():
                 self._add(split, sums)
-            self._lost = dict(one["lost"])
+            self._lost = {name: value.to(self.device) for name, value in one["lost"].items()}

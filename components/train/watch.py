@@ -168,10 +168,11 @@ class Watch(Callback):
     def _report(self, rate: float) -> None:
         done = self._learner.epoch + self._share()
         event = {"event": "step", "done": min(done, self._total), "total": self._total, "metrics": {}}
+        rows = self._settings["batch_size"] * self._settings["accumulate"]
         now = {
             "loss": float(self._loss),
             "learning_rate": self._trainer.strategy.optimizers[0].param_groups[0]["lr"],
-            "rows_per_second": rate * self._settings["batch_size"] * self._settings["accumulate"],
+            **({"rows_per_second": rate * rows} if rate else {}),
             **({"gradient_norm": self._norm} if self._norm else {}),
         }
         losses = [[step, float(loss)] for step, loss in self._losses]

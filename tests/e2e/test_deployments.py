@@ -12,6 +12,18 @@ from tests.flows.api import ask
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 
+SEARCHED = """
+name: pooled
+source: {kind: scikit-learn, name: iris}
+features: [{kind: number, columns: [sepal_length, petal_length]}]
+target: {kind: label, column: target}
+model: {kind: mlp, hidden: [8]}
+objective: {kind: classification}
+train: {max_epochs: 2, learning_rate: 0.0001}
+search: {trials: 6, space: {train.learning_rate: {low: 0.0001, high: 0.1, log: true}}}
+"""
+
+
 @pytest.fixture(scope="module")
 def ended(millrace, api):
     """Every deployment, started with its defaults as its form does, and followed to its end before the next one.
@@ -51,6 +63,19 @@ def test_a_runs_page_shows_data_metrics_steps_and_links_that_open(millrace, api,
     assert info["artifact_uri"].startswith("mlflow-artifacts:/")
     assert ask(f"{mlflow}/get-artifact?path=report.html&run_uuid={run}")[1].startswith("<!doctype html>")
     assert any(line.startswith("register: reused in ") for line in api.log(number))
+
+
+def test_trials_run_in_a_work_pool(millrace, api, tmp_path):
+    path = tmp_path / "pooled.yaml"
+    path.write_text(SEARCHED)
+    found = millrace.tune(str(path), "--set", "search.parallel=3", "--deployment", "any-trial")
+    assert (found["code"], found["state"]) == (0, "Completed"), found["err"]
+    assert sum(one["state"] in {"complete", "pruned"} for one in found["tuned"]["trials"]) == 6
+    refused = millrace("tune", str(path), "--set", "search.trials=7", "--deployment", "none")
+    assert refused.returncode == 2
+    wrong = api.follow(api.start(api.deployments()["any-trial"], search="x"))
+    assert "E_CONFIG search: it is no JSON object (got 'x')" in wrong["state"]["message"]
+    assert "E_CONFIG deployment: there is no such deployment of the flow `attempt` (got 'none')" in refused.err
 
 
 @pytest.mark.bad_input

@@ -111,19 +111,23 @@ def test_fault_F33_the_server_stays_away_and_the_next_run_sends(server, tmp_path
         count.injected += 2
         for step in range(1, 101):
             tracker.metrics({"loss": float(step)}, step)
+            # What comes later comes when the first of them are refused already.
+            time.sleep(1.5 if step == 50 else 0.0)
+        waiting = next((tmp_path / "home" / "outbox").glob("*.jsonl"))
+        assert len(waiting.read_text().splitlines()) == 100
         assert "wait in" in tracker.end("FINISHED")
         count.hit += 1
         # As a process that is killed leaves it: points on disk, and no end.
         child = os.fork()
         if child == 0:
-            Outbox(tmp_path / "home" / "outbox", run + "x", lambda *_: _raise(), lambda *_: None, lambda _: True).put([
-                ("late", 1.0, 1, 1)
-            ])
-            time.sleep(2)
+            box = Outbox(tmp_path / "home" / "outbox", run + "x", lambda *_: _raise(), lambda *_: None, lambda _: True)
+            box.put([("late", 1.0, 1, 1)])
+            time.sleep(1.5)
+            box.put([("late", 2.0, 2, 2)])
             os._exit(0)
         os.waitpid(child, 0)
         other = tmp_path / "home" / "outbox" / f"{run}x.jsonl"
-        assert other.read_text()
+        assert len(other.read_text().splitlines()) == 2
         server.start()
         second = Tracker(placement)
         real = second.start("second", {}, {})
@@ -136,7 +140,7 @@ def test_fault_F33_the_server_stays_away_and_the_next_run_sends(server, tmp_path
         assert second.send_left() == [real]
         assert second.client.get_run(run).info.status == "FINISHED"
         count.holds(lambda: _equal(points(second, run, "loss"), [(step, float(step)) for step in range(1, 101)]))
-        count.holds(lambda: _equal(points(second, real, "late"), [(1, 1.0)]))
+        count.holds(lambda: _equal(points(second, real, "late"), [(1, 1.0), (2, 2.0)]))
 
 
 def _raise():

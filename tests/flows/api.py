@@ -51,11 +51,11 @@ class Api:
     def run(self, number):
         return self.get(f"/flow_runs/{number}")
 
-    def follow(self, number, seconds=120):
+    def follow(self, number, seconds=240):
         """The run when it has ended."""
         return self.until(number, lambda run: run["state_type"] in FINAL, seconds)
 
-    def until(self, number, holds, seconds=60):
+    def until(self, number, holds, seconds=120):
         end = time.monotonic() + seconds
         while not holds(run := self.run(number)):
             assert time.monotonic() < end, run["state"]

@@ -5,10 +5,12 @@ import re
 import signal
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import psutil
 import pytest
+import yaml
 
 from flows.line import STAGES as STEPS
 from tests.flows.conftest import COMMAND
@@ -67,9 +69,19 @@ def test_a_run_is_finished_in_mlflow_with_parameters_metrics_data_and_lineage(mi
     assert inputs[0][2] == {"num_rows": 1797, "train": 1292, "validation": 158, "test": 347}
     fingerprints = {one["step"]: one["fingerprint"] for one in first["steps"] if one["fingerprint"]}
     assert {f"millrace.{step}": value for step, value in fingerprints.items()}.items() <= tags.items()
-    version = millrace.mlflow.get_model_version_by_alias("digits-cnn", "champion")
-    assert (int(version.version), version.run_id) == (1, first["mlflow_run"])
-    assert version.tags["millrace.verified"] == "true"
+    registered = millrace.mlflow.get_model_version_by_alias("digits-cnn", "champion")
+    assert (int(registered.version), registered.run_id) == (1, first["mlflow_run"])
+    assert registered.tags["millrace.verified"] == "true"
+
+
+def test_mlflow_keeps_the_whole_recipe_and_what_it_ran_with(millrace, first, tmp_path):
+    recipe, environment = (
+        Path(millrace.mlflow.download_artifacts(first["mlflow_run"], name, str(tmp_path))).read_text()
+        for name in ("recipe.yaml", "environment.json")
+    )
+    written = yaml.safe_load(recipe)
+    assert (written["train"]["max_epochs"], written["source"]["kind"]) == (15, "digits")
+    assert json.loads(environment)["libraries"]["torch"] == version("torch")
 
 
 def test_a_second_run_reuses_every_step_imports_no_torch_and_starts_no_process(millrace, first, tmp_path):

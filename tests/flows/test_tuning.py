@@ -199,18 +199,6 @@ def test_trials_run_side_by_side_on_dask_workers(millrace, tmp_path):
 
 
 @pytest.mark.e2e
-def test_trials_run_in_a_work_pool(served, tmp_path):
-    path = tmp_path / "pooled.yaml"
-    path.write_text(MINE.replace("name: mine", "name: pooled"))
-    found = served.millrace.tune(str(path), "--set", "search.parallel=3", "--deployment", "any-trial")
-    assert (found["code"], found["state"]) == (0, "Completed"), found["err"]
-    assert sum(one["state"] in {"complete", "pruned"} for one in found["tuned"]["trials"]) == 6
-    refused = served.millrace("tune", str(path), "--set", "search.trials=7", "--deployment", "none")
-    assert refused.returncode == 2
-    assert "E_CONFIG deployment: there is no such deployment of the flow `attempt` (got 'none')" in refused.err
-
-
-@pytest.mark.e2e
 def test_a_search_of_which_every_trial_fails_gives_up(millrace, tmp_path):
     path = tmp_path / "failing.yaml"
     text = MINE.replace("name: mine", "name: failing")

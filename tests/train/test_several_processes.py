@@ -147,3 +147,5 @@ def test_parts_that_learn_at_times_of_their_own_are_not_divided(rows):
     for which, said in (("players", "players"), ("frozen", "a network with frozen parts")):
         with pytest.raises(ConfigError, match=f"E_CONFIG train.strategy: fsdp cannot divide {said} .*ddp"):
             train.run(config(**PARTS[which], strategy="fsdp", devices=2), dataset, ctx=ctx)
+    with pytest.raises(ConfigError, match="E_CONFIG train.accumulate: the players of adversarial learn from each"):
+        train.run(config(**PARTS["players"], accumulate=2), dataset, ctx=ctx)

@@ -13,7 +13,7 @@ from components.contracts.errors import ConfigError, EnvironmentFault, MillraceE
 from components.contracts.registry import load_kind
 from components.models import KINDS
 from components.models.cnn import Cnn, Conv
-from components.train import TrainSettings, devices
+from components.train import TrainSettings, devices, usage
 from components.train.devices import check_devices
 from components.train.supervisor import supervise
 from tests.line import image_recipe, table_recipe, trained, write_images, write_table
@@ -42,6 +42,28 @@ def test_training_learns_keeps_the_best_epoch_and_tells_each(folder, ctx):
     assert best["validation_accuracy"] > 0.8
     assert checkpoint.device == "cpu"
     assert [event[1] for event in told if event[4].startswith("validation")] == list(range(1, 9))
+
+
+def test_what_training_does_and_uses_is_noted_once_each(folder, ctx, monkeypatch):
+    monkeypatch.setattr(usage, "EVERY_SECONDS", 0.0)
+    ctx.tracker.start("noted", {}, {})
+    settings = TrainSettings(max_epochs=150, batch_size=16, log_steps=1, max_minutes=0.05)
+    _, checkpoint = trained(table_recipe(folder, settings=settings), ctx)
+    ctx.tracker.end("FINISHED")
+
+    def noted(name):
+        return ctx.tracker.client.get_metric_history(ctx.tracker.run_id, name)
+
+    epochs, steps = [one.step for one in noted("validation_loss")], [one.step for one in noted("step_loss")]
+    assert epochs == list(range(1, len(checkpoint.history) + 1))
+    assert steps == list(range(1, len(steps) + 1))
+    assert len(steps) >= 10 * len(epochs)
+    for name in ("learning_rate", "rows_per_second", "gradient_norm", "system/training_megabytes"):
+        assert all(one.value > 0 for one in noted(name)), name
+        assert noted(name), name
+    assert {"system/cpu_percent", "system/memory_megabytes"} <= set(
+        ctx.tracker.client.get_run(ctx.tracker.run_id).data.metrics
+    )
 
 
 @pytest.mark.bad_input
