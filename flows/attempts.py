@@ -83,6 +83,9 @@ def attempted(job: Attempt, progress: Progress | None = None) -> Attempted:
     except MillraceError as found:
         history.clear()
         error = found.line()
+    except BaseException as found:
+        status = "FAILED" if isinstance(found, Exception) else "KILLED"
+        raise
     finally:
         ctx.tracker.end(status)
     if checkpoint is not None:

@@ -4,9 +4,10 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 from components.adapters.collect import Removal, collect
@@ -47,13 +48,20 @@ def abandoned(home: Path, *, keep_days: float, really: bool) -> list[Removal]:
     """Remove checkpoints of trainings that nobody has gone on with for so long; what was removed."""
     before, found = time.time() - keep_days * DAY_SECONDS, []
     for folder in sorted((home / "training").glob("*")):
-        inside = [folder, *folder.rglob("*")]
-        if max(one.stat().st_mtime for one in inside) < before:
-            size = sum(one.stat().st_size for one in inside if one.is_file())
+        known = [_stat(one) for one in (folder, *folder.rglob("*"))]
+        if max((one.st_mtime for one in known if one), default=before) < before:
+            size = sum(one.st_size for one in known if one and S_ISREG(one.st_mode))
             found.append(Removal(what="unfinished", place=str(folder), bytes=size))
             if really:
                 shutil.rmtree(folder, ignore_errors=True)
     return found
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    """None where it is gone: training removes what it has no use for."""
+    with suppress(FileNotFoundError):
+        return path.stat()
+    return None
 
 
 @contextmanager

@@ -1,10 +1,11 @@
 """A search's trials, kept on disk: what was tried, what it gave, what to try next. Wraps Optuna."""
 
+import fcntl
 import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from flows.search import Choices, SearchConfig
 
@@ -19,7 +20,10 @@ Past = tuple[list[float], float | None]
 
 
 class Study:
-    """One search, resumable: a file in `folder`, which processes that search at the same time share."""
+    """One search, resumable: a file in `folder`, which processes that search at the same time share.
+
+    Each that retakes holds a lock until it is closed, so that what others are at is not taken for left behind.
+    """
 
     def __init__(self, folder: Path, name: str, config: SearchConfig, *, more_is_better: bool) -> None:
         import optuna
@@ -37,6 +41,7 @@ class Study:
             direction="maximize" if more_is_better else "minimize",
             load_if_exists=True,
         )
+        self._lock: IO[str] | None = None
         # A search that goes on draws others than it began with.
         seed = config.seed + len(self.study.get_trials(deepcopy=False))
         self.study.sampler = (
@@ -44,6 +49,11 @@ class Study:
             if config.sampler == "tpe"
             else optuna.samplers.RandomSampler(seed=seed)
         )
+
+    def close(self) -> None:
+        """Let others take what was begun here for left behind."""
+        if self._lock is not None:
+            self._lock.close()
 
     @property
     def done(self) -> int:
@@ -54,10 +64,18 @@ class Study:
         """Try again what processes that are gone had begun; how many."""
         from optuna.trial import TrialState
 
+        self._lock = self._lock or self.path.with_suffix(".lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            # Another search is under way: it may be its.
+            fcntl.flock(self._lock, fcntl.LOCK_SH)
+            return 0
         gone = self.study.get_trials(deepcopy=False, states=[TrialState.RUNNING])
         for one in gone:
             self.study.tell(one.number, state=TrialState.FAIL)
             self.study.enqueue_trial(dict(one.params))
+        fcntl.flock(self._lock, fcntl.LOCK_SH)
         return len(gone)
 
     def begin(self, values: Mapping[str, Any]) -> None:

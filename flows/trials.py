@@ -114,6 +114,9 @@ def tried(job: Job, progress: Progress | None = None) -> Trial:
         metrics = {name: one.value for name, one in report.metrics.items()}
         ctx.tracker.metrics({f"test_{name}": value for name, value in metrics.items()})
         status = "FINISHED"
+    except BaseException as found:
+        status = "FAILED" if isinstance(found, Exception) else "KILLED"
+        raise
     finally:
         ctx.tracker.end(status)
     took = ctx.store.artifact(checkpoint.step, checkpoint.fingerprint).standing().meta["seconds"]

@@ -1,6 +1,7 @@
 """The tuning flow: a recipe's keys varied by a search, each trial up to its validation rows, the winner as a recipe."""
 
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,8 +46,7 @@ def tuning(
         trials: How many in all, over all runs of this search; 0 leaves it to the recipe.
         deployment: Of the flow `attempt`, such as any-trial: trials run in its work pool.
     """
-    with running(recipe, overrides, []) as run:
-        study = _opened(run)
+    with running(recipe, overrides, []) as run, closing(_opened(run)) as study:
         wanted = trials or run.config.search.trials
         failures = 0
         while (width := min(run.config.search.parallel, wanted - study.done)) > 0:
@@ -191,7 +191,9 @@ def _publish(run: Run, study: Study) -> None:
     run.ctx.tracker.metrics({**metrics, f"best_{figure}": reached})
     page = Path(placement.home / "studies" / f"{path.stem}.html")
     page.write_text(
-        search_page(run.config.name, table, shares, values, figure=figure.replace("_", " "), recipe=str(path))
+        search_page(
+            run.config.name, table, shares, values, figure=figure.replace("_", " "), recipe=str(path), number=number
+        )
     )
     for one in (page, path):
         run.ctx.tracker.file(one)

@@ -86,10 +86,12 @@ def test_only_settings_reads_environment_variables_of_ours():
         for path in (ROOT / folder).rglob("*.py")
         if "os.environ" in path.read_text() or "getenv" in path.read_text()
     }
-    # MLflow's progress bar can be switched off, and torchrun be told and heard, in no other way.
+    # MLflow's progress bar can be switched off, torchrun be told and heard, and CUDA's choice of GPUs be known, in no
+    # other way.
     assert readers <= {
         "flows/settings.py",
         "components/adapters/tracking_calls.py",
         "components/adapters/secrets.py",
         "components/train/torchrun.py",
+        "components/train/devices.py",
     }

@@ -204,7 +204,7 @@ class Loader:
         """
         order = self._order(number)
         bounds = self._bounds[start:]
-        most = -(-max((end - begin for begin, end in bounds), default=0) // self._ranks)
+        most = self._share(max((end - begin for begin, end in bounds), default=0))
         kept = cycle([self.shards.space(most) for _ in range(spaces)] or [None])
         for begin, end in bounds:
             into = next(kept) if empty is None else self.shards.space(most, empty)
@@ -233,7 +233,7 @@ class Loader:
 
         Where the slices are not equally long, the mean over all ranks of row losses times weights is the batch's mean.
         """
-        each = -(-len(rows) // self._ranks)
+        each = self._share(len(rows))
         if each * self._ranks == len(rows):
             return self.shards.gather(np.sort(rows[self._rank * each : (self._rank + 1) * each]), into)
         mine = rows[self._rank * each : (self._rank + 1) * each]
@@ -243,6 +243,10 @@ class Loader:
         batch = self.shards.gather(mine[order], into)
         batch[ROW_WEIGHT] = np.where(fills[order], 0, each * self._ranks / len(rows)).astype(np.float32)
         return batch
+
+    def _share(self, rows: int) -> int:
+        """How many rows of so many each rank gets; of several ranks at least two, as batch normalisation needs."""
+        return rows if self._ranks == 1 else max(-(-rows // self._ranks), 2)
 
     @cached_property
     def _bounds(self) -> list[tuple[int, int]]:

@@ -18,10 +18,27 @@ Result = TypeVar("Result")
 ABSENT = frozenset({"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"})
 """MLflow's codes for a thing that is not there."""
 
-
-UNREACHED = ("Connection refused", "Failed to establish a new connection", "Name or service not known")
-BROKEN = ("Connection reset", "Connection aborted", "RemoteDisconnected", "Read timed out", "too many 50")
+UNREACHED = (
+    "Connection refused",
+    "Failed to establish a new connection",
+    "Name or service not known",
+    "name resolution",
+    "NameResolutionError",
+    "ConnectTimeoutError",
+)
+BROKEN = (
+    "Connection reset",
+    "Connection aborted",
+    "Connection broken",
+    "RemoteDisconnected",
+    "Read timed out",
+    "too many 50",
+    "too many 429",
+    "database is locked",
+)
 """How libraries say that a server is not there, and that it went away in the middle."""
+PASSING = frozenset({"TEMPORARILY_UNAVAILABLE", "RESOURCE_EXHAUSTED", "REQUEST_LIMIT_EXCEEDED"})
+"""MLflow's codes for a server that is there and has no time."""
 OUTAGE_SECONDS = 100.0
 """So long a server may be away before a run that needs it fails."""
 PAUSE_SECONDS = 1.0
@@ -96,7 +113,7 @@ def _patient(method: Callable[Given, Result], again: Callable[[Exception], bool]
 def may_pass(error: Exception) -> bool:
     """Whether the server did not answer, and may do so a little later."""
     text = str(error)
-    return any(one in text for one in (*UNREACHED, *BROKEN))
+    return getattr(error, "error_code", "") in PASSING or any(one in text for one in (*UNREACHED, *BROKEN))
 
 
 @contextmanager

@@ -24,10 +24,11 @@ def search_page(
     *,
     figure: str,
     recipe: str,
+    number: int,
 ) -> str:
-    """HTML of a search's `trials` (number, state, figure, epochs, values of the keys)."""
+    """HTML of a search's `trials` (number, state, figure, epochs, values of the keys), the best with this `number`."""
     ended = [one for one in trials if one["figure"] is not None]
-    best = next(one for one in ended if all(one[key] == value for key, value in values.items()))
+    best = next(one for one in ended if one["trial"] == number)
     more = best["figure"] >= max(one["figure"] for one in ended)
     so_far, line = None, []
     for one in ended:

@@ -59,8 +59,8 @@ def run(config: TrainConfig, dataset: Dataset, *, ctx: RunContext) -> Checkpoint
     _check_shared(config)
     _check_players(config)
 
-    def build(folder: Path, weights: Path | None, progress: Path) -> Checkpoint:
-        told = Telling(ctx)
+    def build(folder: Path, weights: Path | None, progress: Path, tracked: list[dict[str, float]]) -> Checkpoint:
+        told = Telling(ctx, tracked)
         if getattr(config.model, "passes", False):
             metrics = _by_passes(config, dataset, ctx, folder, told)
             result = {"metrics": metrics, "history": told.history, "device": "cpu"}
@@ -84,7 +84,11 @@ def run(config: TrainConfig, dataset: Dataset, *, ctx: RunContext) -> Checkpoint
         inputs = {"dataset": dataset.content, **found}
         key = ctx.key(Checkpoint, __name__, config, inputs, kinds=kinds)
         progress = ctx.placement.home / "training" / key.key
-        made = ctx.committed(Checkpoint, key, lambda folder: build(folder, weights, progress))
+        tracked: list[dict[str, float]] = []
+        made = ctx.committed(Checkpoint, key, lambda folder: build(folder, weights, progress, tracked))
+        for number, metrics in enumerate(made.history[len(tracked) :], len(tracked) + 1):
+            # It was trained before, or elsewhere: this run shows the same curves.
+            ctx.tracker.metrics(metrics, number)
         shutil.rmtree(progress, ignore_errors=True)
         return made
 
@@ -92,10 +96,10 @@ def run(config: TrainConfig, dataset: Dataset, *, ctx: RunContext) -> Checkpoint
 class Telling:
     """Passes on what training says: epochs and steps to the tracker, once each, and all of it to who watches."""
 
-    def __init__(self, ctx: RunContext) -> None:
+    def __init__(self, ctx: RunContext, history: list[dict[str, float]]) -> None:
         self._ctx, self._step, self._used = ctx, 0, 0
         self._known, self._since = "", (0.0, 0.0)
-        self.history: list[dict[str, float]] = []
+        self.history = history
 
     def __call__(self, event: dict[str, Any]) -> None:
         """Take one event."""

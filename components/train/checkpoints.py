@@ -9,7 +9,9 @@ import io
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,8 @@ from components.contracts.errors import DataError, EnvironmentFault
 
 FORMAT = 1
 MANIFEST, WEIGHTS, STATE = "checkpoint.json", "weights.safetensors", "trainer.pt"
+LEFT_SECONDS = 600.0
+"""Nobody writes one checkpoint for so long."""
 Tensors = Mapping[str, Any]
 
 
@@ -73,7 +77,8 @@ class Checkpoints:
             digests = {name: _written(unfinished / name, body) for name, body in files.items()}
             shapes = {name: [str(one.dtype), list(one.shape)] for name, one in progress.weights.items()}
             manifest = {"format": FORMAT, "step": step, "job": self._job, "files": digests, "weights": shapes}
-            _written(unfinished / MANIFEST, json.dumps(manifest).encode())
+            body = json.dumps(manifest)
+            _written(unfinished / MANIFEST, f"{_digest(body.encode())}\n{body}".encode())
             _synced(unfinished)
             try:
                 unfinished.rename(final)
@@ -87,6 +92,7 @@ class Checkpoints:
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
         self._drop(self.steps()[self._keep :])
+        self._sweep()
         return final
 
     def newest(
@@ -117,7 +123,10 @@ class Checkpoints:
         import torch
         from safetensors.torch import load
 
-        manifest = json.loads((path / MANIFEST).read_bytes())
+        digest, _, body = (path / MANIFEST).read_bytes().partition(b"\n")
+        if _digest(body) != digest.decode():
+            raise ValueError(f"{MANIFEST} has other bytes than were written")
+        manifest = json.loads(body)
         if manifest["format"] != FORMAT:
             raise _mismatch(path, "it was written by another release", manifest["format"], f"format {FORMAT}")
         bodies = {}
@@ -140,6 +149,13 @@ class Checkpoints:
     def clear(self) -> None:
         """Remove all: the result is kept elsewhere."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _sweep(self) -> None:
+        """Remove what processes left that were killed while they wrote one."""
+        for one in self.folder.glob(".*-*"):
+            with suppress(FileNotFoundError):
+                if time.time() - one.stat().st_mtime > LEFT_SECONDS:
+                    shutil.rmtree(one, ignore_errors=True)
 
     def _path(self, step: int) -> Path:
         return self.folder / f"{step:010d}"

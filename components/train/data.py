@@ -82,6 +82,7 @@ class DatasetModule(pl.LightningDataModule):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from there."""
         self.training.epoch, self.training.batch = state_dict["epoch"], state_dict["batch"]
+        self.validation.epoch = self.training.epoch
         # The order hangs on it; this machine may have another memory.
         self.training.loader.nearby = state_dict["nearby"]
 

@@ -1,20 +1,47 @@
 """Which accelerators this machine has, found without importing torch: a run that cannot train should not read data."""
 
+import os
 import re
 import shutil
 import subprocess
+from importlib.util import find_spec
+from pathlib import Path
 
 from components.contracts.errors import ConfigError, EnvironmentFault
 from components.train.settings import TrainSettings
 
 
 def gpus() -> list[str]:
-    """The names of the NVIDIA GPUs that the driver lists."""
+    """The NVIDIA GPUs that the driver lists, CUDA_VISIBLE_DEVICES allows and the installed torch can use."""
     command = shutil.which("nvidia-smi")
-    if command is None:
+    if command is None or not _built_for_gpus():
         return []
     listed = subprocess.run([command, "-L"], capture_output=True, text=True, timeout=30, check=False)
-    return re.findall(r"^GPU \d+: (.*?) \(", listed.stdout, re.MULTILINE)
+    found = re.findall(r"^GPU (\d+): (.*?) \(UUID: (.*?)\)", listed.stdout, re.MULTILINE)
+    allowed = os.getenv("CUDA_VISIBLE_DEVICES")
+    if allowed is None:
+        return [name for _, name, _ in found]
+    chosen = []
+    for one in allowed.split(","):
+        mine = [name for number, name, uuid in found if one.strip() == number or _begins(uuid, one.strip())]
+        if not mine:
+            # CUDA takes those before the first that is none.
+            break
+        chosen.append(mine[0])
+    return chosen
+
+
+def _begins(uuid: str, text: str) -> bool:
+    return text.startswith(("GPU-", "MIG-")) and uuid.startswith(text)
+
+
+def _built_for_gpus() -> bool:
+    """Whether torch is; read from its files, since importing it takes seconds."""
+    found = find_spec("torch")
+    if found is None or found.origin is None:
+        return False
+    text = Path(found.origin).with_name("version.py").read_text()
+    return re.search(r"^cuda\b[^=]*= *['\"]", text, re.MULTILINE) is not None
 
 
 def processes(settings: TrainSettings) -> int:
@@ -35,7 +62,7 @@ def check_devices(settings: TrainSettings) -> None:
     if settings.accelerator == "cpu" or (settings.accelerator == "auto" and number == 1):
         return
     found = gpus()
-    there = ", ".join(found) or "no GPU"
+    there = ", ".join(found) or "no GPU that the installed torch may use"
     if (settings.accelerator == "gpu" or found) and number > len(found):
         raise EnvironmentFault(
             "E_DEVICE",

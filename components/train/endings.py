@@ -32,6 +32,11 @@ class Ending:
         """Whether the same may go well another time: it was killed, stopped or stuck, not raised by code."""
         return bool(self.stuck) or self.killed or self.code is None or self.code < 0 or self.code == PREEMPTED
 
+    @property
+    def vanished(self) -> bool:
+        """Whether the child itself was killed, by somebody else than its supervisor."""
+        return not self.stuck and self.rank is None and (self.code is None or self.code < 0)
+
 
 def kills() -> int:
     """How many processes the kernel has ended here for want of memory."""
@@ -54,13 +59,13 @@ def said(ending: Ending) -> str:
         return "was asked to stop"
     if ending.rank is not None:
         how = "was killed" if ending.killed else "failed"
-        return f"ended: rank {ending.rank} {how}: {_tail(_log_of(ending))}"
-    return f"ended with {_code(ending.code)}: {_tail(_log_of(ending))}"
+        return f"ended: rank {ending.rank} {how}: {tail(_log_of(ending))}"
+    return f"ended with {_code(ending.code)}: {tail(_log_of(ending))}"
 
 
 def fault(ending: Ending, log: Path) -> EnvironmentFault:
     """The line for a training that does not go on."""
-    starved = ending.starved or STARVED.match(_tail(_log_of(ending)))
+    starved = ending.starved or STARVED.match(tail(_log_of(ending)))
     where = _log_of(ending) if ending.logs else log
     if starved:
         return EnvironmentFault(
@@ -87,7 +92,8 @@ def _code(code: int | None) -> str:
     return f"signal {-code} ({signal.strsignal(-code)})" if code is not None and code < 0 else f"exit code {code}"
 
 
-def _tail(log: Path) -> str:
+def tail(log: Path) -> str:
+    """The line of a log that names its last error, or its last line."""
     try:
         lines = log.read_text(errors="replace").strip().splitlines()
     except (FileNotFoundError, IsADirectoryError):

@@ -3,12 +3,14 @@
 Steps are made here and not by Lightning's loop, which costs as much as a small model's step (data.py).
 """
 
+import math
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from components.contracts.spec import ROW_WEIGHT
 from components.train.data import Stretch
 from components.train.forward import Forward
 from components.train.optimizers import optimizer_of, schedule_of
@@ -30,8 +32,8 @@ class Watch(Protocol):
     def looked(self) -> None:
         """A validation batch was looked at."""
 
-    def measured(self, learner: "Learner") -> None:
-        """There is a gradient to be measured."""
+    def measured(self, norm: float) -> None:
+        """The gradient is so long."""
 
 
 class Unwatched:
@@ -45,7 +47,7 @@ class Unwatched:
     def looked(self) -> None:
         """Nothing."""
 
-    def measured(self, learner: "Learner") -> None:
+    def measured(self, norm: float) -> None:
         """Nothing."""
 
 
@@ -78,13 +80,13 @@ class Learner(Forward):
                 self.watch.learnt(self._play(here, number), last=number + 1 == self._batches)
                 continue
             loss = self.loss_of(here, number)
+            # Who waits for another's gradients is further than the one who does not come so far.
+            self.watch.looked()
             whole = (number + 1) % self._accumulate == 0 or number + 1 == self._batches
             self._learn(loss, number)
             if whole:
                 self._advance()
                 self.watch.learnt(loss.detach(), last=number + 1 == self._batches)
-            else:
-                self.watch.looked()
 
     def configure_model(self) -> None:
         """Divide the network among the processes, where that was asked for."""
@@ -131,11 +133,6 @@ class Learner(Forward):
             if isinstance(one, ReduceLROnPlateau):
                 one.step(monitored)
 
-    def norm(self) -> float:
-        """How long the gradient is."""
-        gradients = [one.grad for one in self.network.parameters() if one.grad is not None]
-        return float(whole(torch.nn.utils.get_total_norm(gradients))) if gradients else 0.0
-
     def _learn(self, loss: Tensor, number: int) -> None:
         """Add the gradient of the `number`th batch's loss; the step is made from the mean of the batches it is for."""
         if self._accumulate > 1:
@@ -153,7 +150,8 @@ class Learner(Forward):
         optimizer = self.trainer.strategy.optimizers[0]
         if self.settings["clip"] or self.watch.measures:
             self.scaler.unscale_(optimizer)
-            self.watch.measured(self)
+        if self.watch.measures:
+            self.watch.measured(norm(self.network))
         if self.settings["clip"]:
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.settings["clip"])
         self.scaler.step(optimizer)
@@ -168,10 +166,12 @@ class Learner(Forward):
 
     def _play(self, batch: dict[str, Tensor], number: int) -> Tensor:
         """Let the players learn in turn from one batch; the sum of their losses."""
+        batch = _filled(batch)
         inputs, _, _ = self._augmented(self._inputs(batch), number)
         optimizers = self.trainer.strategy.optimizers
         rows = torch.tensor(float(len(batch[self._targets[0].config["name"]])))
         turns = self.objective.turns(self.network, inputs, number)
+        lengths: list[float] = []
         while True:
             with self._cast():
                 player, loss = next(turns, ("", None))
@@ -185,10 +185,15 @@ class Learner(Forward):
             optimizer.zero_grad()
             self._backward(self.scaler.scale(loss))
             self.scaler.unscale_(optimizer)
+            mine = getattr(self.network, player)
+            if self.watch.measures:
+                lengths.append(norm(mine))
             if self.settings["clip"]:
-                torch.nn.utils.clip_grad_norm_(getattr(self.network, player).parameters(), self.settings["clip"])
+                torch.nn.utils.clip_grad_norm_(mine.parameters(), self.settings["clip"])
             self.scaler.step(optimizer)
             self.scaler.update()
+        if lengths:
+            self.watch.measured(math.hypot(*lengths))
         self._step_schedules()
         # Who had no turn lost as much as in the last one.
         self._add("train", {**{player: loss * rows for player, loss in self._lost.items()}, "rows": rows})
@@ -224,3 +229,17 @@ class Learner(Forward):
             for split, sums in one["sums"].items():
                 self._add(split, sums)
             self._lost = {name: value.to(self.device) for name, value in one["lost"].items()}
+
+
+def norm(network: torch.nn.Module) -> float:
+    """How long its gradient is."""
+    gradients = [one.grad for one in network.parameters() if one.grad is not None]
+    return float(whole(torch.nn.utils.get_total_norm(gradients))) if gradients else 0.0
+
+
+def _filled(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A batch without the rows that only fill it up, while two are left for normalisation."""
+    real = batch[ROW_WEIGHT] > 0 if ROW_WEIGHT in batch else None
+    if real is None or int(real.sum()) < 2 or not all(isinstance(one, Tensor) for one in batch.values()):
+        return batch
+    return {name: one[real] for name, one in batch.items()}

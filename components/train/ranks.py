@@ -75,6 +75,10 @@ def newest_of_all(ranks: Ranks, checkpoints: Any, wants: Mapping[str, Any], warn
         return found[1] if found else None
     steps = [set(one["steps"]) for one in gathered(ranks, {"steps": checkpoints.steps()})]
     common = sorted(set.intersection(*steps), reverse=True)
-    mine = checkpoints.newest(wants, warn, only=common)
-    said = {one["step"] for one in gathered(ranks, {"step": mine[0] if mine else -1})}
-    return mine[1] if mine and len(said) == 1 else None
+    while True:
+        mine = checkpoints.newest(wants, warn, only=common)
+        said = {one["step"] for one in gathered(ranks, {"step": mine[0] if mine else -1})}
+        if len(said) == 1:
+            return mine[1] if mine else None
+        # One of somebody's is damaged.
+        common = [one for one in common if one <= min(said)]

@@ -31,7 +31,9 @@ class TrainSettings(StepConfig):
         "(Smith 2018); cosine: the same with momentum as it is; plateau: a tenth whenever `plateau` epochs brought "
         "nothing better",
     )
-    warm_up: float = Field(0.3, ge=0, lt=1, description="share of the steps in which the step size rises")
+    warm_up: float = Field(
+        0.3, ge=0, lt=1, description="of one-cycle and cosine: share of the steps in which the step size rises"
+    )
     plateau: int = Field(3, ge=1, description="of the schedule plateau: epochs without a better one")
     precision: Literal["float32", "bfloat16", "float16"] = Field(
         "float32",

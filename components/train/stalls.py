@@ -22,13 +22,16 @@ class Stalls:
         self._path, self._timeout = path, timeout_seconds
         self._last = time.monotonic()
         self._still: dict[int, tuple[tuple[int, int], float]] = {}
+        self._nobody = 0.0
 
     def look(self) -> list[tuple[int, Beat]]:
         """The local ranks that are stuck, and of several those that are the furthest behind: others wait for them."""
         now = time.monotonic()
         passed, self._last = min(now - self._last, MOST_SECONDS), now
         found = []
-        said = [(rank, one) for rank, one in enumerate(beats(self._path)) if one.alive]
+        began = list(enumerate(beats(self._path)))
+        said = [(rank, one) for rank, one in began if one.alive]
+        self._nobody = self._nobody + passed if began and not said else 0.0
         for rank, one in said:
             key = (one.process, one.count)
             before, still = self._still.get(rank, (key, 0.0))
@@ -39,6 +42,11 @@ class Stalls:
         stopped = [(rank, one) for rank, one in found if one.stopped]
         least = min((one.count for _, one in found), default=0)
         return stopped or [(rank, one) for rank, one in found if one.count == least]
+
+    @property
+    def deserted(self) -> bool:
+        """Whether processes began, and for as long as one may be stuck none has been there."""
+        return self._nobody > self._timeout
 
 
 def ask_where(stuck: list[tuple[int, Beat]], logs: list[Path]) -> str:

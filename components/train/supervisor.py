@@ -25,7 +25,7 @@ from components.train import endings, pulse
 from components.train.endings import Ending
 from components.train.entry import PREEMPTED, enter
 from components.train.stalls import Stalls, ask_where, end
-from components.train.torchrun import lead, rank_log
+from components.train.torchrun import lead, rank_logs
 from components.train.usage import Usage
 
 POLL_SECONDS = 1.0
@@ -56,7 +56,9 @@ def supervise(job: dict[str, Any], logs: Path, told: Told) -> dict[str, Any]:
         MillraceError: what the child raised.
     """
     prepare()
-    restarts, last = int(job["settings"]["restarts"]) if job.get("settings") else 0, -1
+    settings = job.get("settings") or {}
+    restarts, last = int(settings.get("restarts", 0)), -1
+    alone = settings.get("nodes", 1) == 1
     while True:
         child = Child(job, logs, told)
         ending = child.run()
@@ -65,7 +67,9 @@ def supervise(job: dict[str, Any], logs: Path, told: Told) -> dict[str, Any]:
         if ending.last.get("event") == "error":
             raise _error(ending.last, child.log)
         went_on = ending.code == PREEMPTED and ending.step > last
-        if not went_on and (not restarts or not ending.passing):
+        # Agents of several machines have started the processes anew themselves, all at the same time.
+        again = ending.passing if alone else ending.vanished
+        if not went_on and not (restarts and again):
             raise endings.fault(ending, child.log)
         restarts -= not went_on
         last = ending.step
@@ -83,7 +87,8 @@ class Child:
         self._scratch.mkdir()
         settings = job.get("settings") or {}
         self._ranks = int(settings.get("devices", 1))
-        self._several = self._ranks * int(settings.get("nodes", 1)) > 1
+        self._nodes = int(settings.get("nodes", 1))
+        self._several = self._ranks * self._nodes > 1
         self._pulse = self._scratch / "pulse"
         pulse.create(self._pulse, self._ranks)
         self._job_file = self._scratch / "job.json"
@@ -96,6 +101,12 @@ class Child:
 
     def run(self) -> Ending:
         """Start it and wait for its end; asked to stop, ask it, and wait a little for its checkpoint."""
+        try:
+            return self._followed()
+        finally:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def _followed(self) -> Ending:
         context = multiprocessing.get_context("forkserver")
         events, writer = context.Pipe(duplex=False)
         reader, lifeline = context.Pipe(duplex=False)
@@ -156,9 +167,13 @@ class Child:
             self._told({"event": "system", "metrics": used, "step": self._ending.step})
         stuck = self._stalls.look()
         if not stuck:
+            if self._nodes > 1 and self._stalls.deserted:
+                self._ending.stuck = "the other machines did not come back"
+                process.kill()
             return
         self._ending.stuck = ask_where(stuck, self._logs())
-        for _, one in stuck:
+        # The others wait for it, and would count as stuck next.
+        for one in pulse.beats(self._pulse):
             end(one)
         if self._several:
             self._told({"event": "warning", "line": f"training is stuck: {self._ending.stuck}; it is ended"})
@@ -166,8 +181,7 @@ class Child:
             process.join(POLL_SECONDS)
 
     def _logs(self) -> list[Path]:
-        several = [Path(rank_log(str(self.log), one)) for one in range(self._ranks)]
-        return several if self._several else [self.log]
+        return rank_logs(str(self.log), self._ranks) if self._several else [self.log]
 
     def _stop(self, events: Connection, process: Any) -> None:
         """Ask the child to stop; what it tells meanwhile is passed on."""
@@ -179,7 +193,7 @@ class Child:
         while time.monotonic() < over and process.is_alive():
             if wait([events, process.sentinel], POLL_SECONDS) and events.poll():
                 with suppress(EOFError, ValueError):
-                    events.recv_bytes()
+                    self._take(json.loads(events.recv_bytes()))
 
     def _end(self, process: Any) -> None:
         """Leave no process behind: neither the child nor one of its ranks."""
@@ -193,7 +207,6 @@ class Child:
         for path in self._scratch.glob("*.error"):
             self._ending.last = self._ending.last or json.loads(path.read_text())
         self._ending.logs = [path for path in (*self._logs(), self.log) if path.exists()]
-        shutil.rmtree(self._scratch, ignore_errors=True)
         if self._ending.last.get("event") == "done":
             for path in self._ending.logs:
                 path.unlink(missing_ok=True)

@@ -53,7 +53,7 @@ class Watch(Callback):
         self._elapsed = 0.0
         self._best_epoch = 0
         self._norm = 0.0
-        self.over = self.measures = False
+        self.over, self.measures = False, bool(self._settings["log_steps"])
         self.step = 0
         self.best: dict[str, float] = {}
         self.history: list[dict[str, float]] = []
@@ -118,10 +118,9 @@ class Watch(Callback):
         """A validation batch was looked at."""
         self._pulse.beat()
 
-    def measured(self, learner: Any) -> None:
-        """Measure the gradient."""
-        if self.measures:
-            self._norm, self.measures = learner.norm(), False
+    def measured(self, norm: float) -> None:
+        """The gradient is so long."""
+        self._norm, self.measures = norm, False
 
     def _look(self, *, last: bool, due: bool) -> None:
         now = time.monotonic()
@@ -196,6 +195,8 @@ class Watch(Callback):
         if better:
             self.best, self._best_epoch = metrics, module.epoch
             self.weights = {name: value.clone() for name, value in self._weights().items()}
+        if self.step < self._settings["log_steps"]:
+            self._losses.append((self.step, self._loss))
         if self._losses:
             self._report(0.0)
         patience = self._settings["patience"]
@@ -229,6 +230,9 @@ class Watch(Callback):
         began = time.monotonic()
         strategy, data = self._trainer.strategy, self._trainer.datamodule
         weights, optimizers = self._weights(), [optimizer_state(one) for one in strategy.optimizers]
+        if not all(bool(weights[name].isfinite().all()) for name, _ in self._learner.network.named_parameters()):
+            # The loss may have been one yet: its gradient was not.
+            self._fail(self._learner.seen)
         mine = {"random": torch.get_rng_state(), **self._learner.sums()}
         if self._learner.device.type == "cuda":
             mine["cuda"] = torch.cuda.get_rng_state(self._learner.device)
@@ -251,6 +255,8 @@ class Watch(Callback):
                 "ranks": ranks,
             }
             self._checkpoints.save(self.step, Progress(weights=weights, state=state))
+        # Nobody leaves while another one writes.
+        agreed(self._ranks, (0,), self._learner.device)
         self._saved = time.monotonic()
         self._tell({"event": "checkpoint", "step": self.step, "seconds": self._saved - began})
 

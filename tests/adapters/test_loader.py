@@ -72,6 +72,16 @@ def test_an_epoch_holds_every_row_once_with_its_columns_together(files):
             assert batch["words"].flat[start:stop].tolist() == [row] * (row % 4)
 
 
+@pytest.mark.parametrize(("size", "ranks"), [(33, 2), (2, 2), (16, 3)])
+def test_each_of_several_ranks_has_two_rows_or_more_and_the_mean_is_the_batchs(files, size, ranks):
+    whole = [batch["x"][:, 0, 0] for batch in Loader(files, size, seed=3).epoch(0)]
+    shares = zip(*(Loader(files, size, seed=3, rank=rank, ranks=ranks).epoch(0) for rank in range(ranks)), strict=True)
+    for rows, batches in zip(whole, shares, strict=True):
+        assert all(len(batch["x"]) >= 2 for batch in batches)
+        means = [np.mean(batch["x"][:, 0, 0] * batch.get(ROW_WEIGHT, 1)) for batch in batches]
+        assert np.mean(means) == pytest.approx(rows.mean(), rel=1e-6)
+
+
 def test_an_epoch_hangs_on_its_seed_and_number_only(files):
     def order(seed, epoch):
         return numbers(Loader(files, 8, seed=seed).epoch(epoch))

@@ -4,12 +4,14 @@ import sys
 from contextlib import closing
 
 import pytest
+from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
 from mlflow.store.db.utils import _get_latest_schema_revision
 
 from components.adapters.mlflow_files import file_of, repository
 from components.adapters.tracking import Tracker
+from components.adapters.tracking_calls import may_pass
 from components.adapters.tracking_schema import copy_of, upgrade
 from components.contracts.closure import ROOT
 from components.contracts.errors import EnvironmentFault
@@ -54,6 +56,24 @@ def test_metrics_that_cannot_be_written_fail_the_run_aloud(tracker, monkeypatch)
     with pytest.raises(EnvironmentFault, match="E_DISK_FULL db: no space is left"):
         tracker.end("FINISHED")
     assert run_of(tracker).info.status == "FAILED"
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "expected"),
+    [
+        ("Max retries exceeded (Caused by ConnectTimeoutError(...))", "INTERNAL_ERROR", True),
+        ("Caused by NameResolutionError(failed to resolve)", "INTERNAL_ERROR", True),
+        ("Caused by ResponseError('too many 429 error responses')", "INTERNAL_ERROR", True),
+        ("(sqlite3.OperationalError) database is locked", "INTERNAL_ERROR", True),
+        ("come again", "TEMPORARILY_UNAVAILABLE", True),
+        ("Invalid value for metric", "INVALID_PARAMETER_VALUE", False),
+        ("certificate verify failed", "INTERNAL_ERROR", False),
+    ],
+)
+def test_which_faults_of_a_server_may_pass(said, code, expected):
+    error = MlflowException(said)
+    error.error_code = code
+    assert may_pass(error) is expected
 
 
 def test_a_database_that_cannot_be_opened_is_one_line(tmp_path):

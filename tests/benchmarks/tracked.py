@@ -41,7 +41,7 @@ def ours(folder, data, *, on):
     tracker = Tracker(Placement(home=place))
     if on:
         tracker.start("bench", {}, {})
-    told = Telling(SimpleNamespace(tracker=tracker, progress=Silent(), judge=lambda *_: None))
+    told = Telling(SimpleNamespace(tracker=tracker, progress=Silent(), judge=lambda *_: None), [])
     settings = {"max_epochs": EPOCHS, "batch_size": BATCH, "schedule": "constant", "log_steps": int(on)}
     made = jobs.whole(place, dict(data), jobs.MLP, **settings)
     ends = []

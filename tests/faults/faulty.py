@@ -36,7 +36,7 @@ class Events:
             what, number, *rank = self.plan.read_text().split()
         except (FileNotFoundError, ValueError):
             return ""
-        kinds = {"nan", "huge"} if kind != "step" else set()
+        kinds = {"nan", "huge", "poison"} if kind != "step" else set()
         if self.seen < int(number) or what in kinds or self.rank != int(rank[0] if rank else 0):
             return ""
         self.plan.rename(self.plan.with_suffix(f".hit-{os.getpid()}"))
@@ -92,6 +92,9 @@ class Net(CustomConfig):
                         name = hashlib.sha256(rows.sort(0).values.numpy().tobytes()).hexdigest()[:12]
                         with Path(f"{log}-{events.rank}").open("a") as file:
                             file.write(f"{name}\n")
-                return {"label": self.two(self.drop(torch.relu(self.one(rows[:, :1])))) * scale}
+                answers = self.two(self.drop(torch.relu(self.one(rows[:, :1])))) * scale
+                if self.training and what == "poison":
+                    answers.register_hook(lambda gradient: gradient * float("nan"))
+                return {"label": answers}
 
         return Net()

@@ -60,7 +60,20 @@ def test_a_search_that_was_interrupted_goes_on_and_tries_again_what_was_under_wa
     assert again.retake() == 1
     _, values = again.ask()
     assert values == lost
+    again.close()
     assert study(tmp_path, name="other").done == 0
+
+
+def test_what_a_search_that_is_under_way_is_at_is_left_to_it(tmp_path):
+    first, second = study(tmp_path), study(tmp_path)
+    assert first.retake() == 0
+    first.ask()
+    assert second.retake() == 0
+    first.close()
+    second.close()
+    third = study(tmp_path)
+    assert third.retake() == 1
+    third.close()
 
 
 def test_the_recipes_own_values_are_tried_first_and_once(tmp_path):
@@ -133,8 +146,9 @@ def test_the_page_of_a_search_shows_every_trial(tmp_path):
     for at in range(6):
         number, _ = made.ask()
         made.tell(number, [at / 10], at / 10 if at != 2 else None)
-    table, (_, values, _) = made.table(), made.best()
-    page = search_page("mine", table, made.importances(), values, figure="validation accuracy", recipe="<mine>.yaml")
+    table, (number, values, _) = made.table(), made.best()
+    said = {"figure": "validation accuracy", "recipe": "<mine>.yaml", "number": number}
+    page = search_page("mine", table, made.importances(), values, **said)
     assert page.count("<tr>") > 8
     assert "&lt;mine&gt;.yaml" in page
     assert "pruned" in page

@@ -8,6 +8,7 @@ import signal
 
 import pytest
 import torch
+from blake3 import blake3
 from safetensors.numpy import load_file
 
 from components.augment.images import Flip
@@ -181,7 +182,7 @@ def test_bad_input_B47_a_checkpoint_that_is_not_taken(tmp_path, how, expected, m
         wants["one"] = wants["one"].half()
     if how == "layer":
         wants["three"] = torch.zeros(1)
-    manifest = json.loads((path / "checkpoint.json").read_text())
+    manifest = json.loads((path / "checkpoint.json").read_text().partition("\n")[2])
     if how == "newer":
         manifest["format"] = 2
     if how == "pickle":
@@ -189,7 +190,8 @@ def test_bad_input_B47_a_checkpoint_that_is_not_taken(tmp_path, how, expected, m
         from components.adapters.store import digest_file
 
         manifest["files"]["trainer.pt"] = digest_file(path / "trainer.pt")
-    (path / "checkpoint.json").write_text(json.dumps(manifest))
+    body = json.dumps(manifest)
+    (path / "checkpoint.json").write_text(f"{blake3(body.encode()).hexdigest(length=16)}\n{body}")
     with pytest.raises(DataError, match=expected) as raised:
         Checkpoints(tmp_path, {"model": {"kind": "a"}}, keep=2).newest(wants, lambda _: None)
     assert raised.value.exit_code == 2

@@ -1,7 +1,13 @@
 """Training in several processes, on one machine and on two, learns what one process learns."""
 
+import json
+import os
 import socket
+import subprocess
+import sys
 import threading
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +16,7 @@ from safetensors.numpy import load_file
 from components import train
 from components.adapters.compute import Compute
 from components.context import open_context
-from components.contracts.errors import ConfigError
+from components.contracts.errors import ConfigError, EnvironmentFault
 from components.contracts.placement import Placement
 from components.models.gan import Gan
 from components.models.mlp import Mlp
@@ -41,12 +47,17 @@ def config(model=Mlp(hidden=(8,)), objective=Classification(), **settings):
     return TrainConfig(model=model, objective=objective, settings=TrainSettings(**{**QUICK, **settings}))
 
 
+def free():
+    """An address where nobody listens."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{found.getsockname()[1]}"
+
+
 def machines(rows, folder, **chosen):
     """History and weights of two agents, each with a supervisor, a folder and a process of its own."""
     ctx, dataset = rows
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        meeting = f"127.0.0.1:{found.getsockname()[1]}"
+    meeting = free()
     done = {}
 
     def machine(number):
@@ -93,6 +104,37 @@ def test_two_machines_meet_and_learn_the_same(rows, tmp_path):
     close(done[0][0], train.run(config(devices=1), dataset, ctx=ctx).history)
 
 
+MACHINE = """
+import json, sys
+from pathlib import Path
+from components.train.supervisor import supervise
+if __name__ == "__main__":
+    supervise(json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2]), lambda _: None)
+"""
+
+
+@pytest.mark.e2e
+def test_a_machine_that_is_lost_ends_the_others_soon(rows, tmp_path):
+    ctx, dataset = rows
+    chosen = {"devices": 1, "nodes": 2, "rendezvous": free(), "restarts": 1, "timeout_seconds": 5, "max_epochs": 10_000}
+    job = train.job_of(config(**chosen), dataset, ctx, tmp_path) | {"meeting": "lost"}
+    (tmp_path / "job.json").write_text(json.dumps(job | {"checkpoints": str(tmp_path / "other")}))
+    (tmp_path / "machine.py").write_text(MACHINE)
+    arguments = [sys.executable, str(tmp_path / "machine.py"), str(tmp_path / "job.json"), str(tmp_path / "logs")]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    lost = []
+
+    def told(event):
+        if event["event"] == "step" and not lost:
+            other.kill()
+            lost.append(time.monotonic())
+
+    gone = pytest.raises(EnvironmentFault, match="E_TRAINING .*the other machines did not come back")
+    with subprocess.Popen(arguments, env=environment) as other, gone:
+        supervise(job, tmp_path / "logs", told)
+    assert time.monotonic() - lost[0] < 5 + 30
+
+
 PARTS = {
     "players": {"model": Gan(noise=4, hidden=(8,)), "objective": Adversarial()},
     "penalty": {"model": Gan(noise=4, hidden=(8,)), "objective": Adversarial(way="wasserstein", critic_steps=2)},
@@ -105,6 +147,13 @@ PARTS = {
 @pytest.mark.parametrize("which", PARTS)
 def test_processes_whose_losses_leave_weights_out_end_with_the_same(rows, tmp_path, which):
     done = machines(rows, tmp_path, **PARTS[which])
+    assert done[0] == done[1]
+
+
+@pytest.mark.e2e
+def test_a_last_batch_of_one_row_for_each_is_normalised(rows, tmp_path):
+    size = rows[1].rows["train"] - 2
+    done = machines(rows, tmp_path, model=Mlp(hidden=(8,), norm=True), batch_size=size)
     assert done[0] == done[1]
 
 

@@ -9,12 +9,11 @@ import psutil
 import pytest
 from safetensors.numpy import load_file
 
-from components.contracts.errors import ConfigError, EnvironmentFault, MillraceError
+from components.contracts.errors import ConfigError, EnvironmentFault
 from components.contracts.registry import load_kind
 from components.models import KINDS
 from components.models.cnn import Cnn, Conv
-from components.train import TrainSettings, devices, usage
-from components.train.devices import check_devices
+from components.train import TrainSettings, usage
 from components.train.supervisor import supervise
 from tests.line import image_recipe, table_recipe, trained, write_images, write_table
 
@@ -64,6 +63,21 @@ def test_what_training_does_and_uses_is_noted_once_each(folder, ctx, monkeypatch
     assert {"system/cpu_percent", "system/memory_megabytes"} <= set(
         ctx.tracker.client.get_run(ctx.tracker.run_id).data.metrics
     )
+    # A run that reuses it shows the same curves.
+    before = [one.value for one in noted("validation_loss")]
+    ctx.tracker.start("again", {}, {})
+    trained(table_recipe(folder, settings=settings), ctx)
+    ctx.tracker.end("FINISHED")
+    assert [one.value for one in noted("validation_loss")] == before
+    assert not noted("step_loss")
+
+
+def test_a_few_steps_tell_their_step_size_and_gradient(folder, ctx):
+    ctx.tracker.start("few", {}, {})
+    _, checkpoint = trained(table_recipe(folder, settings=TrainSettings(max_epochs=2, batch_size=32)), ctx)
+    ctx.tracker.end("FINISHED")
+    assert len(checkpoint.history) == 2
+    assert ctx.tracker.client.get_run(ctx.tracker.run_id).data.metrics["learning_rate"] > 0
 
 
 @pytest.mark.bad_input
@@ -239,33 +253,6 @@ def test_nothing_outlives_a_supervisor_that_is_ended(folder, tmp_path, how):
     parent.stdout.close()
     _, alive = psutil.wait_procs(family, timeout=5)
     assert alive == []
-
-
-@pytest.mark.bad_input
-@pytest.mark.parametrize(
-    ("there", "given", "expected"),
-    [
-        ([], {"accelerator": "gpu"}, "E_DEVICE train.accelerator: asked for 1 GPU, there is no GPU .*=auto"),
-        (["H1"], {"accelerator": "gpu", "devices": 2}, "E_DEVICE train.devices: asked for 2 GPU, .*: at most 1"),
-        (["H1"], {"devices": 3}, "E_DEVICE train.devices: asked for 3 GPU, there is H1 .*allowed: at most 1"),
-        ([], {"nodes": 2}, "E_CONFIG train.rendezvous: several machines have to know where they meet"),
-        (["H1"], {"strategy": "fsdp", "precision": "float16"}, "E_CONFIG train.precision: fsdp does not scale"),
-    ],
-)
-def test_bad_input_B52_a_device_that_is_not_there(monkeypatch, there, given, expected):
-    monkeypatch.setattr(devices, "gpus", lambda: there)
-    with pytest.raises(MillraceError, match=expected) as caught:
-        check_devices(TrainSettings(**given))
-    assert caught.value.exit_code == (1 if "E_DEVICE" in expected else 2)
-
-
-def test_a_device_that_is_there_passes_and_auto_is_all_there_are(monkeypatch):
-    monkeypatch.setattr(devices, "gpus", lambda: ["H1", "H2"])
-    for given in ({"accelerator": "gpu"}, {}, {"strategy": "fsdp"}, {"accelerator": "cpu", "devices": 4}):
-        check_devices(TrainSettings(**given))
-    assert [devices.processes(TrainSettings(accelerator=one)) for one in ("auto", "gpu", "cpu")] == [2, 2, 1]
-    monkeypatch.setattr(devices, "gpus", list)
-    assert devices.processes(TrainSettings()) == 1
 
 
 def test_a_network_of_ones_own_may_flatten_maps_as_it_likes(tmp_path, ctx, monkeypatch):

@@ -1,0 +1,87 @@
+"""Which accelerators are used, and which that were asked for are refused."""
+
+import pytest
+
+from components.contracts.errors import MillraceError
+from components.train import TrainSettings, devices, usage
+from components.train.devices import check_devices
+
+LISTED = """GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-11aa-0)
+GPU 1: NVIDIA H100 PCIe (UUID: GPU-22bb-0)
+"""
+
+
+@pytest.fixture
+def driver(tmp_path, monkeypatch):
+    """A machine whose driver lists two GPUs, and a torch that is built for them."""
+    command = tmp_path / "nvidia-smi"
+    command.write_text(
+        f"#!/bin/sh\n[ \"$1\" = -L ] && cat <<'END' || printf '0, 45, 1024\\n1, 7, 12\\n'\n{LISTED}END\n"
+    )
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(devices, "_built_for_gpus", lambda: True)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "expected"),
+    [
+        (None, ["NVIDIA H100 80GB HBM3", "NVIDIA H100 PCIe"]),
+        ("1,0", ["NVIDIA H100 PCIe", "NVIDIA H100 80GB HBM3"]),
+        ("GPU-22", ["NVIDIA H100 PCIe"]),
+        ("0,-1,1", ["NVIDIA H100 80GB HBM3"]),
+        ("", []),
+    ],
+)
+def test_gpus_are_those_that_are_listed_and_allowed(driver, monkeypatch, allowed, expected):
+    if allowed is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", allowed)
+    assert devices.gpus() == expected
+    assert devices.processes(TrainSettings()) == max(len(expected), 1)
+
+
+def test_a_torch_that_is_built_for_processors_uses_no_gpu(driver, monkeypatch):
+    monkeypatch.undo()
+    import torch
+
+    assert devices._built_for_gpus() is (torch.version.cuda is not None)
+
+
+def test_what_gpus_do_is_measured(driver, tmp_path, monkeypatch):
+    monkeypatch.setattr(usage, "EVERY_SECONDS", 0.0)
+    (tmp_path / "pulse").write_bytes(b"")
+    found = usage.Usage(tmp_path / "pulse").look()
+    assert {name: value for name, value in found.items() if "gpu" in name} == {
+        "system/gpu_0_percent": 45.0,
+        "system/gpu_0_megabytes": 1024.0,
+        "system/gpu_1_percent": 7.0,
+        "system/gpu_1_megabytes": 12.0,
+    }
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("there", "given", "expected"),
+    [
+        ([], {"accelerator": "gpu"}, "E_DEVICE train.accelerator: asked for 1 GPU, there is no GPU .*=auto"),
+        (["H1"], {"accelerator": "gpu", "devices": 2}, "E_DEVICE train.devices: asked for 2 GPU, .*: at most 1"),
+        (["H1"], {"devices": 3}, "E_DEVICE train.devices: asked for 3 GPU, there is H1 .*allowed: at most 1"),
+        ([], {"nodes": 2}, "E_CONFIG train.rendezvous: several machines have to know where they meet"),
+        (["H1"], {"strategy": "fsdp", "precision": "float16"}, "E_CONFIG train.precision: fsdp does not scale"),
+    ],
+)
+def test_bad_input_B52_a_device_that_is_not_there(monkeypatch, there, given, expected):
+    monkeypatch.setattr(devices, "gpus", lambda: there)
+    with pytest.raises(MillraceError, match=expected) as caught:
+        check_devices(TrainSettings(**given))
+    assert caught.value.exit_code == (1 if "E_DEVICE" in expected else 2)
+
+
+def test_a_device_that_is_there_passes_and_auto_is_all_there_are(monkeypatch):
+    monkeypatch.setattr(devices, "gpus", lambda: ["H1", "H2"])
+    for given in ({"accelerator": "gpu"}, {}, {"strategy": "fsdp"}, {"accelerator": "cpu", "devices": 4}):
+        check_devices(TrainSettings(**given))
+    assert [devices.processes(TrainSettings(accelerator=one)) for one in ("auto", "gpu", "cpu")] == [2, 2, 1]
+    monkeypatch.setattr(devices, "gpus", list)
+    assert devices.processes(TrainSettings()) == 1
