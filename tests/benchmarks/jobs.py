@@ -29,6 +29,8 @@ CNN = Cnn(
 )
 """TensorFlow's tutorial for CIFAR-10."""
 WIDTH = 32
+STEPS = {"cnn": 100, "mlp": 1000}
+"""Of an epoch of `learning`: a few seconds."""
 
 
 def vectors(rows, width=WIDTH, seed=0):
@@ -84,3 +86,21 @@ def whole(folder, shards, model, classes=NAMES, **settings):
         "checkpoints": str(Path(folder, "checkpoints")),
         "pulse": str(Path(folder, "pulse")),
     }
+
+
+def data(kind, batch):
+    """Rows and classes for an epoch of so many steps of a "cnn" or "mlp", and two batches more."""
+    rows = batch * (STEPS[kind] + 2)
+    return pictures(rows) if kind == "cnn" else vectors(rows)
+
+
+def learning(kind, batch, epochs, folder):
+    """The job of such rows, of which the first two batches validate."""
+    rows, labels = data(kind, batch)
+    held = batch * 2
+    shards = {
+        "train": [written(folder, "t", rows[held:], labels[held:])],
+        "validation": [written(folder, "v", rows[:held], labels[:held])],
+    }
+    model = CNN if kind == "cnn" else MLP
+    return whole(folder, shards, model, max_epochs=epochs, batch_size=batch, schedule="constant")

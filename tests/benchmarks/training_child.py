@@ -1,10 +1,9 @@
-"""G12 and G13 in a process of their own: epochs of ours between epochs of a hand-written loop, or whole fits in turns.
+"""G12's peer in a process of its own: epochs of a hand-written loop when they are asked for; G13: whole fits in turns.
 
-Prints a JSON object: seconds of each pair, and what both learnt.
+Prints JSON: the seconds and the accuracy of an epoch, or those of each pair of fits.
 """
 
 import json
-import statistics
 import sys
 import tempfile
 import time
@@ -17,9 +16,6 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from components.train import worker
 from tests.benchmarks import jobs
-
-STEPS = {"cnn": 50, "mlp": 200}
-"""Of a block: about two seconds, or as long as Python takes to be warm."""
 
 
 def network(kind):
@@ -63,42 +59,22 @@ class Loop:
 
     def epoch(self):
         """Seconds of an epoch and a look at the held rows."""
-        deterministic = torch.are_deterministic_algorithms_enabled()
-        torch.use_deterministic_algorithms(False)
         began = time.perf_counter()
-        with torch.inference_mode(False), torch.enable_grad():
-            self.network.train()
-            total = torch.zeros(())
-            for values, labels in self.train:
-                self.optimizer.zero_grad()
-                loss = cross_entropy(self.network(values.to(**self.layout)), labels)
-                loss.backward()
-                self.optimizer.step()
-                total += loss.detach()
-            self.network.eval()
-            right = 0
-            with torch.no_grad():
-                for values, labels in self.held:
-                    right += int((self.network(values.to(**self.layout)).argmax(1) == labels).sum())
-        took = time.perf_counter() - began
+        self.network.train()
+        total = torch.zeros(())
+        for values, labels in self.train:
+            self.optimizer.zero_grad()
+            loss = cross_entropy(self.network(values.to(**self.layout)), labels)
+            loss.backward()
+            self.optimizer.step()
+            total += loss.detach()
+        self.network.eval()
+        right = 0
+        with torch.no_grad():
+            for values, labels in self.held:
+                right += int((self.network(values.to(**self.layout)).argmax(1) == labels).sum())
         self.accuracy = right / len(self.held.dataset)
-        torch.use_deterministic_algorithms(deterministic, warn_only=True)
-        return took
-
-
-def data(kind, batch):
-    rows = batch * (STEPS[kind] + 2)
-    return jobs.pictures(rows) if kind == "cnn" else jobs.vectors(rows)
-
-
-def job(kind, batch, epochs, folder, rows, labels):
-    held = batch * 2
-    shards = {
-        "train": [jobs.written(folder, "t", rows[held:], labels[held:])],
-        "validation": [jobs.written(folder, "v", rows[:held], labels[:held])],
-    }
-    model = jobs.CNN if kind == "cnn" else jobs.MLP
-    return jobs.whole(folder, shards, model, max_epochs=epochs, batch_size=batch, schedule="constant")
+        return time.perf_counter() - began
 
 
 def fastest(kind, rows, labels, batch):
@@ -114,27 +90,13 @@ def fastest(kind, rows, labels, batch):
     return Loop(kind, rows, labels, batch, channels_last=best[0], fused=best[1]), said
 
 
-def beside_a_loop(kind, batch, pairs):
-    rows, labels = data(kind, batch)
+def served(kind, batch):
+    """An epoch of the loop for each line that comes, and its seconds and accuracy as a line back."""
+    rows, labels = jobs.data(kind, batch)
     loop, tried = fastest(kind, rows, labels, batch)
-    taken, same, last = [], [], None
-
-    def told(event):
-        nonlocal last
-        if event["event"] != "epoch":
-            return
-        ours = time.perf_counter() - last if last else 0.0
-        first = loop.epoch()
-        if ours:
-            taken.append((ours, first))
-            if len(same) < pairs // 3:
-                same.append((loop.epoch(), first))
-        last = time.perf_counter()
-
-    with tempfile.TemporaryDirectory(prefix="millrace-bench-") as folder:
-        done = worker.work(job(kind, batch, pairs + 2, Path(folder), rows, labels), told)
-    learnt = {"ours": done["metrics"]["validation_accuracy"], "theirs": loop.accuracy}
-    return {"pairs": taken[1:], "same": same, "tried": tried, "learnt": learnt}
+    print(json.dumps(tried), flush=True)
+    for _ in sys.stdin:
+        print(json.dumps([loop.epoch(), loop.accuracy]), flush=True)
 
 
 def beside_lightning(batch, pairs, epochs=3):
@@ -146,7 +108,7 @@ def beside_lightning(batch, pairs, epochs=3):
 
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="pytorch_lightning|lightning")
-    rows, labels = data("mlp", batch)
+    rows, labels = jobs.data("mlp", batch)
     values, classes = torch.from_numpy(rows), torch.from_numpy(labels[:, 0]).long()
     held = batch * 2
 
@@ -186,7 +148,7 @@ def beside_lightning(batch, pairs, epochs=3):
 
     def ours(folder):
         ends = []
-        made = job("mlp", batch, epochs + 1, Path(folder), rows, labels)
+        made = jobs.learning("mlp", batch, epochs + 1, Path(folder))
         done = worker.work(made, lambda event: ends.append(time.perf_counter()) if event["event"] == "epoch" else None)
         torch.use_deterministic_algorithms(False)
         return ends[-1] - ends[0], done["metrics"]["validation_accuracy"]
@@ -202,9 +164,10 @@ def beside_lightning(batch, pairs, epochs=3):
 
 
 if __name__ == "__main__":
-    what, batch, pairs = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    what, batch = sys.argv[1], int(sys.argv[2])
     torch.manual_seed(0)
     np.random.seed(0)  # noqa: NPY002 - Lightning draws from it
-    result = beside_lightning(batch, pairs) if what == "lightning" else beside_a_loop(what, batch, pairs)
-    result["median"] = statistics.median(one / other for one, other in result["pairs"])
-    print(json.dumps(result))
+    if what == "lightning":
+        print(json.dumps(beside_lightning(batch, int(sys.argv[3]))))
+    else:
+        served(what, batch)

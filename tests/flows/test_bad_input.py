@@ -152,7 +152,9 @@ def test_bad_input_B52_a_gpu_that_is_not_there(millrace, tmp_path):
     line = one_line(
         millrace("run", "digits-cnn", "--set", "train.accelerator=gpu", MILLRACE_HOME=str(home), PATH="/nowhere"), 1
     )
-    assert line.startswith("E_DEVICE train.accelerator: asked for 1 GPU, there is no GPU that the installed torch may use (got 'gpu')")
+    assert line.startswith(
+        "E_DEVICE train.accelerator: asked for 1 GPU, there is no GPU that the installed torch may use (got 'gpu')"
+    )
     assert not (home / "store").exists()
 
 
