@@ -103,7 +103,7 @@ def down(placement: Placement, tell: Tell, *, force: bool = False) -> None:
     prefect = services["prefect"].find()
     if prefect is not None and not force:
         _let_go(placement)
-    ended = False
+    ended, alive = False, [name for name, _ in under_way(placement)]
     for name in ("worker", "mlflow", "prefect"):
         running = services[name].stop()
         if running is None:
@@ -111,8 +111,12 @@ def down(placement: Placement, tell: Tell, *, force: bool = False) -> None:
         ended = True
         tell(f"ended {names[name]}" + (f" at {running.address}" if running.address else ""))
         if name == "worker" and prefect is not None:
-            for run in _reconciled(mlflow_server.found(placement), prefect):
-                tell(f"run {run} was under way; it is now marked as crashed, and the same parameters continue it")
+            marked = _reconciled(mlflow_server.found(placement), prefect)
+            still = {name for name, _ in under_way(placement)}
+            for run in dict.fromkeys((*marked, *alive)):
+                if run not in still:
+                    how = "is now marked as crashed" if run in marked else "has stopped"
+                    tell(f"run {run} was under way; it {how}, and the same parameters continue it")
     if not ended:
         tell("nothing was running")
 

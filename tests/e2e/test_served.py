@@ -230,7 +230,8 @@ def test_up_and_down_after_everything_was_killed(millrace, api):
     again.until(ended, lambda run: training(again, ended))
     done = millrace("down")
     assert done.returncode == 0
-    assert "was under way; it is now marked as crashed" in done.err
+    # The run may have had the time to end by itself.
+    assert re.search("was under way; it (is now marked as crashed|has stopped), and the same", done.err), done.err
     assert family(millrace) == []
     for place in places:
         with socket.socket() as probe:
