@@ -1,8 +1,7 @@
 """The loader as Lightning's data module: batches as tensors, and a place in an epoch that training can go on from.
 
-Lightning is handed stretches of batches instead of batches. One process gets an epoch in one stretch, and so pays for
-Lightning's loop once an epoch and not once a step; of several processes each gets one batch at a time, since their
-strategies have to see every forward pass.
+Lightning is handed what is left of an epoch instead of batches, and so its loop is paid for once an epoch and not once
+a step. What data-parallel strategies do between steps is done by their backward pass alone, which they see.
 """
 
 from collections.abc import Iterator
@@ -50,7 +49,6 @@ class DatasetModule(pl.LightningDataModule):
 
     def __init__(self, job: dict[str, Any], *, rank: int = 0, ranks: int = 1) -> None:
         super().__init__()
-        self._whole = ranks == 1
         settings = job["settings"]
         fitted = [FittedFeature.model_validate(one) for one in job["features"]]
         fitted += parts_of_fitted(FittedFeature.model_validate(job["target"]))
@@ -69,11 +67,11 @@ class DatasetModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> "Stretches":
         """Shuffled anew in each epoch."""
-        return Stretches(self.training, whole=self._whole)
+        return Stretches(self.training)
 
     def val_dataloader(self) -> "Stretches":
         """In the order of the shards."""
-        return Stretches(self.validation, whole=self._whole)
+        return Stretches(self.validation)
 
     def state_dict(self) -> dict[str, Any]:
         """Where training is, and how rows are shuffled."""
@@ -90,23 +88,14 @@ class DatasetModule(pl.LightningDataModule):
 class Stretches:
     """What Lightning iterates over."""
 
-    def __init__(self, batches: Batches, *, whole: bool) -> None:
-        self._batches, self._whole = batches, whole
+    def __init__(self, batches: Batches) -> None:
+        self._batches = batches
 
     def __len__(self) -> int:
-        return 1 if self._whole else len(self._batches)
+        return 1
 
     def __iter__(self) -> Iterator[Stretch]:
-        begin = self._batches.batch
-        numbered: Stretch = enumerate(self._batches, begin)
-        if self._whole:
-            yield numbered
-            return
-        # Lightning counts on as many as `len` says also where training goes on in the middle of an epoch.
-        for _ in range(begin):
-            yield iter(())
-        for one in numbered:
-            yield iter((one,))
+        yield enumerate(self._batches, self._batches.batch)
 
 
 def _held(values: Any) -> Any:

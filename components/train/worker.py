@@ -12,6 +12,7 @@ from torch.utils import deterministic
 
 from components.train.checkpoints import Checkpoints
 from components.train.data import DatasetModule
+from components.train.exchange import Exchange, fits
 from components.train.module import Learner
 from components.train.pulse import Pulse
 from components.train.ranks import Ranks, join, newest_of_all
@@ -67,6 +68,7 @@ def _trainer(
 ) -> pl.Trainer:
     settings = job["settings"]
     strategy: Any = "auto"
+    callbacks: list[pl.Callback] = [watch]
     if ranks.world > 1:
         shared = settings["strategy"] == "fsdp"
         strategy = (
@@ -74,13 +76,15 @@ def _trainer(
             if shared
             else DDPStrategy(find_unused_parameters=learner.partly_learnt)
         )
+        if not shared and not gpu and fits(ranks):
+            callbacks.append(Exchange(ranks, Path(job["pulse"]), settings["timeout_seconds"]))
     return pl.Trainer(
         accelerator="gpu" if gpu else "cpu",
         devices=ranks.here,
         num_nodes=ranks.nodes,
         strategy=strategy,
         max_epochs=epochs,
-        callbacks=[watch],
+        callbacks=callbacks,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,

@@ -139,7 +139,7 @@ def lightning():
 
 
 BATCH, EPOCHS, PAIRS, TURNS = 128, 4, 5, 20
-CASE = "cnn, two processes of one thread, gloo"
+CASE = "cnn, two processes of one thread"
 
 
 def ours(folder, epochs, processes):

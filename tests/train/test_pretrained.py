@@ -23,10 +23,11 @@ FIRST = "encoder.trunk.0."
 QUICK = {"max_epochs": 3, "batch_size": 32, "learning_rate": 0.02}
 
 
-@pytest.fixture
-def known(tmp_path, ctx):
+@pytest.fixture(scope="module")
+def known(tmp_path_factory, shared_ctx):
     """A trained and registered model, its weights, and a function that trains another one on the same rows."""
-    recipe = table_recipe(write_table(tmp_path / "t"), settings=TrainSettings(**QUICK))
+    ctx = shared_ctx
+    recipe = table_recipe(write_table(tmp_path_factory.mktemp("rows") / "t"), settings=TrainSettings(**QUICK))
     model, _, version = registered(recipe, ctx, "known")
     assert "champion" in version.aliases
     record = ctx.store.artifact("package", model.fingerprint).standing()
@@ -103,7 +104,7 @@ def test_bad_input_B47_weights_that_are_no_tensors_alone_are_not_read(known, tmp
 
 
 @pytest.mark.bad_input
-def test_weights_that_do_not_fit_are_one_line(known, tmp_path, ctx):
+def test_weights_that_do_not_fit_are_one_line(known, tmp_path, shared_ctx):
     _, folder, again = known
     with pytest.raises(ConfigError, match="E_CONFIG train.pretrained.weights: no weights are there"):
         again(weights=str(tmp_path / "none"))
@@ -116,7 +117,7 @@ def test_weights_that_do_not_fit_are_one_line(known, tmp_path, ctx):
     settings = TrainSettings(pretrained=Pretrained(weights=str(folder)))
     config = TrainConfig(model=KMeans(), objective=Clustering(), settings=settings)
     with pytest.raises(ConfigError, match="E_CONFIG train.pretrained: a model of kind k-means is fitted in passes"):
-        train.run(config, prepared(table_recipe(write_table(tmp_path / "u")), ctx), ctx=ctx)
+        train.run(config, prepared(table_recipe(write_table(tmp_path / "u")), shared_ctx), ctx=shared_ctx)
 
 
 def test_layers_that_wake_up_behave_as_in_training():
