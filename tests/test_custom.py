@@ -92,9 +92,7 @@ def acme(tmp_path, monkeypatch):
     folder = tmp_path / "elsewhere"
     write_packages(folder)
     monkeypatch.syspath_prepend(str(folder))
-    own_root.cache_clear()
     yield folder
-    own_root.cache_clear()
     for name in [one for one in sys.modules if one.partition(".")[0] in {"acme", "acme_layers"}]:
         del sys.modules[name]
 
@@ -229,3 +227,14 @@ def test_what_the_users_modules_import_is_required_by_the_package(acme):
     code = private_code(["acme.more"])
     assert set(code.libraries) == {"pyyaml", "scikit-learn"}
     assert subprocess.run([sys.executable, "-c", "import yaml"], check=True).returncode == 0
+
+
+def test_a_module_that_moved_is_found_where_it_is_now(tmp_path, monkeypatch):
+    """As in a notebook whose user moves a file and imports it again."""
+    for name in ("before", "after"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "moved_net.py").write_text(f"WHERE = {name!r}\n")
+    monkeypatch.syspath_prepend(str(tmp_path / "before"))
+    assert own_root("moved_net") == tmp_path / "before"
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "after"), *sys.path[1:]])
+    assert own_root("moved_net") == tmp_path / "after"

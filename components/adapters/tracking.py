@@ -24,7 +24,7 @@ EXPERIMENT = "millrace"
 LOCATION = f"mlflow-artifacts:/{EXPERIMENT}"
 """Where files go: a server passes them on, and without one mlflow_files.py finds them below the database's folder."""
 
-PACKAGE_TAG, VERIFIED_TAG = "millrace.package", "millrace.verified"
+PACKAGE_TAG, FINGERPRINT_TAG, VERIFIED_TAG = "millrace.package", "millrace.fingerprint", "millrace.verified"
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 """Which of its two faces MLflow's pages show: training, not language-model traces."""
 
@@ -222,6 +222,12 @@ class Tracker:
         """The numbers of a model's versions that stand in the registry."""
         return {str(one.version) for one in self.client.search_model_versions(f"name = '{name}'")}
 
+    @answered
+    def version_tags(self, name: str, version: str) -> dict[str, str]:
+        """What is noted of a version; nothing where there is no such one."""
+        found = self.client.search_model_versions(f"name = '{name}'")
+        return next((dict(one.tags) for one in found if str(one.version) == version), {})
+
     @answered_once
     def add_version(self, name: str, folder: Path, package: str, description: str) -> Any:
         """Upload an MLflow model folder as a logged model of the run and make a version of it, not yet verified."""
@@ -267,8 +273,9 @@ class Tracker:
             raise LookupError(str(error)) from error
 
     @answered
-    def verify(self, name: str, version: str) -> None:
-        """Mark a version as checked; set last, and no alias without it."""
+    def verify(self, name: str, version: str, fingerprint: str) -> None:
+        """Mark a version as checked, whose package has this fingerprint; set last, and no alias without it."""
+        self.client.set_model_version_tag(name, version, FINGERPRINT_TAG, fingerprint)
         self.client.set_model_version_tag(name, version, VERIFIED_TAG, "true")
 
     @answered

@@ -34,7 +34,6 @@ class Source:
     libraries: frozenset[str]
 
 
-@cache
 def own_root(top: str) -> Path | None:
     """The folder of the top-level module or package `top` where that is a user's own, else None."""
     if top in PROJECT or top in sys.stdlib_module_names or not top.isidentifier() or top == "__main__":

@@ -16,7 +16,8 @@ from flows import server
 from tests.flows.api import Api
 from tests.flows.recipe_lines import SMALL
 
-COMMAND = str(Path(sys.executable).with_name("millrace"))
+HERE = Path(sys.executable).parent
+COMMAND = str(HERE / "millrace")
 
 
 @dataclass
@@ -29,7 +30,8 @@ class Millrace:
     @property
     def environment(self):
         return {
-            "PATH": os.environ["PATH"],
+            # Advice names the command as a user types it: by its path where the environment is not activated.
+            "PATH": os.pathsep.join(one for one in os.environ["PATH"].split(os.pathsep) if Path(one) != HERE),
             "HOME": str(self.folder),
             "MILLRACE_HOME": str(self.home),
             "COLUMNS": "200",

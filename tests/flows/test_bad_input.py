@@ -92,6 +92,7 @@ def test_bad_input_B49_a_read_only_home(millrace, tmp_path):
     assert "read-only" in line
 
 
+@pytest.mark.e2e
 @pytest.mark.bad_input
 def test_bad_input_B49_a_disk_that_fills_up(millrace, tmp_path, first):
     """The store is on a disk of its own, too small for the run."""
@@ -134,6 +135,7 @@ def test_bad_input_B50_a_server_of_another_release(millrace, name, product):
     assert line.startswith(f"E_SERVER_VERSION {address}: the server is {product}, this environment has ")
 
 
+@pytest.mark.e2e
 @pytest.mark.bad_input
 def test_bad_input_B51_an_extra_that_is_missing(millrace, tmp_path):
     """The library is hidden behind a folder that comes first on the path."""
@@ -158,6 +160,7 @@ def test_bad_input_B52_a_gpu_that_is_not_there(millrace, tmp_path):
     assert not (home / "store").exists()
 
 
+@pytest.mark.e2e
 @pytest.mark.bad_input
 def test_bad_input_non_image_too_many_non_images_end_a_run_in_one_line(millrace, tmp_path):
     folder = write_images(tmp_path / "images", 30)

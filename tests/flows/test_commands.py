@@ -1,4 +1,4 @@
-"""The commands that run no flow: recipes, show, schema, step, doctor, gc."""
+"""The commands that run no flow: recipes, show, schema, step, doctor, gc, promote, rollback, champions."""
 
 import json
 import os
@@ -252,6 +252,7 @@ def test_a_step_follows_a_rerun_that_was_asked_for(placement, capsys, mine):
     assert ingested(placement, capsys, mine) != first
 
 
+@pytest.mark.e2e
 def test_results_that_do_not_belong_together_are_refused(placement, capsys, mine):
     def run(name, *given, changes=()):
         pages.step(placement, name, mine, ["train.max_epochs=1", *changes], list(given), as_json=True)
@@ -294,3 +295,27 @@ def test_checkpoints_that_nobody_goes_on_with_are_garbage_after_a_while(tmp_path
     assert (told.what, told.bytes, (tmp_path / "training" / "old").exists()) == ("unfinished", 4, True)
     assert len(abandoned(tmp_path, keep_days=30, really=True)) == 1
     assert [one.name for one in (tmp_path / "training").iterdir()] == ["new"]
+
+
+@pytest.mark.e2e
+def test_a_person_promotes_and_rolls_back_and_all_of_it_is_told(millrace, first):
+    for seed in (0, 7):
+        made = millrace.run("digits-cnn", "--set", f"train.seed={seed}", "--set", "register.name=led")
+    assert (made["model"]["version"], made["model"]["aliases"]) == (2, ["challenger", "champion"])
+    back = millrace("rollback", "led", "--why", "slow answers", "--who", "ada", "--json")
+    assert (back.returncode, json.loads(back.out)["version"]) == (0, "1")
+    again = millrace.run("digits-cnn", "--set", "train.seed=7", "--set", "register.name=led")
+    assert (again["state"], again["model"]["aliases"]) == ("Unchanged", ["challenger"])
+    assert "version 2 stays challenger: ada rolled it back (slow answers)" in again["err"]
+    lone = millrace("rollback", "led", "--why", "more")
+    assert (lone.returncode, lone.err.count("\n")) == (2, 1)
+    assert "E_CONFIG NAME: no champion stood before this one (got 'led')" in lone.err
+    other = millrace("promote", "lde", "2", "--why", "x")
+    assert (other.returncode, "no model of that name was ever champion" in other.err) == (2, True)
+    assert "version 2" in millrace("promote", "led", "2", "--why", "measured again").out
+    told = json.loads(millrace("champions", "led", "--json").out)
+    assert [one["version"] for one in told["champions"]["led"]] == ["1", "2", "1", "2"]
+    shown = millrace("champions", "led").out
+    assert "rolled back by ada: slow answers" in shown
+    assert len(shown.splitlines()) == 4
+    assert any(line.startswith("  led version 2 ") for line in millrace("champions").out.splitlines())

@@ -179,5 +179,5 @@ def test_long_text_is_searched_in_linear_time(small):
 
 def test_many_keys_are_checked_in_linear_time(tmp_path):
     path = tmp_path / "r.yaml"
-    path.write_text("\n".join(f"k{number}: 1" for number in range(40_000)))
-    assert len(lines(str(path))) > 40_000
+    path.write_text("\n".join(f"k{number}: 1" for number in range(10_000)))
+    assert len(lines(str(path))) > 10_000

@@ -77,6 +77,7 @@ print(json.dumps([answers, calls]))
 """
 
 
+@pytest.mark.e2e
 def test_a_fault_that_may_pass_is_retried_once_and_a_mistake_is_not(millrace):
     answers, calls = millrace.query(RETRIED)
     assert answers == ["done", "E_LABEL", "E_DISK_FULL"]

@@ -204,6 +204,7 @@ def until_training(process):
     return [one for one in family if "prefect_app" not in " ".join(one.cmdline())]
 
 
+@pytest.mark.e2e
 def test_a_run_that_is_asked_to_stop_can_be_continued(millrace, first):
     process = millrace.start("run", "digits-cnn", *ENDLESS, "--json")
     family = until_training(process)

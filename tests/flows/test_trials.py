@@ -36,6 +36,7 @@ def test_there_is_a_trial_for_every_seed_and_fold(run):
     assert [job.label for job in jobs_of(run, 0)] == ["seed 7", "seed 8", "seed 9"]
 
 
+@pytest.mark.e2e
 def test_a_trial_is_the_recipe_with_its_seed_on_its_fold_and_registers_nothing(run):
     run.ctx.tracker.start("parent", {}, {})
     first, *_, last = jobs_of(run, 0)
