@@ -1,9 +1,18 @@
 """EvalReport → Approved or Rejected. Pure: no clock, no file, no server."""
 
+from collections.abc import Iterator, Sequence
+
 from pydantic import Field
 
-from components.contracts.artifacts import Approval, Approved, EvalReport, Rejected, Verdict
+from components.contracts.artifacts import Approval, Approved, EvalReport, Interval, Rejected, Verdict
 from components.contracts.config import StepConfig
+
+Line = tuple[bool, str]
+"""Whether a rule is met, and its numbers in words."""
+METRIC_RULES = (
+    "minimum", "maximum", "max_regression", "min_gain", "slice_minimum", "slice_maximum", "slice_max_regression",
+)  # fmt: skip
+"""The rules that name metrics of the objective."""
 
 
 class GateConfig(StepConfig):
@@ -14,36 +23,40 @@ class GateConfig(StepConfig):
     max_regression: dict[str, float] = Field(
         {}, description="metric to how much worse than the champion it may be, on the rows that both were tested on"
     )
+    min_gain: dict[str, float] = Field(
+        {},
+        description="metric to how much better than the champion it has to be beyond doubt: the lower end of the 95 % "
+        "interval (paired bootstrap) on the rows that both were tested on; below 0: how much worse it may be",
+    )
+    slice_minimum: dict[str, float] = Field({}, description="metric to the least value in every slice of the report")
+    slice_maximum: dict[str, float] = Field({}, description="metric to the greatest value in every slice")
+    slice_max_regression: dict[str, float] = Field(
+        {}, description="metric to how much worse than the champion it may be in any slice"
+    )
+    slice_rows: int = Field(30, ge=1, description="slices of fewer test rows are not judged")
+    max_latency_ms: float = Field(
+        0, ge=0, description="the most milliseconds that one raw row may take (95 of 100 rows do); 0: no limit"
+    )
+    max_size_mb: float = Field(0, ge=0, description="how large the package may be, in millions of bytes; 0: no limit")
     approval: bool = Field(False, description="whether a person has to approve before the model is registered")
 
 
 def run(config: GateConfig, report: EvalReport, approval: Approval | None = None) -> Verdict:
-    """Every check, each with its line. An approval also overrides failed checks, and is named in the verdict."""
-    lines, failed = [], False
-    for names, word, sign in ((config.minimum, "at least", 1), (config.maximum, "at most", -1)):
-        for metric, bound in names.items():
-            known = report.metrics.get(metric)
-            passed = known is not None and sign * known.value >= sign * bound
-            failed |= not passed
-            lines.append(_line(f"{metric} {_figure(known.value if known else None)}, {word} {bound:g}", passed=passed))
-    for metric, bound in config.max_regression.items():
-        gain = report.gain.get(metric)
-        if gain is None and (report.gain or metric not in report.metrics):
-            failed = True
-            lines.append(_line(f"{metric} against the champion: not measured", passed=False))
-            continue
-        if gain is None:
-            lines.append(_line(f"{metric} against the champion: there is none", passed=True))
-            continue
-        worse = gain.value if metric in report.lower_is_better else -gain.value
-        failed |= worse > bound
-        lines.append(
-            _line(f"{metric} {gain.value:+.4f} against the champion, at most {bound:g} worse", passed=worse <= bound)
-        )
+    """Every rule, each with its line. An approval also overrides failed rules, and is named in the verdict."""
+    found = [
+        *_floors(config, report),
+        *_against_champion(config, report),
+        *_slices(config, report),
+        *_cost(config, report),
+    ]
+    lines = [f"{'pass' if passed else 'fail'}: {text}" for passed, text in found]
+    failed = not all(passed for passed, _ in found)
     if not lines:
         lines.append("pass: the recipe has no check, gate.minimum would be one")
     if approval is not None:
-        return Approved(checks=(*lines, f"approved by {approval.who}: {approval.why}"), report=report)
+        word = "forced" if failed else "approved"
+        said = f"{word} by {approval.who}: {approval.why}"
+        return Approved(checks=(*lines, said), report=report, approval=approval, forced=failed)
     if failed:
         return Rejected(verdict="rejected", checks=tuple(lines), report=report)
     if config.approval:
@@ -51,9 +64,80 @@ def run(config: GateConfig, report: EvalReport, approval: Approval | None = None
     return Approved(checks=tuple(lines), report=report)
 
 
-def _line(text: str, *, passed: bool) -> str:
-    return f"{'pass' if passed else 'fail'}: {text}"
+def _floors(config: GateConfig, report: EvalReport) -> Iterator[Line]:
+    for names, word, sign in ((config.minimum, "at least", 1), (config.maximum, "at most", -1)):
+        for metric, bound in names.items():
+            known = report.metrics.get(metric)
+            passed = known is not None and sign * known.value >= sign * bound
+            yield passed, f"{metric} {_figure(known)}, {word} {bound:g}"
 
 
-def _figure(value: float | None) -> str:
-    return "not measured" if value is None else f"{value:.4f}"
+def _against_champion(config: GateConfig, report: EvalReport) -> Iterator[Line]:
+    for names, judge in ((config.max_regression, _regression), (config.min_gain, _improvement)):
+        for metric, bound in names.items():
+            gain = report.gain.get(metric)
+            if gain is not None:
+                yield judge(metric, gain, bound, lower_is_better=metric in report.lower_is_better)
+            elif report.gain or metric not in report.metrics:
+                yield False, f"{metric} against the champion: not measured"
+            else:
+                yield True, f"{metric} against the champion: there is none"
+
+
+def _regression(metric: str, gain: Interval, bound: float, *, lower_is_better: bool) -> Line:
+    worse = gain.value if lower_is_better else -gain.value
+    return worse <= bound, f"{metric} {gain.value:+.4f} against the champion, at most {bound:g} worse"
+
+
+def _improvement(metric: str, gain: Interval, bound: float, *, lower_is_better: bool) -> Line:
+    better, least = (-gain.value, -gain.high) if lower_is_better else (gain.value, gain.low)
+    text = f"{metric} better than the champion by {better:+.4f}, beyond doubt by {least:+.4f}, at least {bound:+g}"
+    return least >= bound, text
+
+
+def _slices(config: GateConfig, report: EvalReport) -> Iterator[Line]:
+    judged = [one for one in report.slices if one.rows >= config.slice_rows]
+    small = len(report.slices) - len(judged)
+    left = f"; {small} of fewer than {config.slice_rows} rows not judged" if small else ""
+    for bounds, word, sign in ((config.slice_minimum, "at least", 1), (config.slice_maximum, "at most", -1)):
+        for metric, bound in bounds.items():
+            known = [(sign * one.metrics[metric].value, one.name) for one in judged if metric in one.metrics]
+            yield _worst(known, f"{metric} of slices", sign, sign * bound, f"{word} {bound:g}{left}")
+    for metric, bound in config.slice_max_regression.items():
+        if not report.gain:
+            yield True, f"{metric} of slices against the champion: there is none"
+            continue
+        sign = -1 if metric in report.lower_is_better else 1
+        known = [(sign * one.gain[metric].value, one.name) for one in judged if metric in one.gain]
+        end = f"at most {bound:g} worse than the champion{left}"
+        yield _worst(known, f"{metric} of slices against the champion", sign, -bound, end)
+
+
+def _cost(config: GateConfig, report: EvalReport) -> Iterator[Line]:
+    cost = report.cost
+    if config.max_latency_ms:
+        passed = cost is not None and cost.latency_ms_95 <= config.max_latency_ms
+        value = f"{cost.latency_ms_95:.2f} ms" if cost else "not measured"
+        yield passed, f"one row takes {value}, at most {config.max_latency_ms:g} ms"
+    if config.max_size_mb:
+        passed = cost is not None and cost.size_bytes <= config.max_size_mb * 1e6
+        value = f"{cost.size_bytes / 1e6:.2f} MB" if cost else "not measured"
+        yield passed, f"the package has {value}, at most {config.max_size_mb:g} MB"
+    if report.alone is not None:
+        took = f"in an environment of its own requirements ({report.alone.seconds:.0f} s)"
+        if report.alone.passed:
+            yield True, f"answers its example {took}"
+        else:
+            yield False, f"does not answer its example {took}: {report.alone.said}"
+
+
+def _worst(known: Sequence[tuple[float, str]], what: str, sign: int, bound: float, end: str) -> Line:
+    """Whether the least of the figures, which were multiplied with `sign`, is at least `bound`."""
+    if not known:
+        return False, f"{what}: not measured, {end}"
+    value, name = min(known)
+    return value >= bound, f"{what}: {sign * value:.4f} where {name}, worst of {len(known)}, {end}"
+
+
+def _figure(known: Interval | None) -> str:
+    return "not measured" if known is None else f"{known.value:.4f}"

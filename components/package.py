@@ -13,23 +13,25 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from pydantic import Field
 
 from components.adapters.snapshot_rows import read_seen
 from components.adapters.tracking_calls import quiet
 from components.cleaning import KINDS as OPERATIONS
 from components.cleaning.typed import typed
 from components.context import RunContext
-from components.contracts.artifacts import Checkpoint, Dataset, ModelPackage
+from components.contracts.artifacts import Checkpoint, Dataset, ModelPackage, Trial
 from components.contracts.config import StepConfig
 from components.contracts.fingerprint import digest
 from components.contracts.registry import load_kind
 from components.contracts.spec import Column
+from components.environments import tried_alone
 from components.features import KINDS as FEATURES
 from components.features.fitted import load_feature
 from components.models import KINDS as MODELS
 from components.objectives import KINDS as OBJECTIVES
 from components.objectives.objective import target_of
-from components.packages import PrivateCode, forget, kind_modules, library_versions, private_code
+from components.packages import PARTS, PrivateCode, forget, kind_modules, library_versions, open_package, private_code
 from components.predictor import FORMAT
 from components.smoke import prepare, smoke
 
@@ -74,7 +76,13 @@ mlflow.models.set_model(Model())
 
 
 class PackageConfig(StepConfig):
-    """Nothing to set so far."""
+    """How the package is tried before anything else is done with it."""
+
+    environment: bool = Field(
+        False,
+        description="whether it is also tried in an environment made from its own requirements: minutes, the first "
+        "time for each set of versions",
+    )
 
 
 def run(config: PackageConfig, checkpoint: Checkpoint, dataset: Dataset, *, ctx: RunContext) -> ModelPackage:
@@ -99,10 +107,12 @@ def run(config: PackageConfig, checkpoint: Checkpoint, dataset: Dataset, *, ctx:
             _write_parts(Path(scratch), code, model, _weights(checkpoint, ctx))
             needs = [f"{name}=={version}" for name, version in libraries.items()]
             _save(Path(scratch), folder / "model", code.name, {**model, "requirements": needs, "told": told}, example)
+        _note_answers(folder / "model")
         smoke(folder / "model", code.own)
+        alone = _alone(folder / "model", ctx) if config.environment else None
         content = digest([code.behaviour, libraries, model, checkpoint.files["weights.safetensors"]])
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-        return ModelPackage(code=code.name, size_bytes=size, content=content)
+        return ModelPackage(code=code.name, size_bytes=size, content=content, alone=alone, history=checkpoint.history)
 
     inputs = {
         "checkpoint": checkpoint.content,
@@ -111,6 +121,22 @@ def run(config: PackageConfig, checkpoint: Checkpoint, dataset: Dataset, *, ctx:
         "libraries": digest(libraries),
     }
     return ctx.commit(ModelPackage, __name__, config, inputs, build)
+
+
+def _alone(model: Path, ctx: RunContext) -> Trial:
+    ctx.progress.advanced("package", 0, 1, "environments", "installing its requirements, minutes the first time")
+    return tried_alone(model, ctx.placement.home)
+
+
+def _note_answers(model: Path) -> None:
+    """Keep what the package answers to its example, so that whoever loads it can tell whether it still does."""
+    with quiet():
+        from mlflow.models import Model
+
+        example = Model.load(str(model)).load_input_example(str(model))
+    predictor = open_package(model)
+    answers = predictor.predict(predictor.table(example)).table().to_pydict()
+    (model / PARTS / "golden.json").write_text(json.dumps(answers))
 
 
 def _told(checkpoint: Checkpoint, dataset: Dataset) -> dict[str, pa.DataType]:

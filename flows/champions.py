@@ -15,7 +15,13 @@ from components.contracts.placement import Placement
 from flows import mlflow_server, settings
 from flows.console import Terminal
 
-HOW = {"run": "by its run", "person": "promoted by", "rollback": "rolled back by"}
+HOW = {
+    "run": "by its run",
+    "approved": "approved by",
+    "forced": "gate overridden by",
+    "person": "promoted by",
+    "rollback": "rolled back by",
+}
 
 
 def champions(placement: Placement, name: str, *, as_json: bool) -> None:
@@ -86,7 +92,8 @@ def _say(ctx: RunContext, name: str, *, moved: bool, as_json: bool) -> None:
 
 
 def _line(name: str, move: dict[str, Any]) -> str:
-    said = " ".join([HOW[move["how"]], *([f"{move['who']}: {move['why']}"] if move["who"] else [])])
+    how = "approved" if move["how"] == "run" and move["who"] else move["how"]
+    said = " ".join([HOW[how], *([f"{move['who']}: {move['why']}"] if move["who"] else [])])
     return (
         f"  [bold]{escape(name)}[/bold] version {escape(move['version'])}  "
         f"[dim]{move['epoch']}. {move['at'] or 'time unknown'}, {escape(said)}[/dim]"

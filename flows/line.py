@@ -90,7 +90,7 @@ STAGES = {
         gives=Checkpoint,
     ),
     "package": Stage(
-        run=package.run, config=lambda _: package.PackageConfig(), takes=("train", "preprocess"), gives=ModelPackage
+        run=package.run, config=lambda one: one.package, takes=("train", "preprocess"), gives=ModelPackage
     ),
     "evaluate": Stage(
         run=evaluate.run, config=lambda one: one.evaluate, takes=("package", "preprocess"), gives=EvalReport

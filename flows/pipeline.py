@@ -21,10 +21,11 @@ from components.contracts.registry import Kinds
 from components.evaluate import EvaluateConfig
 from components.features import KINDS as FEATURES
 from components.features.several import parts_of
-from components.gate import GateConfig
+from components.gate import METRIC_RULES, GateConfig
 from components.models import KINDS as MODELS
 from components.objectives import KINDS as OBJECTIVES
 from components.objectives.objective import check_metrics, check_model, check_monitor, check_target
+from components.package import PackageConfig
 from components.packages import private_code
 from components.preprocess import DeadColumns, check_names
 from components.preprocess.leaks import LeakConfig
@@ -87,6 +88,7 @@ class PipelineConfig(Frozen):
     model: Model
     objective: Objective
     train: TrainSettings = TrainSettings()
+    package: PackageConfig = PackageConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     gate: GateConfig = GateConfig()
     register_as: RegisterConfig = Field(RegisterConfig(), alias="register")
@@ -102,11 +104,7 @@ class PipelineConfig(Frozen):
         check_monitor(self.objective, self.train.monitor)
         check_metrics(
             self.objective,
-            {
-                "gate.minimum": self.gate.minimum,
-                "gate.maximum": self.gate.maximum,
-                "gate.max_regression": self.gate.max_regression,
-            },
+            {f"gate.{name}": getattr(self.gate, name) for name in METRIC_RULES},
         )
         check_features(self.augment, [feature.name for feature in self.features])  # type: ignore[attr-defined]
         return self

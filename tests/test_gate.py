@@ -3,7 +3,7 @@ import itertools
 import pytest
 
 from components import gate
-from components.contracts.artifacts import Approval, Approved, EvalReport, Interval, Rejected
+from components.contracts.artifacts import Approval, Approved, Cost, EvalReport, Interval, Rejected, Slice, Trial
 from components.gate import GateConfig
 
 
@@ -36,7 +36,8 @@ def test_every_combination_has_the_verdict_that_the_rules_say(accuracy, gain, as
     expected = "approved" if approval or (good and not asks) else "awaiting" if good else "rejected"
     assert verdict.verdict == expected
     assert isinstance(verdict, Approved if expected == "approved" else Rejected)
-    assert (approval is not None) == any("approved by ada: trial" in line for line in verdict.checks)
+    word = "approved" if good else "forced"
+    assert (approval is not None) == (f"{word} by ada: trial" in verdict.checks)
 
 
 def test_each_check_has_its_line():
@@ -66,3 +67,71 @@ def test_a_gate_without_checks_lets_through():
         verdict = gate.run(GateConfig(), report(accuracy, gain))
         assert verdict.verdict == "approved"
         assert verdict.checks == ("pass: the recipe has no check, gate.minimum would be one",)
+
+
+def sliced(*slices, gain=True):
+    """A report whose slices have these names, rows, accuracies and, against the champion, gains."""
+    made = tuple(
+        Slice(
+            name=name, rows=rows, metrics={"accuracy": figure(value)}, gain={"accuracy": figure(more)} if gain else {}
+        )
+        for name, rows, value, more in slices
+    )
+    return report(0.9, 0.0 if gain else None).model_copy(update={"slices": made})
+
+
+def test_the_worst_slice_is_judged_and_small_ones_are_counted_and_not_judged():
+    config = GateConfig(slice_minimum={"accuracy": 0.8}, slice_max_regression={"accuracy": 0.05})
+    good = gate.run(config, sliced(("a", 100, 0.85, -0.02), ("b", 40, 0.81, 0.1), ("c", 29, 0.1, -0.9)))
+    assert good.verdict == "approved"
+    assert good.checks == (
+        "pass: accuracy of slices: 0.8100 where b, worst of 2, at least 0.8; 1 of fewer than 30 rows not judged",
+        (
+            "pass: accuracy of slices against the champion: -0.0200 where a, worst of 2, at most 0.05 worse than the "
+            "champion; 1 of fewer than 30 rows not judged"
+        ),
+    )
+    bad = gate.run(config, sliced(("a", 100, 0.85, -0.06), ("b", 40, 0.79, 0.1)))
+    assert bad.verdict == "rejected"
+    assert [line.partition(":")[0] for line in bad.checks] == ["fail", "fail"]
+
+
+def test_a_slice_rule_without_a_slice_fails_and_without_a_champion_passes():
+    config = GateConfig(slice_minimum={"accuracy": 0.8}, slice_max_regression={"accuracy": 0.05})
+    first, second = gate.run(config, sliced(gain=False)).checks
+    assert first == "fail: accuracy of slices: not measured, at least 0.8"
+    assert second == "pass: accuracy of slices against the champion: there is none"
+
+
+@pytest.mark.parametrize(("gain", "margin", "verdict"), [(0.02, 0.0, "approved"), (0.009, 0.0, "rejected"),
+                                                         (0.009, -0.005, "approved"), (0.02, 0.015, "rejected")])  # fmt: skip
+def test_better_means_that_the_whole_interval_clears_the_margin(gain, margin, verdict):
+    """The intervals here reach 0.01 to either side."""
+    found = gate.run(GateConfig(min_gain={"accuracy": margin}), report(0.9, gain))
+    assert found.verdict == verdict
+    assert f"better than the champion by {gain:+.4f}, beyond doubt by {gain - 0.01:+.4f}" in found.checks[0]
+    lower = gate.run(GateConfig(min_gain={"log_loss": margin}), report(0.9, 0.0, loss_gain=-gain))
+    assert lower.verdict == verdict
+
+
+def test_budgets_of_time_and_size_and_the_trial_alone():
+    cost = Cost(latency_ms=1, latency_ms_95=3, rows_a_second=1000, size_bytes=2_000_000)
+    trial = Trial(passed=False, seconds=70, said="No module named torch")
+    one = report(0.9).model_copy(update={"cost": cost, "alone": trial})
+    checks = gate.run(GateConfig(max_latency_ms=2, max_size_mb=3), one).checks
+    assert checks == (
+        "fail: one row takes 3.00 ms, at most 2 ms",
+        "pass: the package has 2.00 MB, at most 3 MB",
+        "fail: does not answer its example in an environment of its own requirements (70 s): No module named torch",
+    )
+    better = one.model_copy(update={"alone": trial.model_copy(update={"passed": True})})
+    assert gate.run(GateConfig(max_latency_ms=4), better).verdict == "approved"
+    unmeasured = gate.run(GateConfig(max_latency_ms=4, max_size_mb=3), report(0.9))
+    assert unmeasured.verdict == "rejected"
+
+
+def test_an_approval_that_overrides_a_failed_rule_is_forced():
+    word = Approval(who="ada", why="the test rows are old")
+    assert gate.run(GateConfig(minimum={"accuracy": 0.95}), report(0.9), word).forced
+    calm = gate.run(GateConfig(minimum={"accuracy": 0.8}, approval=True), report(0.9), word)
+    assert (calm.forced, calm.approval) == (False, word)

@@ -7,11 +7,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from components import evaluate, preprocess
+from components import preprocess
 from components.cleaning.keep_rows import KeepRows
 from components.cleaning.require import Require
 from components.contracts.errors import DataError
 from components.contracts.spec import FILE, KEY, ROW, SPLIT
+from components.evaluate.rows import rows_of
 from components.preprocess.leaks import LeakConfig
 from components.statistics.keys import SPLITS, TEST, TRAIN, VALIDATION, row_keys
 from components.statistics.splits import Split, SplitConfig
@@ -55,7 +56,7 @@ def divided(tmp_path, ctx, rows, *, leaks=LeakConfig(), parts=3, **split):
         features=recipe.features, target=recipe.target, split=recipe.split, leaks=leaks
     )
     dataset = preprocess.run(config, clean, ctx=ctx)
-    test = [row for chunk in evaluate._test_rows(dataset, ctx.store) for row in chunk.to_pylist()]
+    test = [row for chunk in rows_of(dataset, ctx.store) for row in chunk.to_pylist()]
     assert len(test) == dataset.rows[TEST], "evaluate and preprocess agree"
     return dataset, test
 
@@ -204,7 +205,7 @@ def test_rows_that_cleaning_drops_need_not_be_divided(tmp_path, ctx, method, col
     recipe = table_recipe(tmp_path / "t", checks=CHECKS, cleaning=cleaning, split=split)
     config = preprocess.PreprocessConfig(features=recipe.features, target=recipe.target, split=split)
     dataset = preprocess.run(config, cleaned_line(recipe, ctx), ctx=ctx)
-    assert sum(chunk.num_rows for chunk in evaluate._test_rows(dataset, ctx.store)) == dataset.rows[TEST]
+    assert sum(chunk.num_rows for chunk in rows_of(dataset, ctx.store)) == dataset.rows[TEST]
 
 
 def test_what_cannot_say_where_a_row_belongs_is_one_line(tmp_path, ctx):

@@ -152,12 +152,26 @@ class Checkpoint(Artifact):
     device: str
 
 
+class Trial(Frozen):
+    """Whether a package answered its own example as it did when it was made, and else what it said."""
+
+    passed: bool
+    seconds: float
+    said: str = ""
+
+
 class ModelPackage(Artifact):
-    """What is shipped: an MLflow model folder that turns raw rows into predictions."""
+    """What is shipped: an MLflow model folder that turns raw rows into predictions.
+
+    Every package was tried in a clean process; `alone` is how it did in an environment made from its own requirements,
+    where the recipe asks for that. `history` has training's metrics of each epoch.
+    """
 
     step = "package"
     code: str
     size_bytes: int
+    alone: Trial | None = None
+    history: tuple[dict[str, float], ...] = ()
 
 
 class Interval(Frozen):
@@ -172,10 +186,34 @@ class Interval(Frozen):
         return self.low <= value <= self.high
 
 
+class Cost(Frozen):
+    """What an answer costs: milliseconds for one raw row (the median and the 95th percentile), rows a second, bytes."""
+
+    latency_ms: float
+    latency_ms_95: float
+    rows_a_second: float
+    size_bytes: int
+
+
+class Slice(Frozen):
+    """Figures of a part of the test rows.
+
+    `chance` is None where the recipe named it; of one that was found to be worse than the rest it is how likely that is
+    by luck alone, with everything counted that the search looked at. `gain` covers what the champion shares of it.
+    """
+
+    name: str
+    rows: int
+    chance: float | None = None
+    metrics: dict[str, Interval]
+    gain: dict[str, Interval] = Field({})
+
+
 class EvalReport(Artifact):
     """How a package does on the frozen test rows.
 
     `champion` and `gain` (candidate minus champion, per row) cover the rows that are in both models' test parts.
+    `searched` says at how many parts of the rows the search for the worst looked.
     """
 
     step = "evaluate"
@@ -187,6 +225,10 @@ class EvalReport(Artifact):
     baseline: dict[str, float]
     lower_is_better: tuple[str, ...] = ()
     rows: int
+    slices: tuple[Slice, ...] = ()
+    searched: int = 0
+    cost: Cost | None = None
+    alone: Trial | None = None
 
 
 class Approval(Frozen):
@@ -197,12 +239,14 @@ class Approval(Frozen):
 
 
 class Verdict(Artifact):
-    """The gate's answer, with a line per check."""
+    """The gate's answer, with a line per check; it is `forced` where a person's approval overrides a failed one."""
 
     step = "gate"
     verdict: Literal["approved", "rejected", "awaiting"]
     checks: tuple[str, ...]
     report: EvalReport
+    approval: Approval | None = None
+    forced: bool = False
 
 
 class Approved(Verdict):

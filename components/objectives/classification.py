@@ -10,6 +10,7 @@ from pydantic import Field
 
 from components.contracts.config import StepConfig
 from components.contracts.spec import ROW_WEIGHT, TensorSpec
+from components.objectives.calibration import calibration_error, reliability, threshold_figures
 from components.objectives.objective import FLOOR, Answers, Facts, Figure, Pooled, Target, Told, output_of
 from components.objectives.ranking import area
 
@@ -19,8 +20,8 @@ class Classification(StepConfig):
 
     targets: ClassVar[tuple[str, ...]] = ("label",)
     monitored: ClassVar[Mapping[str, bool]] = {"accuracy": True}
-    metrics: ClassVar[tuple[str, ...]] = ("accuracy", "log_loss", "f1", "auroc")
-    lower_is_better: ClassVar[frozenset[str]] = frozenset({"log_loss"})
+    metrics: ClassVar[tuple[str, ...]] = ("accuracy", "log_loss", "f1", "ece", "auroc")
+    lower_is_better: ClassVar[frozenset[str]] = frozenset({"log_loss", "ece"})
     baseline_name: ClassVar[str] = "most frequent class"
 
     kind: Literal["classification"] = "classification"
@@ -88,22 +89,27 @@ class Classification(StepConfig):
         }
 
     def facts(self, answers: Answers, truth: NDArray[np.int64]) -> Facts:
-        """The true and the predicted class; of two classes also the probability of the second."""
+        """The true and the predicted class and its probability; of two classes also the probability of the second."""
         probabilities = answers["probabilities"]
-        kept = {"truth": truth.astype(np.int32), "predicted": probabilities.argmax(1).astype(np.int32)}
+        kept = {
+            "truth": truth.astype(np.int32),
+            "predicted": probabilities.argmax(1).astype(np.int32),
+            "confidence": probabilities.max(1),
+        }
         return kept | ({"score": probabilities[:, 1]} if probabilities.shape[1] == 2 else {})
 
     def pooled(self, facts: Facts) -> Pooled:
-        """The mean of the classes' F1, and of two classes the area under the ROC curve."""
+        """The mean of the classes' F1, the calibration error, and of two classes the area under the ROC curve."""
         truth, predicted = facts["truth"], facts["predicted"]
         classes = int(max(truth.max(initial=0), predicted.max(initial=0))) + 1
         under = area(facts["score"], truth == 1) if "score" in facts else None
+        error = calibration_error(facts["confidence"], truth == predicted)
 
         def measured(weights: NDArray[np.float64]) -> dict[str, float]:
             right = np.bincount(truth, weights * (truth == predicted), classes)
             seen, named = np.bincount(truth, weights, classes), np.bincount(predicted, weights, classes)
             there = seen + named > 0
-            found = {"f1": float((2 * right[there] / (seen + named)[there]).mean())}
+            found = {"f1": float((2 * right[there] / (seen + named)[there]).mean()), "ece": error(weights)}
             return found | ({"auroc": under(weights)} if under else {})
 
         return measured
@@ -128,7 +134,14 @@ class Classification(StepConfig):
         )
 
     def figures(self, facts: Facts, target: Target) -> list[Figure]:
-        """The confusion matrix."""
+        """The confusion matrix, how far confidence can be trusted, and of two classes what each threshold gives."""
         counts = np.zeros((len(target.classes),) * 2, np.int64)
         np.add.at(counts, (facts["truth"], facts["predicted"]), 1)
-        return [{"kind": "confusion", "classes": target.classes, "counts": counts.tolist()}]
+        drawn = [
+            {"kind": "confusion", "classes": target.classes, "counts": counts.tolist()},
+            reliability(facts["confidence"], facts["truth"] == facts["predicted"]),
+        ]
+        positive = facts["truth"] == 1
+        if "score" in facts and 0 < positive.sum() < len(positive):
+            drawn += threshold_figures(facts["score"], positive, target.classes[1])
+        return drawn

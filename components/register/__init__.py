@@ -82,7 +82,7 @@ def run(config: RegisterConfig, approved: Approved, package: ModelPackage, *, ct
     if ctx.tracker.alias(config.name, CHALLENGER, number):
         done.append(CHALLENGER)
     before = ctx.tracker.aliased(config.name, CHAMPION)
-    if promote(ctx, config.name, number, package, approved.report.rival):
+    if promote(ctx, config.name, number, package, approved):
         done.append(CHAMPION if before in {"", number} else f"{CHAMPION} moved from version {before} to {number}")
     aliases: tuple[str, ...] = (CHALLENGER, CHAMPION)
     back = withdrawn(moves_of(ctx, config.name), package.content)

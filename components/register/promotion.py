@@ -14,7 +14,7 @@ from components.adapters.pointers import Pointer
 from components.adapters.store import Record, digest_file
 from components.adapters.tracking import CHAMPION, FINGERPRINT_TAG, PACKAGE_TAG, VERIFIED_TAG
 from components.context import RunContext
-from components.contracts.artifacts import Approval, ModelPackage
+from components.contracts.artifacts import Approval, Approved, ModelPackage
 from components.contracts.config import Frozen
 from components.contracts.errors import ConfigError, ConflictError, IntegrityError
 
@@ -24,14 +24,15 @@ POINTERS = "champion"
 class Champion(Frozen):
     """One epoch: which package stands, by whom and why.
 
-    A rollback says which epoch stands again (`to`), and the content of the package that it took the place of.
+    A rollback says which epoch stands again (`to`), and the content of the package that it took the place of. A run
+    whose gate a person overrode is `forced`.
     """
 
     content: str
     fingerprint: str
     version: str
     run: str
-    how: Literal["run", "person", "rollback"] = "run"
+    how: Literal["run", "forced", "person", "rollback"] = "run"
     who: str = ""
     why: str = ""
     at: str = ""
@@ -68,10 +69,10 @@ def withdrawn(moves: Moves, content: str) -> Champion | None:
     return None
 
 
-def promote(ctx: RunContext, name: str, version: str, package: ModelPackage, compared: str) -> bool:
+def promote(ctx: RunContext, name: str, version: str, package: ModelPackage, approved: Approved) -> bool:
     """Make `package` the champion after a run, unless it was rolled back; False where pointer and mirror stay so.
 
-    `compared` is the content of the champion that the package was held against. The pointer moves only from the state
+    The verdict's report names the champion that the package was held against. The pointer moves only from the state
     in which that one stands, so of two runs that overlap one promotes.
 
     Raises:
@@ -84,8 +85,15 @@ def promote(ctx: RunContext, name: str, version: str, package: ModelPackage, com
             return None
         if withdrawn(moves, package.content):
             return None
-        check_standing(ctx, name, package, compared)
-        return Champion(content=package.content, fingerprint=package.fingerprint, version=version, run=ctx.name)
+        check_standing(ctx, name, package, approved.report.rival)
+        return Champion(
+            content=package.content,
+            fingerprint=package.fingerprint,
+            version=version,
+            run=ctx.name,
+            how="forced" if approved.forced else "run",
+            **(_said(approved.approval) if approved.approval else {}),
+        )
 
     return _move(ctx, name, choose)
 

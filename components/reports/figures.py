@@ -1,6 +1,6 @@
 """Figures of a report, from plain data, drawn as tables, SVG and pictures without scripts.
 
-Kinds: `confusion`, `scatter`, `points`, `histogram`, `table`, `pictures`.
+Kinds: `confusion`, `scatter`, `points`, `curves`, `histogram`, `table`, `pictures`.
 """
 
 import math
@@ -14,6 +14,7 @@ MOST_CLASSES = 40
 MOST_PAIRS = 20
 WIDTH, HEIGHT, MARGIN = 440, 300, 46
 MARKS = 6
+COLOURS = ("rgb(var(--good))", "rgb(var(--bad))", "#3a7bd5", "#b8860b", "#8e5bb5", "#5c6675", "#c2185b", "#00838f")
 
 MACROS = """
 {% macro axes(plot) %}
@@ -44,7 +45,11 @@ MACROS = """
 aria-label="{{ one.title }}">{{ axes(one) }}
 {% for bar in one.bars %}<rect x="{{ bar.x }}" y="{{ bar.y }}" width="{{ bar.width }}" height="{{ bar.height }}"/>
 {% endfor %}{% if one.line %}<path d="{{ one.line }}" stroke="var(--dim)" stroke-dasharray="4 3" fill="none"/>{% endif %}
-{% for dot in one.dots %}<circle cx="{{ dot[0] }}" cy="{{ dot[1] }}" r="2.5"/>{% endfor %}</svg>{% endif %}
+{% for dot in one.dots %}<circle cx="{{ dot[0] }}" cy="{{ dot[1] }}" r="2.5"/>{% endfor %}
+{% for curve in one.curves %}<path d="{{ curve.path }}" style="stroke: {{ curve.colour }}" stroke-width="1.75" fill="none"/>
+{% if one.curves|length > 1 %}<text x="{{ one.right - 4 }}" y="{{ one.legend + 14 * loop.index0 }}" text-anchor="end"
+style="fill: {{ curve.colour }}">{{ curve.name }}</text>{% endif %}{% endfor %}</svg>
+{% if one.note %}<p class="dim">{{ one.note }}</p>{% endif %}{% endif %}
 {% endmacro %}
 """
 """Jinja text that comes before a page's own, and offers `figure(one)` of what `laid_out` gives."""
@@ -56,12 +61,13 @@ def laid_out(figure: Mapping[str, Any]) -> dict[str, Any]:
         "confusion": _confusion,
         "scatter": _scatter,
         "points": _points,
+        "curves": _curves,
         "histogram": _histogram,
         "pictures": _pictures,
     }
     # A table is drawn as it is.
     made = places[figure["kind"]](figure) if figure["kind"] in places else dict(figure)
-    return made | {"of": f"{figure['of']}: " if "of" in figure else ""}
+    return {"note": ""} | made | {"of": f"{figure['of']}: " if "of" in figure else ""}
 
 
 def _pictures(figure: Mapping[str, Any]) -> dict[str, Any]:
@@ -128,6 +134,30 @@ def _points(figure: Mapping[str, Any]) -> dict[str, Any]:
     return _plot(figure["title"], wide, tall, figure["names"]) | {"dots": dots, "line": line and f"M{line}"}
 
 
+def _curves(figure: Mapping[str, Any]) -> dict[str, Any]:
+    """`curves`, each name's points in order, of two units that `names` names; `line` is drawn beside them.
+
+    `legend` says at which share of the height the names stand, 0.05 from above where it says nothing.
+    """
+    every = [one for points in figure["curves"].values() for one in points] + list(figure.get("line", ()))
+    wide, tall = (_reach([one[at] for one in every]) for at in (0, 1))
+    across, up = _across(wide), _up(tall)
+
+    def path(points: Sequence[Sequence[float]]) -> str:
+        return "M" + "L".join(f"{across(x)} {up(y)}" for x, y in points)
+
+    drawn = [
+        {"name": name, "path": path(points), "colour": COLOURS[at % len(COLOURS)]}
+        for at, (name, points) in enumerate(figure["curves"].items())
+    ]
+    return _plot(figure["title"], wide, tall, figure["names"]) | {
+        "curves": drawn,
+        "line": path(figure["line"]) if figure.get("line") else "",
+        "legend": 22 + figure.get("legend", 0.05) * (HEIGHT - MARGIN - 22),
+        "note": figure.get("note", ""),
+    }
+
+
 def _reach(values: Sequence[float]) -> tuple[float, float]:
     low, high = min(values), max(values)
     return (low, high) if high > low else (low - 0.5, high + 0.5)
@@ -167,6 +197,7 @@ def _plot(title: str, wide: tuple[float, float], tall: tuple[float, float], name
         "up": [{"at": up(one), "text": f"{one:.4g}"} for one in _marks(tall)],
         "bars": [],
         "dots": [],
+        "curves": [],
         "line": "",
     }
 

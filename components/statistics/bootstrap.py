@@ -15,14 +15,14 @@ WHOLE_REPLICATES = 200
 """Of a figure that is no mean, which costs a pass over all rows each time."""
 
 
-def interval(values: NDArray[np.float64], seed: int = 0) -> Interval:
+def interval(values: NDArray[np.float64], seed: int = 0, replicates: int = REPLICATES) -> Interval:
     """The mean of float64[rows] with its interval."""
     mean, rows = float(values.mean()), len(values)
     if rows > EXACT_UP_TO:
         half = NORMAL_95 * float(values.std()) / rows**0.5
         return Interval(value=mean, low=mean - half, high=mean + half)
     random = np.random.Generator(np.random.PCG64(seed))
-    means = [float(values[random.integers(0, rows, rows)].mean()) for _ in range(REPLICATES)]
+    means = [float(values[random.integers(0, rows, rows)].mean()) for _ in range(replicates)]
     low, high = np.percentile(means, [2.5, 97.5])
     return Interval(value=mean, low=float(low), high=float(high))
 

@@ -14,7 +14,7 @@ from components.objectives.objective import Target, check_monitor, check_target
 from components.objectives.regression import Regression
 from tests.models.cases import NUMBERS, OBJECTIVES, SEVERAL, TARGETS
 
-FIGURES = {"confusion", "scatter", "histogram", "table", "pictures"}
+FIGURES = {"confusion", "scatter", "curves", "histogram", "table", "pictures"}
 
 
 def drawn_for(target, random):

@@ -1,0 +1,124 @@
+"""ModelPackage, Dataset, champion → EvalReport: the package itself, on raw test rows, once.
+
+Test rows are those that the split has always put into the test part. They are read from the validated snapshot, not
+from shards, so cleaning, features and decoding are measured as they will be served.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pydantic import Field, field_validator
+
+from components.context import RunContext
+from components.contracts.artifacts import Dataset, EvalReport, ModelPackage
+from components.contracts.config import StepConfig
+from components.contracts.errors import DataError
+from components.contracts.fingerprint import digest
+from components.contracts.spec import OWN_COLUMNS
+from components.evaluate.rows import CHUNK_ROWS, accepted, add_rival, folder_of, opened, rows_of, truth_of
+from components.evaluate.slices import Cells, slices_of
+from components.evaluate.speed import cost_of
+from components.evaluate.tally import Pair, Tally
+from components.packages import open_package, own_errors
+from components.reports.evaluation import evaluation_page
+from components.statistics.keys import TEST
+from components.statistics.slices import check_slice
+from components.statistics.splits import Split
+
+
+class EvaluateConfig(StepConfig):
+    """What the report shows."""
+
+    worst: int = Field(12, ge=0, le=100, description="how many of the worst answers the report shows")
+    slices: tuple[str, ...] = Field(
+        (),
+        description="parts of the test rows with figures of their own: a column, each of whose values (of numbers, "
+        "quarters) is one, or an expression such as `age >= 60 and sex == 'Female'`",
+    )
+    search: bool = Field(True, description="whether the parts are looked for on which the model is worst")
+    least_rows: int = Field(30, ge=2, description="how many test rows a part has at least that the search names")
+
+    @field_validator("slices")
+    @classmethod
+    def _readable(cls, slices: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(check_slice, slices))
+
+
+def run(
+    config: EvaluateConfig, package: ModelPackage, dataset: Dataset, champion: ModelPackage | None, *, ctx: RunContext
+) -> EvalReport:
+    """Evaluate `package`, and the champion on the rows that both were tested on.
+
+    Raises:
+        DataError: E_LABEL, a test row's class is unknown to the model; E_TOO_FEW_ROWS; E_COLUMN_MISSING, a slice names
+            a column that there is not.
+    """
+    inputs = {
+        "package": package.content,
+        "dataset": dataset.content,
+        "champion": champion.content if champion else "",
+        "alone": digest(package.alone.passed if package.alone else None),
+    }
+
+    def build(folder: Path) -> EvalReport:
+        ours = open_package(folder_of(package, ctx.store))
+        theirs = opened(champion, ctx.store) if champion else None
+        cells = Cells(config.slices, search=config.search, expected=dataset.rows[TEST])
+        tally, rival, shared = Tally(ours, config.worst), Tally(theirs, 0) if theirs else None, []
+        for done, chunk in enumerate(rows_of(dataset, ctx.store), 1):
+            with own_errors("correct the data, or run with --rerun package"):
+                rows, keep = accepted(ours, chunk)
+                if not rows.num_rows:
+                    continue
+                truth = truth_of(ours, rows)
+                sample = rows.drop(list(OWN_COLUMNS))
+                tally.add(rows, truth, ours.predict(sample).answers)
+            cells.add(rows, truth, ours.target)
+            if theirs is not None and rival is not None:
+                both = (Split.model_validate(theirs.split).parts(chunk, strict=False) == TEST)[keep]
+                shared.append(both)
+                with own_errors("the champion cannot answer these rows: register under another name (register.name)"):
+                    add_rival(rival, ours, theirs, rows.filter(pa.array(both)))
+            ctx.progress.advanced("evaluate", done, max(done, dataset.rows[TEST] // CHUNK_ROWS), "chunks")
+        if not tally.truth:
+            raise DataError("E_TOO_FEW_ROWS", "no test row is left", place="split.test", action="raise split.test")
+        whole, beside = tally.whole(), rival.whole() if rival and rival.truth else None
+        every = np.ones(whole.rows, bool)
+        pair = Pair(whole, beside, np.concatenate(shared) if shared else ~every)
+        lower = ours.objective.lower_is_better
+        by = next(iter(whole.metrics), "")
+        slices, searched = slices_of(cells, pair, better=by, sign=-1 if by in lower else 1, least=config.least_rows)
+        report = EvalReport(
+            package=package.fingerprint,
+            metrics=whole.figures(),
+            champion=beside.figures() if beside else {},
+            gain=pair.gain(every),
+            baseline=_baseline(ours, whole.facts, np.concatenate(tally.truth)),
+            lower_is_better=tuple(sorted(lower)),
+            rows=whole.rows,
+            rival=inputs["champion"],
+            slices=slices,
+            searched=searched,
+            cost=cost_of(ours, sample, package.size_bytes),
+            alone=package.alone,
+        )
+        figures = [*ours.objective.figures(whole.facts, ours.target), *ours.portraits()]
+        page = evaluation_page(report, ours.objective.baseline_name, figures, [one for _, one in tally.mistakes])
+        (folder / "report.html").write_text(page, encoding="utf-8")
+        (folder / "evaluation.json").write_text(json.dumps({"figures": figures}))
+        return report
+
+    return ctx.commit(EvalReport, __name__, config, inputs, build)
+
+
+def _baseline(predictor: Any, facts: Any, truth: NDArray[Any]) -> dict[str, float]:
+    """The metrics of who knows the training targets and no feature."""
+    objective = predictor.objective
+    answers = objective.constant(predictor.target, facts)
+    means = {name: float(values.mean()) for name, values in objective.row_metrics(answers, truth).items()}
+    pooled: dict[str, float] = objective.pooled(objective.facts(answers, truth))(np.ones(len(truth)))
+    return means | pooled
