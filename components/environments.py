@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from components.contracts.artifacts import Trial
+from components.contracts.findings import Tryout
 from components.contracts.fingerprint import digest
 from components.smoke import TRY
 
@@ -19,7 +19,7 @@ INSTALL_SECONDS, TRY_SECONDS = 3600.0, 600.0
 READY = ".ready"
 
 
-def tried_alone(model: Path, home: Path) -> Trial:
+def tried_alone(model: Path, home: Path) -> Tryout:
     """How the MLflow model folder does in an environment made from its requirements.txt.
 
     It is loaded and has to answer its own example as it did when it was made. The first time for a set of requirements
@@ -33,8 +33,8 @@ def tried_alone(model: Path, home: Path) -> Trial:
     except subprocess.SubprocessError as error:
         said = getattr(error, "output", "") or str(error)
         lines = [line for line in said.strip().splitlines() if line.strip()]
-        return Trial(passed=False, seconds=round(time.perf_counter() - began, 1), said=lines[-1] if lines else "")
-    return Trial(passed=True, seconds=round(time.perf_counter() - began, 1))
+        return Tryout(passed=False, seconds=round(time.perf_counter() - began, 1), said=lines[-1] if lines else "")
+    return Tryout(passed=True, seconds=round(time.perf_counter() - began, 1))
 
 
 def _environment(requirements: Path, home: Path) -> Path:

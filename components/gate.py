@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 
 from pydantic import Field
 
-from components.contracts.artifacts import Approval, Approved, EvalReport, Interval, Rejected, Verdict
+from components.contracts.artifacts import Approval, Approved, EvalReport, Rejected, Verdict
 from components.contracts.config import StepConfig
+from components.contracts.findings import Interval
 
 Line = tuple[bool, str]
 """Whether a rule is met, and its numbers in words."""

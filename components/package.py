@@ -20,8 +20,9 @@ from components.adapters.tracking_calls import quiet
 from components.cleaning import KINDS as OPERATIONS
 from components.cleaning.typed import typed
 from components.context import RunContext
-from components.contracts.artifacts import Checkpoint, Dataset, ModelPackage, Trial
+from components.contracts.artifacts import Checkpoint, Dataset, ModelPackage
 from components.contracts.config import StepConfig
+from components.contracts.findings import Tryout
 from components.contracts.fingerprint import digest
 from components.contracts.registry import load_kind
 from components.contracts.spec import Column
@@ -123,7 +124,7 @@ def run(config: PackageConfig, checkpoint: Checkpoint, dataset: Dataset, *, ctx:
     return ctx.commit(ModelPackage, __name__, config, inputs, build)
 
 
-def _alone(model: Path, ctx: RunContext) -> Trial:
+def _alone(model: Path, ctx: RunContext) -> Tryout:
     ctx.progress.advanced("package", 0, 1, "environments", "installing its requirements, minutes the first time")
     return tried_alone(model, ctx.placement.home)
 

@@ -155,12 +155,19 @@ class Predictor:
         import torch
 
         with torch.inference_mode():
-            inputs = {
-                feature.name: feature.apply(indexed(feature, fitted.state, rows), fitted.state)
-                for feature, fitted in zip(self.features, self.fitted, strict=True)
-            }
+            inputs = self._tensors(rows)
             answers: Answers = self.objective.decode(self.network(inputs), inputs, self.target)
             return answers
+
+    def tensors(self, rows: pa.Table) -> dict[str, Any]:
+        """What the network sees of raw rows: a tensor by the name of each feature."""
+        return self._tensors(self.cleaned(rows))
+
+    def _tensors(self, rows: pa.Table) -> dict[str, Any]:
+        return {
+            feature.name: feature.apply(indexed(feature, fitted.state, rows), fitted.state)
+            for feature, fitted in zip(self.features, self.fitted, strict=True)
+        }
 
 
 def _as_asked(column: dict[str, Any]) -> Column:

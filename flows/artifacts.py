@@ -7,7 +7,8 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 
 from components.adapters.store import Store
 from components.context import Outcome
-from components.contracts.artifacts import Artifact, Interval, ModelVersion, RawSnapshot, ValidSnapshot
+from components.contracts.artifacts import Artifact, ModelVersion, RawSnapshot, ValidSnapshot
+from components.contracts.findings import Interval
 from flows.runs import Run
 
 SHOWN = 5

@@ -29,6 +29,8 @@ from components.train import TrainConfig, TrainSettings
 from components.validate import ColumnCheck, ValidateConfig
 
 NAMES = "low mid high"
+SHORT = EvaluateConfig(search=False, peers=False, robustness=False, explain=0)
+"""Of reports that are not looked at."""
 
 
 @dataclass(kw_only=True)
@@ -141,7 +143,7 @@ def packaged(recipe, ctx):
 
 def registered(recipe, ctx, name="toy"):
     dataset, model = packaged(recipe, ctx)
-    report = evaluate.run(EvaluateConfig(), model, dataset, register.rival(ctx, name, model), ctx=ctx)
+    report = evaluate.run(SHORT, model, dataset, register.rival(ctx, name, model), ctx=ctx)
     verdict = gate.run(recipe.gate, report)
     return model, report, register.run(RegisterConfig(name=name), verdict, model, ctx=ctx)
 

@@ -3,7 +3,8 @@ import itertools
 import pytest
 
 from components import gate
-from components.contracts.artifacts import Approval, Approved, Cost, EvalReport, Interval, Rejected, Slice, Trial
+from components.contracts.artifacts import Approval, Approved, EvalReport, Rejected
+from components.contracts.findings import Cost, Interval, Slice, Tryout
 from components.gate import GateConfig
 
 
@@ -116,7 +117,7 @@ def test_better_means_that_the_whole_interval_clears_the_margin(gain, margin, ve
 
 def test_budgets_of_time_and_size_and_the_trial_alone():
     cost = Cost(latency_ms=1, latency_ms_95=3, rows_a_second=1000, size_bytes=2_000_000)
-    trial = Trial(passed=False, seconds=70, said="No module named torch")
+    trial = Tryout(passed=False, seconds=70, said="No module named torch")
     one = report(0.9).model_copy(update={"cost": cost, "alone": trial})
     checks = gate.run(GateConfig(max_latency_ms=2, max_size_mb=3), one).checks
     assert checks == (

@@ -8,7 +8,6 @@ import torch
 from components import evaluate, preprocess
 from components.contracts.errors import ConfigError, DataError
 from components.contracts.spec import ROW_WEIGHT
-from components.evaluate import EvaluateConfig
 from components.features.label import Label
 from components.features.labels import Labels
 from components.features.number import Number
@@ -21,7 +20,7 @@ from components.preprocess.outliers import OutlierConfig
 from components.sources.files import FilesSource
 from components.train import TrainSettings
 from components.validate import ColumnCheck, ValidateConfig
-from tests.line import cleaned_line, packaged, table_recipe
+from tests.line import SHORT, cleaned_line, packaged, table_recipe
 
 COLUMNS = tuple("ab")
 
@@ -55,7 +54,7 @@ def test_each_class_of_a_row_is_found_by_itself(tmp_path, ctx):
     told = open_package(folder).predict(pa.table({"a": [1.0, -1.0, 1.0], "b": [1.0, -1.0, -1.0]})).table()
     assert told["prediction"].to_pylist() == [["high", "wide"], [], ["high"]]
     assert all(len(row) == 2 for row in told["probabilities"].to_pylist())
-    report = evaluate.run(EvaluateConfig(), package, dataset, None, ctx=ctx)
+    report = evaluate.run(SHORT, package, dataset, None, ctx=ctx)
     metrics = {name: one.value for name, one in report.metrics.items()}
     assert metrics["subset_accuracy"] > 0.9
     assert metrics["auroc"] > 0.98
@@ -119,7 +118,7 @@ def test_rows_of_one_class_come_to_lie_near_each_other(way, tmp_path, ctx):
     """Four quarters as labels; vectors of two numbers from one hidden layer."""
     target, objective = Label(column="quarter"), MetricLearning(way=way, width=2)
     dataset, package = packaged(line(tmp_path / "t", target=target, objective=objective), ctx)
-    report = evaluate.run(EvaluateConfig(), package, dataset, None, ctx=ctx)
+    report = evaluate.run(SHORT, package, dataset, None, ctx=ctx)
     assert report.metrics["recall_at_1"].value > 0.9
     assert 0.1 < report.baseline["recall_at_1"] < 0.45
     folder = ctx.store.folder(ctx.store.artifact("package", package.fingerprint).record()) / "model"
@@ -146,7 +145,7 @@ def test_neighbours_are_looked_for_among_all_rows_however_they_lie_in_files(tmp_
         settings=TrainSettings(max_epochs=2, batch_size=32),
     )
     dataset, package = packaged(recipe, ctx)
-    report = evaluate.run(EvaluateConfig(), package, dataset, package, ctx=ctx)
+    report = evaluate.run(SHORT, package, dataset, package, ctx=ctx)
     assert report.metrics["recall_at_1"].value < 0.5
     assert report.gain["recall_at_1"].value == 0
 

@@ -6,7 +6,6 @@ import pytest
 
 from components import evaluate
 from components.contracts.errors import ConfigError, DataError
-from components.evaluate import EvaluateConfig
 from components.features.anomaly import Anomaly
 from components.features.none import Nothing
 from components.features.number import Number
@@ -20,7 +19,7 @@ from components.packages import open_package
 from components.sources.files import FilesSource
 from components.train import TrainSettings
 from components.validate import ColumnCheck, ValidateConfig
-from tests.line import packaged, table_recipe
+from tests.line import SHORT, packaged, table_recipe
 
 COLUMNS = tuple("abcd")
 
@@ -58,7 +57,7 @@ def asked(recipe, ctx):
     folder = ctx.store.folder(ctx.store.artifact("package", package.fingerprint).record()) / "model"
     rows = pa.table({"a": [1.0, 1.0], "b": [0.5, 0.5], "c": [0.5, 9.0], "d": [0.75, -9.0]})
     told = open_package(folder).predict(rows).table()
-    return told, evaluate.run(EvaluateConfig(), package, dataset, None, ctx=ctx)
+    return told, evaluate.run(SHORT, package, dataset, None, ctx=ctx)
 
 
 def test_what_is_unusual_comes_back_badly(tmp_path, ctx):
@@ -87,10 +86,10 @@ def test_errors_of_inputs_on_another_scale_are_not_compared(tmp_path, ctx):
     bare = recipe.__class__(**(vars(recipe) | {"features": (Number(columns=COLUMNS, scale="min-max"),)}))
     dataset, package = packaged(bare, ctx)
     with pytest.raises(DataError, match="E_LABEL register.name: the champion cannot be compared"):
-        evaluate.run(EvaluateConfig(), package, dataset, standard, ctx=ctx)
+        evaluate.run(SHORT, package, dataset, standard, ctx=ctx)
     deeper = recipe.__class__(**(vars(recipe) | {"model": Autoencoder(code=1, hidden=(8,))}))
     dataset, package = packaged(deeper, ctx)
-    assert "mse" in evaluate.run(EvaluateConfig(), package, dataset, standard, ctx=ctx).gain
+    assert "mse" in evaluate.run(SHORT, package, dataset, standard, ctx=ctx).gain
 
 
 def test_clusters_are_told_and_judged_by_the_label(tmp_path, ctx):

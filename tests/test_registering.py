@@ -12,11 +12,10 @@ from components.context import open_context
 from components.contracts.artifacts import ModelPackage
 from components.contracts.errors import ConflictError
 from components.contracts.placement import Placement
-from components.evaluate import EvaluateConfig
 from components.packages import open_package
 from components.register import RegisterConfig
 from components.train import TrainSettings
-from tests.line import packaged, ran, registered, table_recipe, write_table
+from tests.line import SHORT, packaged, ran, registered, table_recipe, write_table
 
 
 @pytest.fixture
@@ -80,7 +79,7 @@ def test_a_better_package_is_compared_with_the_champion_on_shared_rows(folder, c
 def judged(recipe, ctx):
     """A package with the verdict that it gets against the champion which stands now."""
     dataset, model = packaged(recipe, ctx)
-    report = evaluate.run(EvaluateConfig(), model, dataset, register.rival(ctx, "toy", model), ctx=ctx)
+    report = evaluate.run(SHORT, model, dataset, register.rival(ctx, "toy", model), ctx=ctx)
     return gate.run(recipe.gate, report), model
 
 

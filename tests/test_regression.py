@@ -8,7 +8,6 @@ from mlflow.models import Model
 from components import evaluate, gate, register
 from components.adapters.snapshot_rows import read_rows
 from components.contracts.errors import DataError
-from components.evaluate import EvaluateConfig
 from components.features.value import Value
 from components.gate import GateConfig
 from components.models.linear import Linear
@@ -22,9 +21,9 @@ from components.train import TrainSettings
 from components.validate import ColumnCheck, ValidateConfig
 from flows.line import STAGES
 from flows.pipeline import load_recipe
-from tests.line import packaged, prepared, table_recipe
+from tests.line import SHORT, packaged, prepared, table_recipe
 
-QUICK = TrainSettings(max_epochs=30, batch_size=32, learning_rate=0.05, monitor="absolute_error")
+BRIEF = TrainSettings(max_epochs=30, batch_size=32, learning_rate=0.05, monitor="absolute_error")
 
 
 def line(folder, **changes):
@@ -42,7 +41,7 @@ def line(folder, **changes):
         "features": (table_recipe(folder).features[0].model_copy(update={"columns": ("a", "b")}),),
         "target": Value(columns=("y",)),
         "model": Linear(),
-        "settings": QUICK,
+        "settings": BRIEF,
         "objective": Regression(),
     }
     return table_recipe(folder, **(settings | changes))
@@ -61,7 +60,7 @@ def test_a_regression_goes_the_whole_way(tmp_path, ctx):
     assert [(one.name, str(one.type)) for one in Model.load(str(folder)).signature.outputs] == [
         ("prediction", "DataType.double")
     ]
-    report = evaluate.run(EvaluateConfig(), package, dataset, None, ctx=ctx)
+    report = evaluate.run(SHORT, package, dataset, None, ctx=ctx)
     assert report.metrics["r2"].value > 0.99
     assert report.metrics["r2"].low <= report.metrics["r2"].value <= report.metrics["r2"].high
     assert report.metrics["rmse"].value == pytest.approx(report.metrics["mse"].value ** 0.5)
@@ -73,7 +72,7 @@ def test_a_regression_goes_the_whole_way(tmp_path, ctx):
     assert verdict.verdict == "approved"
     assert register.run(RegisterConfig(name="line"), verdict, package, ctx=ctx).version == 1
     rival = register.rival(ctx, "line", package)
-    again = evaluate.run(EvaluateConfig(worst=3), package, dataset, rival or package, ctx=ctx)
+    again = evaluate.run(SHORT.model_copy(update={"worst": 3}), package, dataset, rival or package, ctx=ctx)
     assert {name: one.value for name, one in again.gain.items()} == dict.fromkeys(again.gain, 0.0)
     worse = again.model_copy(update={"gain": again.gain | {"mae": again.gain["mae"].model_copy(update={"value": 2.0})}})
     assert gate.run(GateConfig(max_regression={"mae": 1.0}), worse).verdict == "rejected", "more of an error is worse"
@@ -85,7 +84,7 @@ def test_several_numbers_and_bounds_are_predicted_at_once(tmp_path, ctx):
     told = open_package(folder_of(ctx, package)).predict(pa.table({"a": [0.0], "b": [0.0]})).table().to_pylist()[0]
     assert told["prediction"] == pytest.approx([1000, 100], rel=0.02)
     assert told["low"][0] <= told["prediction"][0] <= told["high"][0]
-    report = evaluate.run(EvaluateConfig(), package, dataset, None, ctx=ctx)
+    report = evaluate.run(SHORT, package, dataset, None, ctx=ctx)
     assert 0.3 < report.metrics["coverage"].value <= 1
 
 

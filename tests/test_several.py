@@ -6,7 +6,6 @@ import pytest
 
 from components import evaluate, preprocess
 from components.contracts.errors import ConfigError, DataError
-from components.evaluate import EvaluateConfig
 from components.features.label import Label
 from components.features.labels import Labels
 from components.features.none import Nothing
@@ -29,7 +28,7 @@ from components.sources.files import FilesSource
 from components.statistics.splits import SplitConfig
 from components.train import TrainSettings
 from components.validate import ColumnCheck, ValidateConfig
-from tests.line import cleaned_line, packaged, prepared, table_recipe
+from tests.line import SHORT, cleaned_line, packaged, prepared, table_recipe
 
 COLUMNS = tuple("ab")
 PARTS = (
@@ -72,7 +71,7 @@ def test_every_head_learns_and_is_told_by_its_name(tmp_path, ctx):
     assert told["side"].to_pylist() == ["right", "left"]
     assert told["far"].to_pylist() == pytest.approx([1.8, 1.8], abs=0.4)
     assert told["tags"].to_pylist() == [["a"], ["b"]]
-    report = evaluate.run(EvaluateConfig(), package, dataset, package, ctx=ctx)
+    report = evaluate.run(SHORT, package, dataset, package, ctx=ctx)
     metrics = {name: one.value for name, one in report.metrics.items()}
     assert metrics["side_accuracy"] > 0.9
     assert metrics["far_r2"] > 0.8
@@ -128,19 +127,19 @@ def test_heads_that_do_not_fit_are_one_line(tmp_path, ctx):
         prepared(line(tmp_path / "u", target=strict), ctx)
 
 
-QUICK = TrainSettings(max_epochs=1, batch_size=64)
+BRIEF = TrainSettings(max_epochs=1, batch_size=64)
 
 
 def test_champions_of_other_objectives_are_not_compared(tmp_path, ctx):
-    recipe = line(tmp_path / "t", settings=QUICK)
+    recipe = line(tmp_path / "t", settings=BRIEF)
     _, champion = packaged(recipe, ctx)
     parts = OBJECTIVES | {"side": MetricLearning(width=4)}
     dataset, package = packaged(recipe.__class__(**(vars(recipe) | {"objective": Objectives(parts=parts)})), ctx)
     with pytest.raises(DataError, match="E_LABEL register.name: the champion cannot be compared"):
-        evaluate.run(EvaluateConfig(), package, dataset, champion, ctx=ctx)
+        evaluate.run(SHORT, package, dataset, champion, ctx=ctx)
     parts = OBJECTIVES | {"far": Regression(error="quantile")}
     dataset, package = packaged(recipe.__class__(**(vars(recipe) | {"objective": Objectives(parts=parts)})), ctx)
-    report = evaluate.run(EvaluateConfig(), package, dataset, champion, ctx=ctx)
+    report = evaluate.run(SHORT, package, dataset, champion, ctx=ctx)
     assert "far_coverage" in report.metrics
     assert "far_coverage" not in report.gain
     assert "far_mae" in report.gain

@@ -5,7 +5,6 @@ import pyarrow as pa
 import pytest
 
 from components import evaluate
-from components.evaluate import EvaluateConfig
 from components.features.label import Label
 from components.features.none import Nothing
 from components.features.text import Text
@@ -19,7 +18,7 @@ from components.packages import open_package
 from components.sources.files import FilesSource
 from components.train import TrainSettings
 from components.validate import ValidateConfig
-from tests.line import packaged, table_recipe
+from tests.line import SHORT, packaged, table_recipe
 
 GROUPS = (("corn", "rye", "oats", "wheat"), ("iron", "steel", "brass", "copper"))
 
@@ -48,7 +47,7 @@ def line(folder, **changes):
 def reported(recipe, ctx):
     """Its opened package, its metrics, and its page."""
     dataset, package = packaged(recipe, ctx)
-    report = evaluate.run(EvaluateConfig(), package, dataset, None, ctx=ctx)
+    report = evaluate.run(SHORT, package, dataset, None, ctx=ctx)
     folders = [ctx.store.folder(ctx.store.artifact(step, one.fingerprint).record())
                for step, one in (("package", package), ("evaluate", report))]  # fmt: skip
     metrics = {name: one.value for name, one in report.metrics.items()}

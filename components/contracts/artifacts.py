@@ -10,6 +10,7 @@ from pydantic import Field
 
 from components.contracts.config import Frozen
 from components.contracts.errors import IntegrityError
+from components.contracts.findings import Cost, Explanation, Interval, Slice, Tryout
 from components.contracts.spec import Column, TensorSpec
 
 
@@ -152,14 +153,6 @@ class Checkpoint(Artifact):
     device: str
 
 
-class Trial(Frozen):
-    """Whether a package answered its own example as it did when it was made, and else what it said."""
-
-    passed: bool
-    seconds: float
-    said: str = ""
-
-
 class ModelPackage(Artifact):
     """What is shipped: an MLflow model folder that turns raw rows into predictions.
 
@@ -170,43 +163,8 @@ class ModelPackage(Artifact):
     step = "package"
     code: str
     size_bytes: int
-    alone: Trial | None = None
+    alone: Tryout | None = None
     history: tuple[dict[str, float], ...] = ()
-
-
-class Interval(Frozen):
-    """A figure with the bounds of its 95 % bootstrap interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def covers(self, value: float) -> bool:
-        """Whether `value` lies within the bounds."""
-        return self.low <= value <= self.high
-
-
-class Cost(Frozen):
-    """What an answer costs: milliseconds for one raw row (the median and the 95th percentile), rows a second, bytes."""
-
-    latency_ms: float
-    latency_ms_95: float
-    rows_a_second: float
-    size_bytes: int
-
-
-class Slice(Frozen):
-    """Figures of a part of the test rows.
-
-    `chance` is None where the recipe named it; of one that was found to be worse than the rest it is how likely that is
-    by luck alone, with everything counted that the search looked at. `gain` covers what the champion shares of it.
-    """
-
-    name: str
-    rows: int
-    chance: float | None = None
-    metrics: dict[str, Interval]
-    gain: dict[str, Interval] = Field({})
 
 
 class EvalReport(Artifact):
@@ -228,7 +186,13 @@ class EvalReport(Artifact):
     slices: tuple[Slice, ...] = ()
     searched: int = 0
     cost: Cost | None = None
-    alone: Trial | None = None
+    peers: dict[str, dict[str, float]] = Field(
+        {}, description="simpler models' metrics on `peer_rows` of the test rows"
+    )
+    peer_rows: int = 0
+    harmed: dict[str, dict[str, float]] = Field({}, description="metrics on test rows that were harmed; none: refused")
+    explanation: Explanation | None = None
+    alone: Tryout | None = None
 
 
 class Approval(Frozen):

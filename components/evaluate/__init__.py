@@ -22,6 +22,7 @@ from components.contracts.spec import OWN_COLUMNS
 from components.evaluate.rows import CHUNK_ROWS, accepted, add_rival, folder_of, opened, rows_of, truth_of
 from components.evaluate.slices import Cells, slices_of
 from components.evaluate.speed import cost_of
+from components.evaluate.studies import learning_curves, studied
 from components.evaluate.tally import Pair, Tally
 from components.packages import open_package, own_errors
 from components.reports.evaluation import evaluation_page
@@ -41,6 +42,16 @@ class EvaluateConfig(StepConfig):
     )
     search: bool = Field(True, description="whether the parts are looked for on which the model is worst")
     least_rows: int = Field(30, ge=2, description="how many test rows a part has at least that the search names")
+
+    peers: bool = Field(
+        True, description="whether simpler models (linear, forest, boosted trees, support vectors) learn the same table"
+    )
+    robustness: bool = Field(
+        True, description="whether test rows are harmed (noise, blur, missing cells, typing errors) and tried again"
+    )
+    explain: int = Field(
+        6, ge=0, le=50, description="how many answers are explained one by one; 0: nothing is explained"
+    )
 
     @field_validator("slices")
     @classmethod
@@ -92,6 +103,7 @@ def run(
         lower = ours.objective.lower_is_better
         by = next(iter(whole.metrics), "")
         slices, searched = slices_of(cells, pair, better=by, sign=-1 if by in lower else 1, least=config.least_rows)
+        more = studied(ours, dataset, config, ctx)
         report = EvalReport(
             package=package.fingerprint,
             metrics=whole.figures(),
@@ -105,8 +117,10 @@ def run(
             searched=searched,
             cost=cost_of(ours, sample, package.size_bytes),
             alone=package.alone,
+            **more.findings,
         )
-        figures = [*ours.objective.figures(whole.facts, ours.target), *ours.portraits()]
+        figures = [*learning_curves(package.history), *ours.objective.figures(whole.facts, ours.target)]
+        figures += [*more.figures, *ours.portraits()]
         page = evaluation_page(report, ours.objective.baseline_name, figures, [one for _, one in tally.mistakes])
         (folder / "report.html").write_text(page, encoding="utf-8")
         (folder / "evaluation.json").write_text(json.dumps({"figures": figures}))

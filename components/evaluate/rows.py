@@ -19,6 +19,8 @@ from components.statistics.keys import TEST
 from components.statistics.splits import Split
 
 CHUNK_ROWS = 4096
+PARTS = 64
+"""A sample looks into no more parts of the data."""
 
 
 def rows_of(dataset: Dataset, store: Store, part_name: str = TEST) -> Iterator[pa.Table]:
@@ -29,6 +31,23 @@ def rows_of(dataset: Dataset, store: Store, part_name: str = TEST) -> Iterator[p
         chosen = np.flatnonzero(split.parts(rows, strict=False) == part_name)
         for start in range(0, len(chosen), CHUNK_ROWS):
             yield rows.take(chosen[start : start + CHUNK_ROWS])
+
+
+def sampled(dataset: Dataset, store: Store, part_name: str, most: int) -> pa.Table:
+    """At most about `most` raw rows of a part of the split, from all over the data, without reading them all."""
+    parts = dataset.clean.valid.parts
+    split = Split.model_validate(dataset.split)
+    found = []
+    for part in [parts[at] for at in np.unique(np.linspace(0, len(parts) - 1, PARTS).astype(int))]:
+        rows = read_rows(store, "validate", part.key)
+        found.append((rows, np.flatnonzero(split.parts(rows, strict=False) == part_name)))
+    share = min(1.0, most / max(sum(len(there) for _, there in found), 1))
+    chosen = [(rows, there[_spread(len(there), share)]) for rows, there in found]
+    return pa.concat_tables([rows.take(there) for rows, there in chosen])
+
+
+def _spread(rows: int, share: float) -> NDArray[np.int64]:
+    return np.linspace(0, rows - 1, round(rows * share)).astype(np.int64) if rows else np.zeros(0, np.int64)
 
 
 def folder_of(package: ModelPackage, store: Store) -> Path:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from components.contracts.artifacts import Slice
+from components.contracts.findings import Slice
 from components.contracts.spec import OWN_COLUMNS
 from components.evaluate.tally import SLICE_REPLICATES, Pair
 from components.statistics.expression import Expression

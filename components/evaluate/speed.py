@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from components.contracts.artifacts import Cost
+from components.contracts.findings import Cost
 
 WARM, SINGLE, ROWS, SECONDS = 3, 50, 1024, 1.0
 """Answers that are not counted; single rows that are; rows at once; and how long single rows are asked for at most."""

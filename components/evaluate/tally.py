@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from components.contracts.artifacts import Interval
+from components.contracts.findings import Interval
 from components.contracts.spec import FILE, OWN_COLUMNS, ROW
 from components.reports.evaluation import Mistake
 from components.statistics.bootstrap import REPLICATES, interval, intervals

@@ -93,7 +93,7 @@ class Regression(StepConfig):
 
     def columns(self, target: Target) -> dict[str, pa.DataType]:
         """`prediction`, a number or a list of them; by quantiles `low` and `high` too."""
-        kind = pa.float64() if len(target.feature.columns) == 1 else pa.list_(pa.float64())
+        kind = pa.float64() if _single(target) else pa.list_(pa.float64())
         names = ("prediction", "low", "high") if self.by_quantiles else ("prediction",)
         return dict.fromkeys(names, kind)
 
@@ -101,7 +101,7 @@ class Regression(StepConfig):
         """The numbers in the target's own units."""
         kinds = self.columns(target)
         cells = {name: answers["values" if name == "prediction" else name] for name in kinds}
-        single = len(target.feature.columns) == 1
+        single = _single(target)
         return pa.table({
             name: pa.array(numbers[:, 0] if single else list(numbers), kinds[name]) for name, numbers in cells.items()
         })
@@ -165,6 +165,11 @@ class Regression(StepConfig):
                 "edges": edges.tolist(),
             },
         ]
+
+
+def _single(target: Target) -> bool:
+    """Whether one number is predicted, and no list."""
+    return len(target.feature.columns) == 1 and not target.feature.steps
 
 
 def _said(numbers: NDArray[np.float64]) -> str:

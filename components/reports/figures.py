@@ -1,6 +1,6 @@
 """Figures of a report, from plain data, drawn as tables, SVG and pictures without scripts.
 
-Kinds: `confusion`, `scatter`, `points`, `curves`, `histogram`, `table`, `pictures`.
+Kinds: `confusion`, `scatter`, `points`, `curves`, `histogram`, `table`, `pictures`, `gallery`, `words`.
 """
 
 import math
@@ -39,9 +39,18 @@ MACROS = """
 {% elif one.kind == "table" %}<h2>{{ one.of }}{{ one.title }}</h2><div class="scroll"><table>
 <tr>{% for name in one.head %}<th>{{ name }}</th>{% endfor %}</tr>{% for row in one.rows %}<tr>
 {% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>{% endfor %}</table></div>
+{% if one.note %}<p class="dim">{{ one.note }}</p>{% endif %}
+{% elif one.kind == "gallery" %}<h2>{{ one.of }}{{ one.title }}</h2><div class="scroll"><table>
+<tr>{% for name in one.head %}<th>{{ name }}</th>{% endfor %}</tr>{% for row in one.rows %}<tr><td>{{ row[0] }}</td>
+{% for source in row[1:] %}<td><img class="map" src="{{ source }}" alt="{{ one.head[loop.index] }} of {{ row[0] }}"></td>
+{% endfor %}</tr>{% endfor %}</table></div>
+{% elif one.kind == "words" %}<h2>{{ one.of }}{{ one.title }}</h2><p class="dim">Green speaks for the answer, red against it.</p>
+{% for text in one.texts %}<p class="words"><b>{{ text.answer }}</b>{% for word, weight in text.words %}
+<span style="background: rgba(var(--{{ 'good' if weight > 0 else 'bad' }}), {{ (0.6 * weight)|abs|round(2) }})">{{ word }}</span>
+{% endfor %}</p>{% endfor %}
 {% elif one.kind == "pictures" %}<h2>{{ one.of }}{{ one.title }}</h2><p>{% for source in one.sources %}
 <img class="small" src="{{ source }}" alt="{{ one.title }} {{ loop.index }}">{% endfor %}</p>
-{% else %}<h2>{{ one.of }}{{ one.title }}</h2><svg viewBox="0 0 {{ one.width }} {{ one.height }}" role="img"
+{% else %}<div class="plot"><h2>{{ one.of }}{{ one.title }}</h2><svg viewBox="0 0 {{ one.width }} {{ one.height }}" role="img"
 aria-label="{{ one.title }}">{{ axes(one) }}
 {% for bar in one.bars %}<rect x="{{ bar.x }}" y="{{ bar.y }}" width="{{ bar.width }}" height="{{ bar.height }}"/>
 {% endfor %}{% if one.line %}<path d="{{ one.line }}" stroke="var(--dim)" stroke-dasharray="4 3" fill="none"/>{% endif %}
@@ -49,7 +58,7 @@ aria-label="{{ one.title }}">{{ axes(one) }}
 {% for curve in one.curves %}<path d="{{ curve.path }}" style="stroke: {{ curve.colour }}" stroke-width="1.75" fill="none"/>
 {% if one.curves|length > 1 %}<text x="{{ one.right - 4 }}" y="{{ one.legend + 14 * loop.index0 }}" text-anchor="end"
 style="fill: {{ curve.colour }}">{{ curve.name }}</text>{% endif %}{% endfor %}</svg>
-{% if one.note %}<p class="dim">{{ one.note }}</p>{% endif %}{% endif %}
+{% if one.note %}<p class="dim">{{ one.note }}</p>{% endif %}</div>{% endif %}
 {% endmacro %}
 """
 """Jinja text that comes before a page's own, and offers `figure(one)` of what `laid_out` gives."""
@@ -64,6 +73,7 @@ def laid_out(figure: Mapping[str, Any]) -> dict[str, Any]:
         "curves": _curves,
         "histogram": _histogram,
         "pictures": _pictures,
+        "gallery": _gallery,
     }
     # A table is drawn as it is.
     made = places[figure["kind"]](figure) if figure["kind"] in places else dict(figure)
@@ -72,17 +82,23 @@ def laid_out(figure: Mapping[str, Any]) -> dict[str, Any]:
 
 def _pictures(figure: Mapping[str, Any]) -> dict[str, Any]:
     """`pictures`, each a list of rows of pixels of 1 or 3 shades (0 to 255)."""
+    return {**figure, "sources": [_source(shades) for shades in figure["pictures"]]}
+
+
+def _gallery(figure: Mapping[str, Any]) -> dict[str, Any]:
+    """`rows` of a name and some pictures, as in `pictures`."""
+    return {**figure, "rows": [[name, *map(_source, pictures)] for name, *pictures in figure["rows"]]}
+
+
+def _source(shades: Any) -> str:
     import io
 
     import numpy as np
     from PIL import Image
 
-    sources = []
-    for shades in figure["pictures"]:
-        pixels, buffer = np.array(shades, np.uint8), io.BytesIO()
-        Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(buffer, "PNG")
-        sources.append(data_uri(buffer.getvalue()))
-    return {**figure, "sources": sources}
+    pixels, buffer = np.array(shades, np.uint8), io.BytesIO()
+    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(buffer, "PNG")
+    return data_uri(buffer.getvalue())
 
 
 def _confusion(figure: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,10 +151,7 @@ def _points(figure: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _curves(figure: Mapping[str, Any]) -> dict[str, Any]:
-    """`curves`, each name's points in order, of two units that `names` names; `line` is drawn beside them.
-
-    `legend` says at which share of the height the names stand, 0.05 from above where it says nothing.
-    """
+    """`curves`, each name's points in order, of two units that `names` names; `line` is drawn beside them."""
     every = [one for points in figure["curves"].values() for one in points] + list(figure.get("line", ()))
     wide, tall = (_reach([one[at] for one in every]) for at in (0, 1))
     across, up = _across(wide), _up(tall)
@@ -153,7 +166,10 @@ def _curves(figure: Mapping[str, Any]) -> dict[str, Any]:
     return _plot(figure["title"], wide, tall, figure["names"]) | {
         "curves": drawn,
         "line": path(figure["line"]) if figure.get("line") else "",
-        "legend": 22 + figure.get("legend", 0.05) * (HEIGHT - MARGIN - 22),
+        # Names stand at the right, where the curves are not.
+        "legend": 30
+        if sum(points[-1][1] for points in figure["curves"].values()) / len(drawn) < sum(tall) / 2
+        else 220,
         "note": figure.get("note", ""),
     }
 

@@ -21,6 +21,9 @@ table.matrix td, table.matrix th { text-align: center; min-width: 2.2rem; paddin
   border-radius: .25rem; }
 img.small { width: 3.5rem; image-rendering: pixelated; border-radius: .25rem; } svg { max-width: 34rem; width: 100%; font-size: 11px; fill: var(--dim); }
 svg circle { fill: rgb(var(--good)); fill-opacity: .45; } svg rect { fill: rgb(var(--good)); }
+img.map { width: 6rem; image-rendering: pixelated; border: 1px solid var(--line); }
+.plot { display: inline-block; width: 48%; min-width: 20rem; vertical-align: top; } .words { line-height: 1.9; }
+.words span { padding: .1rem .15rem; border-radius: .2rem; } .words b { margin-right: .5rem; }
 .card b { display: block; margin-top: .4rem; } .dim { color: var(--dim); overflow-wrap: anywhere; }
 """
 

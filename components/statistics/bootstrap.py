@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from components.contracts.artifacts import Interval
+from components.contracts.findings import Interval
 
 REPLICATES = 1000
 EXACT_UP_TO = 20_000

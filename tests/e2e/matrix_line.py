@@ -13,7 +13,7 @@ from components.models import KINDS
 from components.objectives.classification import Classification
 from components.validate import ColumnCheck, ValidateConfig
 from flows.line import decided
-from tests.line import prepared, table_recipe
+from tests.line import SHORT, prepared, table_recipe
 
 MODEL = {"kind": "custom", "target": "acme.net:Net"}
 
@@ -37,7 +37,7 @@ def line(folder, changes):
     dataset = prepared(recipe, ctx)
     config = train.TrainConfig(model=recipe.model, objective=Classification(), settings=recipe.settings)
     made = package.run(package.PackageConfig(), train.run(config, dataset, ctx=ctx), dataset, ctx=ctx)
-    report = evaluate.run(evaluate.EvaluateConfig(), made, dataset, register.rival(ctx, "toy", made), ctx=ctx)
+    report = evaluate.run(SHORT, made, dataset, register.rival(ctx, "toy", made), ctx=ctx)
     verdict = decided(recipe.gate, report, ctx=ctx)
     register.run(register.RegisterConfig(name="toy"), verdict, made, ctx=ctx)
     return [[one.step, one.reused, one.why] for one in ctx.outcomes]

@@ -14,12 +14,11 @@ from components.context import open_context
 from components.contracts.artifacts import Approval
 from components.contracts.errors import MillraceError
 from components.contracts.placement import Placement
-from components.evaluate import EvaluateConfig
 from components.evaluate import run as evaluate
 from components.register import RegisterConfig
 from components.train import TrainSettings
 from tests.faults.kills import killed_at
-from tests.line import packaged, table_recipe, write_table
+from tests.line import SHORT, packaged, table_recipe, write_table
 
 EXTRA = [
     (mlflow.MlflowClient, name)
@@ -52,7 +51,7 @@ def context(home, name):
 
 def judged(ctx, dataset, model, name):
     """The verdict of a package beside the champion that stands now."""
-    report = evaluate(EvaluateConfig(), model, dataset, register.rival(ctx, name, model), ctx=ctx)
+    report = evaluate(SHORT, model, dataset, register.rival(ctx, name, model), ctx=ctx)
     return gate.run(gate.GateConfig(), report)
 
 

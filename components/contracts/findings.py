@@ -1,0 +1,61 @@
+"""What is found out about a package, as it stands in reports."""
+
+from pydantic import Field
+
+from components.contracts.config import Frozen
+
+
+class Interval(Frozen):
+    """A figure with the bounds of its 95 % bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def covers(self, value: float) -> bool:
+        """Whether `value` lies within the bounds."""
+        return self.low <= value <= self.high
+
+
+class Tryout(Frozen):
+    """Whether a package answered its own example as it did when it was made, and else what it said."""
+
+    passed: bool
+    seconds: float
+    said: str = ""
+
+
+class Cost(Frozen):
+    """What an answer costs: milliseconds for one raw row (the median and the 95th percentile), rows a second, bytes."""
+
+    latency_ms: float
+    latency_ms_95: float
+    rows_a_second: float
+    size_bytes: int
+
+
+class Explanation(Frozen):
+    """What answers hang on: columns to their share, the largest first.
+
+    `top` is how far an answer moves without what is said to speak most for it, `random` without as much drawn by
+    chance; `gain` is the difference.
+    """
+
+    ranking: dict[str, float]
+    top: float
+    random: float
+    gain: Interval
+
+
+class Slice(Frozen):
+    """Figures of a part of the test rows.
+
+    `chance` is None where the recipe named it; of one that was found to be worse than the rest it is how likely that is
+    by luck alone, with everything counted that the search looked at. `gain` covers what the champion shares of it.
+    """
+
+    name: str
+    rows: int
+    chance: float | None = None
+    metrics: dict[str, Interval]
+    gain: dict[str, Interval] = Field({})

@@ -1,0 +1,150 @@
+"""What simpler models reach on the same features: linear, a forest, boosted trees, a support vector machine.
+
+They learn from a sample of the training part and see what the network sees, index columns as zeros and ones. Of a
+forecast, one that says the last value again is beside them.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from components.adapters.store import Store
+from components.contracts.artifacts import Dataset
+from components.contracts.spec import OWN_COLUMNS
+from components.evaluate.rows import accepted, sampled, truth_of
+from components.evaluate.tally import Whole
+from components.statistics.keys import TEST, TRAIN
+
+TRAIN_ROWS, KERNEL_ROWS, TEST_ROWS = 10_000, 3_000, 20_000
+"""Rows to learn from, for what costs their square, and to be judged on."""
+WIDTH, ONE_HOT = 1000, 64
+"""Wider inputs are no table; an index column of more values stays a number."""
+NEXT = "_next"
+"""At the end of a column's name: the steps after those of the column without it (sources/windows.py)."""
+
+Told = Callable[[str, int, int], None]
+
+
+def peers_of(predictor: Any, dataset: Dataset, store: Store, tell: Told) -> tuple[dict[str, dict[str, float]], int]:
+    """Each model's metrics on a sample of the test rows, ours first, and how many rows these are."""
+    if predictor.objective.kind not in {"classification", "regression"}:
+        return {}, 0
+    rows, _ = accepted(predictor, sampled(dataset, store, TEST, TEST_ROWS))
+    table, truth = rows.drop(list(OWN_COLUMNS)), truth_of(predictor, rows)
+    last = _last_value(predictor, table, truth)
+    inputs = _matrix(predictor, table.slice(0, 1))
+    found: dict[str, dict[str, float]] = {}
+    if inputs is not None:
+        learn, _ = accepted(predictor, sampled(dataset, store, TRAIN, TRAIN_ROWS))
+        wanted = truth_of(predictor, learn)
+        learnt = _matrix(predictor, learn.drop(list(OWN_COLUMNS)))
+        inputs = _matrix(predictor, table)
+        if learnt is not None and inputs is not None and len(np.unique(wanted)) > 1:
+            classes = len(predictor.target.classes)
+            for at, (name, model, most) in enumerate(_models(classes=bool(classes))):
+                tell(name, at, 4)
+                chosen = np.linspace(0, len(learnt) - 1, min(len(learnt), most)).astype(int)
+                answers = _answers(model, learnt[chosen], wanted[chosen], inputs, classes)
+                found[name] = _figures(predictor, answers, truth)
+    if last is not None:
+        found["last value"] = _figures(predictor, last, truth)
+    ours = {"this model": _figures(predictor, predictor.predict(table).answers, truth)} if found else {}
+    return ours | found, len(truth)
+
+
+def _models(*, classes: bool) -> Iterator[tuple[str, Any, int]]:
+    """Name, model, and how many rows it learns from."""
+    from sklearn import ensemble, linear_model, svm
+    from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    if classes:
+        yield (
+            "logistic regression",
+            make_pipeline(StandardScaler(), linear_model.LogisticRegression(max_iter=300)),
+            TRAIN_ROWS,
+        )
+        yield "random forest", ensemble.RandomForestClassifier(random_state=0, n_jobs=-1), TRAIN_ROWS
+        yield "gradient boosting", ensemble.HistGradientBoostingClassifier(random_state=0), TRAIN_ROWS
+        # Its own probabilities would be fitted on the rows that it was fitted on.
+        kernel = CalibratedClassifierCV(svm.SVC(random_state=0), ensemble=False, cv=3)
+        yield "support vector machine", make_pipeline(StandardScaler(), kernel), KERNEL_ROWS
+    else:
+        yield "linear regression", make_pipeline(StandardScaler(), linear_model.Ridge()), TRAIN_ROWS
+        yield "random forest", ensemble.RandomForestRegressor(random_state=0, n_jobs=-1), TRAIN_ROWS
+        yield "gradient boosting", ensemble.HistGradientBoostingRegressor(random_state=0), TRAIN_ROWS
+        yield "support vector machine", make_pipeline(StandardScaler(), svm.SVR()), KERNEL_ROWS
+
+
+def _matrix(predictor: Any, rows: pa.Table) -> NDArray[np.float32] | None:
+    """What the network sees, float32[rows, width]; None of what is no table."""
+    specs = [one.spec(known.state) for one, known in zip(predictor.features, predictor.fitted, strict=True)]
+    if any(spec.sequence or len(spec.shape) > 1 for spec in specs):
+        return None
+    tensors, pieces = predictor.tensors(rows), []
+    for spec in specs:
+        values = tensors[spec.name].cpu().numpy().reshape(rows.num_rows, -1)
+        for at in range(values.shape[1]) if spec.classes else ():
+            size = spec.classes[at]
+            column = values[:, at]
+            pieces.append(np.eye(size, dtype=np.float32)[column] if size <= ONE_HOT else column[:, None])
+        if not spec.classes:
+            pieces.append(values)
+        if sum(one.shape[1] for one in pieces) > WIDTH:
+            return None
+    return np.concatenate(pieces, axis=1, dtype=np.float32)
+
+
+def _answers(
+    model: Any, learnt: NDArray[Any], wanted: NDArray[Any], inputs: NDArray[Any], classes: int
+) -> dict[str, NDArray[Any]]:
+    """In the shape of the objective's own; a class that the sample lacks has probability 0."""
+    if classes:
+        few = np.bincount(wanted)[np.unique(wanted)].min() < 3
+        fitted = (_uncalibrated(model) if few else model).fit(learnt, wanted)
+        probabilities = np.zeros((len(inputs), classes), np.float32)
+        probabilities[:, fitted.classes_] = fitted.predict_proba(inputs)
+        return {"probabilities": probabilities}
+    columns = [model.fit(learnt, wanted[:, at]).predict(inputs) for at in range(wanted.shape[1])]
+    values = np.stack(columns, axis=1).astype(np.float64)
+    return {"values": values, "low": values, "high": values}
+
+
+def _uncalibrated(model: Any) -> Any:
+    """The same without folds, for which some class has too few rows."""
+    from sklearn.svm import SVC
+
+    if hasattr(model, "steps") and not hasattr(model.steps[-1][1], "coef_") and hasattr(model.steps[-1][1], "cv"):
+        return type(model)([model.steps[0], ("svc", SVC(probability=True, random_state=0))])
+    return model
+
+
+def _last_value(predictor: Any, rows: pa.Table, truth: NDArray[Any]) -> dict[str, NDArray[Any]] | None:
+    """Of a forecast of columns that the window has too: every step as the window's last."""
+    columns = predictor.target.feature.columns
+    seen = [name.removesuffix(NEXT) for name in columns]
+    if predictor.objective.kind != "regression" or any(
+        name == own or own not in rows.column_names or not pa.types.is_list(rows[own].type)
+        for name, own in zip(columns, seen, strict=True)
+    ):
+        return None
+    last = [_ends(rows[own]) for own in seen]
+    steps = truth.shape[1] // len(columns)
+    values = np.repeat(np.stack(last, axis=1), steps, axis=1)
+    return {"values": values, "low": values, "high": values}
+
+
+def _ends(cells: pa.ChunkedArray) -> NDArray[np.float64]:
+    """The last number of each list."""
+    lists = cells.combine_chunks()
+    ends = np.asarray(lists.offsets)[1:] - 1
+    return np.asarray(lists.values.take(pa.array(ends)), np.float64)
+
+
+def _figures(predictor: Any, answers: Any, truth: NDArray[Any]) -> dict[str, float]:
+    objective = predictor.objective
+    return Whole(objective.row_metrics(answers, truth), objective.facts(answers, truth), objective.pooled).values()
