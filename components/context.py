@@ -90,7 +90,8 @@ class RunContext:
     """One run's store, compute, tracker and progress; state that is `kept` under another name is only read.
 
     `rerun` counts, per step, how often it was asked to run anew. `peeking`, what would run raises NotCommittedError.
-    `judge` is told what each epoch of a training measured, and raises to end it.
+    `judge` is told what each epoch of a training measured, and raises to end it. `origin` is noted with a model:
+    recipe, description, run, commit of the code.
     """
 
     placement: Placement
@@ -104,6 +105,7 @@ class RunContext:
     peeking: bool = False
     kept: str = ""
     judge: Callable[[Mapping[str, float], int], None] = _all_go_on
+    origin: Mapping[str, str] = field(default_factory=dict)
 
     def commit(
         self,

@@ -1,6 +1,7 @@
 """EvalReport → Approved or Rejected. Pure: no clock, no file, no server."""
 
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 from pydantic import Field
 
@@ -8,6 +9,7 @@ from components.contracts.artifacts import Approval, Approved, EvalReport, Rejec
 from components.contracts.config import StepConfig
 from components.contracts.findings import Interval
 
+FairnessRule = Literal["demographic_parity_difference", "equalized_odds_difference", "equal_opportunity_difference"]
 Line = tuple[bool, str]
 """Whether a rule is met, and its numbers in words."""
 METRIC_RULES = (
@@ -35,6 +37,9 @@ class GateConfig(StepConfig):
         {}, description="metric to how much worse than the champion it may be in any slice"
     )
     slice_rows: int = Field(30, ge=1, description="slices of fewer test rows are not judged")
+    fairness: dict[FairnessRule, float] = Field(
+        {}, description="difference to the most that it may be, by each of evaluate.sensitive"
+    )
     max_latency_ms: float = Field(
         0, ge=0, description="the most milliseconds that one raw row may take (95 of 100 rows do); 0: no limit"
     )
@@ -48,6 +53,7 @@ def run(config: GateConfig, report: EvalReport, approval: Approval | None = None
         *_floors(config, report),
         *_against_champion(config, report),
         *_slices(config, report),
+        *_fairness(config, report),
         *_cost(config, report),
     ]
     lines = [f"{'pass' if passed else 'fail'}: {text}" for passed, text in found]
@@ -112,6 +118,16 @@ def _slices(config: GateConfig, report: EvalReport) -> Iterator[Line]:
         known = [(sign * one.gain[metric].value, one.name) for one in judged if metric in one.gain]
         end = f"at most {bound:g} worse than the champion{left}"
         yield _worst(known, f"{metric} of slices against the champion", sign, -bound, end)
+
+
+def _fairness(config: GateConfig, report: EvalReport) -> Iterator[Line]:
+    for name, bound in config.fairness.items():
+        if not report.fairness:
+            yield False, f"{name}: not measured, evaluate.sensitive would name columns"
+        for one in report.fairness:
+            known = one.differences.get(name)
+            text = f"{name} by {one.column} {_figure(known)}, at most {bound:g}"
+            yield known is not None and known.value <= bound, text
 
 
 def _cost(config: GateConfig, report: EvalReport) -> Iterator[Line]:

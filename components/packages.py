@@ -6,6 +6,7 @@ code, also beside the project itself. A user's own modules travel below `own`.
 """
 
 import ast
+import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -126,6 +127,18 @@ def open_package(folder: Path) -> Any:
     """
     code = folder / "code"
     (name,) = [path.name for path in code.iterdir() if path.name.startswith("millrace_")]
+    return load_predictor(code, name, folder / PARTS)
+
+
+def told_of(folder: Path) -> tuple[dict[str, Any], list[str]]:
+    """What a package's MLflow model folder says of itself, and the Python and the libraries that it asks for."""
+    said: dict[str, Any] = json.loads((folder / PARTS / "model.json").read_bytes())
+    python = (folder / "python_env.yaml").read_text(encoding="utf-8").splitlines()[0]
+    return said, [python, *(folder / "requirements.txt").read_text(encoding="utf-8").split()]
+
+
+def load_predictor(code: Path, name: str, parts: Path) -> Any:
+    """The predictor of the `parts` of a package (model.json, weights), with the private code `name` below `code`."""
     loaded = sys.modules.get(name)
     if loaded is not None and not Path(loaded.__path__[0]).is_dir():
         forget(name)
@@ -133,7 +146,7 @@ def open_package(folder: Path) -> Any:
     sys.path.insert(0, str(code))
     sys.dont_write_bytecode = True
     try:
-        return import_module(f"{name}.predictor").Predictor(folder / PARTS)
+        return import_module(f"{name}.predictor").Predictor(parts)
     finally:
         sys.dont_write_bytecode = before
         sys.path.remove(str(code))

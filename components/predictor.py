@@ -26,6 +26,7 @@ from components.features.feature import indexed
 from components.features.fitted import load_feature
 from components.models import KINDS as MODELS
 from components.objectives import KINDS as OBJECTIVES
+from components.objectives.decision import Decision
 from components.objectives.objective import Answers, Target, target_of
 
 BATCH_ROWS = 1024
@@ -70,6 +71,7 @@ class Predictor:
         ]
         objective = load_kind(_sibling("objectives"), OBJECTIVES, data["objective"], "objective")
         self.objective = objective.model_validate(data["objective"])
+        self.decision = Decision.model_validate(data.get("decision", {}))
         model = load_kind(_sibling("models"), MODELS, data["model"], "model").model_validate(data["model"])
         inputs = [TensorSpec.model_validate(spec) for spec in data["inputs"]]
         outputs = self.objective.outputs([TensorSpec.model_validate(spec) for spec in data["outputs"]], inputs)
@@ -94,7 +96,7 @@ class Predictor:
         Raises:
             DataError: E_COLUMN_MISSING; E_ROW_REJECTED, with the row's number counted from 1.
         """
-        needed = [name for feature in self.features for name in feature.columns]
+        needed = [*(name for feature in self.features for name in feature.columns), *self.decision.columns]
         for name in needed:
             if name not in rows.column_names:
                 raise DataError(
@@ -156,8 +158,7 @@ class Predictor:
 
         with torch.inference_mode():
             inputs = self._tensors(rows)
-            answers: Answers = self.objective.decode(self.network(inputs), inputs, self.target)
-            return answers
+            return self.decision.applied(self.objective.decode(self.network(inputs), inputs, self.target), rows)
 
     def tensors(self, rows: pa.Table) -> dict[str, Any]:
         """What the network sees of raw rows: a tensor by the name of each feature."""

@@ -173,8 +173,10 @@ def prepare() -> None:
             atexit.register(_running.end)
 
 
-def smoke(model: Path, own: Iterable[str] = ()) -> None:
+def smoke(model: Path, own: Iterable[str] = (), place: str = "") -> None:
     """Load the model folder in a clean process, without the user's `own` packages, and let it answer its example.
+
+    An error names `place`, else the folder.
 
     Raises:
         IntegrityError: E_SMOKE.
@@ -189,7 +191,7 @@ def smoke(model: Path, own: Iterable[str] = ()) -> None:
         raise IntegrityError(
             "E_SMOKE",
             f"the package does not answer its own example in a clean process: {said}",
-            place=str(model),
+            place=place or str(model),
             action="report this with the recipe",
         )
 

@@ -83,7 +83,10 @@ def show_links(run: Run, report: str, version: ModelVersion | None) -> None:
         model, text = tracker.model_link(version.name, version.version), f"{version.name} version {version.version}"
         lines.append(f"[Model {text}]({model})" if model else f"Model {text}")
     else:
-        lines.append(f"Not registered. `millrace approve {run.name} --why …` lets it through all the same.")
+        lines.append(
+            f"Not registered. `millrace approve {run.name} --why …`, or the deployment `approval` with `run` "
+            f"{run.name}, lets it through all the same."
+        )
     if not page:
         lines.append("`millrace up` shows both in a browser.")
     create_markdown_artifact("\n\n".join(lines), key=_key(run, "mlflow"), description="Run and model in MLflow")

@@ -75,6 +75,7 @@ STAGES = {
             leaks=one.leaks,
             outliers=one.outliers,
             rebalance=one.rebalance,
+            reweigh=one.reweigh,
             dead_columns=one.dead_columns,
             refit=one.refit,
         ),
@@ -98,7 +99,7 @@ STAGES = {
     "gate": Stage(run=decided, config=lambda one: one.gate, takes=("evaluate",), gives=Verdict),
     "register": Stage(
         run=register.run,
-        config=lambda one: register.RegisterConfig(name=one.model_name),
+        config=lambda one: one.register_as.model_copy(update={"name": one.model_name}),
         takes=("gate", "package"),
         gives=ModelVersion,
     ),

@@ -80,6 +80,9 @@ class PipelineConfig(Frozen):
     leaks: LeakConfig = LeakConfig()
     outliers: tuple[OutlierConfig, ...] = ()
     rebalance: Rebalance = Field("none", description="how rare classes are made to count in training")
+    reweigh: tuple[str, ...] = Field(
+        (), description="columns of people's groups: training rows count so that a group says nothing of the class"
+    )
     dead_columns: DeadColumns = Field(
         "refuse", description="feature columns that have one value or none in the training part: refuse, or allow them"
     )

@@ -17,6 +17,7 @@ from prefect.runtime import flow_run
 from prefect.states import Completed
 
 from components import smoke
+from components.adapters.model_registry import CARD
 from components.contracts.artifacts import Checkpoint, Dataset, ModelVersion, Snapshot, Verdict
 from components.contracts.errors import MillraceError
 from components.train import supervisor
@@ -81,6 +82,9 @@ def _end(run: Run, status: str) -> None:
 def _track(run: Run) -> None:
     resolved = run.config.model_dump(mode="json", by_alias=True)
     tags = {RUN_TAG: run.name, "millrace.recipe": run.recipe, "prefect.flow_run_id": run.noted["prefect_run"]}
+    if commit := run.ctx.origin.get("git_commit"):
+        # MLflow's own name: its pages show it.
+        tags["mlflow.source.git.commit"] = commit
     run.ctx.tracker.send_left()
     run.ctx.tracker.start(f"{run.config.name}-{run.name}", _flat(resolved), tags)
     run.ctx.tracker.text("recipe.yaml", yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True))
@@ -114,12 +118,17 @@ def published(
     """Note data quality, metrics, lineage and the report in MLflow and Prefect; the state that the run ends in."""
     tracker, report, dataset = run.ctx.tracker, verdict.report, data[-1]
     values = {f"test_{name}": figure.value for name, figure in report.metrics.items()}
-    tracker.metrics(values)
+    lineage_of = (run.config.name, dataset.content)
+    if version is None:
+        tracker.metrics(values)
+    else:
+        tracker.model_metrics(version.name, str(version.version), values, lineage_of)
     if any(one.step == "train" and one.reused for one in run.ctx.outcomes):
         for epoch, metrics in enumerate(checkpoint.history, 1):
             tracker.metrics(metrics, epoch)
-    tracker.dataset(run.config.name, dataset.content, {"source": run.config.source.model_dump()["kind"]}, dataset.rows)
-    tracker.file(_stored(run, "evaluate", report.fingerprint, "report.html"))
+    tracker.dataset(*lineage_of, {"source": run.config.source.model_dump()["kind"]}, dataset.rows)
+    for name in ("report.html", CARD):
+        tracker.file(_stored(run, "evaluate", report.fingerprint, name))
     tracker.file(_stored(run, "validate", data[1].fingerprint, "data.html"))
     lineage = {f"millrace.{one.step}": one.fingerprint for one in run.ctx.outcomes if one.fingerprint}
     state = _state(run, verdict)

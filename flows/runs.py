@@ -24,6 +24,7 @@ from components.contracts.artifacts import Approval, EvalReport
 from components.contracts.config import Frozen
 from components.contracts.errors import ConfigError
 from components.contracts.placement import Placement
+from flows.origin import git_commit
 from flows.pipeline import PipelineConfig
 
 RUN_TAG = "millrace.run"
@@ -97,7 +98,9 @@ def open_run(
     """A run of `config` at `placement`. Naming a step in `rerun` makes it run anew, now and not again."""
     ctx = open_context(placement, config.name, progress or Silent())
     ctx.rerun = ctx.reruns(rerun)
-    return Run(name=os.urandom(6).hex(), recipe=recipe, overrides=tuple(overrides), config=config, ctx=ctx)
+    name = os.urandom(6).hex()
+    ctx.origin = {"description": config.description, "recipe": recipe, "run": name, "git_commit": git_commit()}
+    return Run(name=name, recipe=recipe, overrides=tuple(overrides), config=config, ctx=ctx)
 
 
 def remember(run: Run, report: EvalReport) -> None:

@@ -16,7 +16,6 @@ from components.evaluate import EvaluateConfig
 from components.evaluate.attribution import Explained, emptied
 from components.evaluate.peers import peers_of
 from components.evaluate.robustness import ROWS, WHOLE, robustness_of
-from components.evaluate.rows import accepted, folder_of, sampled, truth_of
 from components.evaluate.units import Seen
 from components.features.category import Category
 from components.features.label import Label
@@ -28,6 +27,7 @@ from components.models.mlp import Mlp
 from components.models.recurrent import Recurrent
 from components.objectives.regression import Regression
 from components.packages import open_package
+from components.raw_rows import accepted, folder_of, sampled, truth_of
 from components.sources.files import FilesSource
 from components.sources.windows import WindowsSource
 from components.train import TrainSettings

@@ -15,7 +15,7 @@ from components.contracts.closure import ROOT
 from components.contracts.errors import DataError, IntegrityError
 from components.contracts.spec import Column
 from components.models import KINDS as MODELS
-from components.package import _signature_type
+from components.package.folder import signature_type
 from components.packages import forget, open_package, own_errors, private_code
 from components.smoke import WALL, smoke
 from tests.line import packaged, table_recipe, write_table
@@ -180,7 +180,7 @@ def test_errors_of_private_code_become_ours(made):
 
 
 def test_a_whole_number_that_may_be_missing_is_a_double_to_mlflow():
-    kinds = [_signature_type(Column(name="n", type="int64", nullable=nullable)) for nullable in (True, False)]
+    kinds = [signature_type(Column(name="n", type="int64", nullable=nullable)) for nullable in (True, False)]
     assert kinds == ["double", "long"]
 
 

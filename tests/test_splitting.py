@@ -12,8 +12,8 @@ from components.cleaning.keep_rows import KeepRows
 from components.cleaning.require import Require
 from components.contracts.errors import DataError
 from components.contracts.spec import FILE, KEY, ROW, SPLIT
-from components.evaluate.rows import rows_of
 from components.preprocess.leaks import LeakConfig
+from components.raw_rows import rows_of
 from components.statistics.keys import SPLITS, TEST, TRAIN, VALIDATION, row_keys
 from components.statistics.splits import Split, SplitConfig
 from components.validate import ColumnCheck, ValidateConfig

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from components.contracts.config import Frozen
 from components.contracts.errors import IntegrityError
-from components.contracts.findings import Cost, Explanation, Interval, Slice, Tryout
+from components.contracts.findings import Cost, Explanation, Fairness, Interval, Slice, Tryout
 from components.contracts.spec import Column, TensorSpec
 
 
@@ -122,8 +122,9 @@ class FittedFeature(Frozen):
 class Dataset(Artifact):
     """Shards of what does not depend on fitted state, and that state.
 
-    `rates` says how often an epoch has a training row of each class (by its index), `weights` what its loss counts;
-    neither where classes are left as they are. Training rows that are left out as outliers are named, for each part by
+    `rates` says how often an epoch has a training row of each class (by its index), `weights` what its loss counts,
+    `group_weights` what it counts by its group (whose codes `groups` has) and class; none where rows are left as they
+    are. Training rows that are left out as outliers are named, for each part by
     their positions in its training shard, in `<part's key>.npy`; `rows` has them no more. `fitted_on` has the content
     of the snapshot that a feature's state comes from, where that is not `clean`.
     """
@@ -131,6 +132,8 @@ class Dataset(Artifact):
     step = "preprocess"
     rates: tuple[float, ...] = ()
     weights: tuple[float, ...] = ()
+    groups: FittedFeature | None = None
+    group_weights: tuple[tuple[float, ...], ...] = ()
     parts: tuple[Part, ...]
     rows: dict[str, int]
     features: tuple[FittedFeature, ...]
@@ -176,6 +179,7 @@ class EvalReport(Artifact):
 
     step = "evaluate"
     package: str
+    dataset: str = Field("", description="content of the dataset that the package learnt from and was tested on")
     rival: str = Field("", description="content of the champion that it was compared with; empty where there was none")
     metrics: dict[str, Interval]
     champion: dict[str, Interval]
@@ -192,6 +196,7 @@ class EvalReport(Artifact):
     peer_rows: int = 0
     harmed: dict[str, dict[str, float]] = Field({}, description="metrics on test rows that were harmed; none: refused")
     explanation: Explanation | None = None
+    fairness: tuple[Fairness, ...] = ()
     alone: Tryout | None = None
 
 

@@ -47,6 +47,23 @@ class Explanation(Frozen):
     gain: Interval
 
 
+class Fairness(Frozen):
+    """How alike groups of people are treated: the values, or quarters, of one column.
+
+    `groups` has of each the rows, how often `positive` is said (selection rate), how much of it is found (true positive
+    rate), how many others are taken for it (false positive rate), and the accuracy. `differences` are those between the
+    groups that lie farthest apart, of `least_rows` rows and more; `likeliest` is what they would be without the
+    package's thresholds.
+    """
+
+    column: str
+    positive: str
+    least_rows: int
+    groups: dict[str, dict[str, float]]
+    differences: dict[str, Interval]
+    likeliest: dict[str, float] = Field({})
+
+
 class Slice(Frozen):
     """Figures of a part of the test rows.
 

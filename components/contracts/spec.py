@@ -16,6 +16,9 @@ OWN_COLUMNS = (KEY, SPLIT, FILE, ROW)
 ROW_WEIGHT = "row weight"
 """Beside the targets of a training batch, where classes are weighted: float32[batch], what each row's loss counts."""
 
+GROUPS = "groups_of_people"
+"""Beside the targets of a training batch, where people's groups are weighed: int64[batch, columns], their codes."""
+
 CODE_MEAN, CODE_LOG_VARIANCE = "code mean", "code log variance"
 """Beside the outputs of a variational model: float32[batch, code] each, of the distribution of the code."""
 

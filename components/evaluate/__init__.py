@@ -19,12 +19,14 @@ from components.contracts.config import StepConfig
 from components.contracts.errors import DataError
 from components.contracts.fingerprint import digest
 from components.contracts.spec import OWN_COLUMNS
-from components.evaluate.rows import CHUNK_ROWS, accepted, add_rival, folder_of, opened, rows_of, truth_of
+from components.evaluate.fairness import fairness_of
 from components.evaluate.slices import Cells, slices_of
 from components.evaluate.speed import cost_of
 from components.evaluate.studies import learning_curves, studied
 from components.evaluate.tally import Pair, Tally
-from components.packages import open_package, own_errors
+from components.packages import open_package, own_errors, told_of
+from components.raw_rows import CHUNK_ROWS, accepted, add_rival, folder_of, opened, rows_of, truth_of
+from components.reports.card import measured
 from components.reports.evaluation import evaluation_page
 from components.statistics.keys import TEST
 from components.statistics.slices import check_slice
@@ -40,6 +42,10 @@ class EvaluateConfig(StepConfig):
         description="parts of the test rows with figures of their own: a column, each of whose values (of numbers, "
         "quarters) is one, or an expression such as `age >= 60 and sex == 'Female'`",
     )
+    sensitive: tuple[str, ...] = Field(
+        (), description="columns of people's groups, such as sex, by which the model is judged; it need not read them"
+    )
+    positive: str = Field("", description="the class that matters to people; of two classes the second where empty")
     search: bool = Field(True, description="whether the parts are looked for on which the model is worst")
     least_rows: int = Field(30, ge=2, description="how many test rows a part has at least that the search names")
 
@@ -78,7 +84,7 @@ def run(
     def build(folder: Path) -> EvalReport:
         ours = open_package(folder_of(package, ctx.store))
         theirs = opened(champion, ctx.store) if champion else None
-        cells = Cells(config.slices, search=config.search, expected=dataset.rows[TEST])
+        cells = Cells((*config.slices, *config.sensitive), search=config.search, expected=dataset.rows[TEST])
         tally, rival, shared = Tally(ours, config.worst), Tally(theirs, 0) if theirs else None, []
         for done, chunk in enumerate(rows_of(dataset, ctx.store), 1):
             with own_errors("correct the data, or run with --rerun package"):
@@ -103,9 +109,11 @@ def run(
         lower = ours.objective.lower_is_better
         by = next(iter(whole.metrics), "")
         slices, searched = slices_of(cells, pair, better=by, sign=-1 if by in lower else 1, least=config.least_rows)
+        fair, drawn = fairness_of(config, cells, whole, ours.target)
         more = studied(ours, dataset, config, ctx)
         report = EvalReport(
             package=package.fingerprint,
+            dataset=dataset.content,
             metrics=whole.figures(),
             champion=beside.figures() if beside else {},
             gain=pair.gain(every),
@@ -117,12 +125,15 @@ def run(
             searched=searched,
             cost=cost_of(ours, sample, package.size_bytes),
             alone=package.alone,
+            fairness=fair,
             **more.findings,
         )
         figures = [*learning_curves(package.history), *ours.objective.figures(whole.facts, ours.target)]
-        figures += [*more.figures, *ours.portraits()]
+        figures += [*drawn, *more.figures, *ours.portraits()]
         page = evaluation_page(report, ours.objective.baseline_name, figures, [one for _, one in tally.mistakes])
         (folder / "report.html").write_text(page, encoding="utf-8")
+        said, needs = told_of(folder_of(package, ctx.store))
+        (folder / "card.md").write_text(measured(report, dataset, said, needs), encoding="utf-8")
         (folder / "evaluation.json").write_text(json.dumps({"figures": figures}))
         return report
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from components.adapters.store import Store
 from components.contracts.artifacts import Dataset
 from components.contracts.spec import OWN_COLUMNS
-from components.evaluate.rows import accepted, sampled, truth_of
 from components.evaluate.tally import Whole
+from components.raw_rows import accepted, sampled, truth_of
 from components.statistics.keys import TEST, TRAIN
 
 TRAIN_ROWS, KERNEL_ROWS, TEST_ROWS = 10_000, 3_000, 20_000

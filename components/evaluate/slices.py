@@ -55,6 +55,10 @@ class Cells:
             self._searched.append(chosen + self.rows)
         self.rows += table.num_rows
 
+    def parts(self, column: str) -> dict[str, NDArray[np.bool_]]:
+        """bool[rows] of each value, or quarter, of a column that was asked for."""
+        return parts_of(column, pa.concat_tables(self._columns)[column])
+
     def masks(self) -> dict[str, NDArray[np.bool_]]:
         """bool[rows] of each slice that the recipe names, in its order."""
         columns = pa.concat_tables(self._columns)

@@ -11,8 +11,8 @@ from components.evaluate.attribution import check_captum
 from components.evaluate.explain import EXPLAINED, explained
 from components.evaluate.peers import peers_of
 from components.evaluate.robustness import ROWS, robustness_of
-from components.evaluate.rows import accepted, sampled, truth_of
 from components.packages import own_errors
+from components.raw_rows import accepted, sampled, truth_of
 from components.statistics.keys import TEST
 
 SHOWN = 4

@@ -11,6 +11,7 @@ from pydantic import Field
 from components.contracts.config import StepConfig
 from components.contracts.spec import ROW_WEIGHT, TensorSpec
 from components.objectives.calibration import calibration_error, reliability, threshold_figures
+from components.objectives.decision import DECIDED, decided
 from components.objectives.objective import FLOOR, Answers, Facts, Figure, Pooled, Target, Told, output_of
 from components.objectives.ranking import area
 
@@ -70,32 +71,36 @@ class Classification(StepConfig):
         return {"prediction": name, "confidence": pa.float64(), "probabilities": pa.list_(pa.float64())}
 
     def table(self, answers: Answers, target: Target) -> pa.Table:
-        """The likeliest class, its probability, and those of all classes."""
-        probabilities, types = answers["probabilities"], self.columns(target)
+        """The class that is said, its probability, and those of all classes."""
+        probabilities, chosen, types = answers["probabilities"], decided(answers), self.columns(target)
         names = np.array([int(name) for name in target.classes] if target.whole else target.classes, object)
         return pa.table({
-            "prediction": pa.array(names[probabilities.argmax(1)], types["prediction"]),
-            "confidence": pa.array(probabilities.max(1).astype(np.float64)),
+            "prediction": pa.array(names[chosen], types["prediction"]),
+            "confidence": pa.array(probabilities[np.arange(len(chosen)), chosen].astype(np.float64)),
             "probabilities": pa.array(list(probabilities.astype(np.float64)), types["probabilities"]),
         })
 
     def row_metrics(self, answers: Answers, truth: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
         """Accuracy and log loss."""
-        probabilities = answers["probabilities"]
-        chosen = probabilities[np.arange(len(truth)), truth].astype(np.float64)
+        chosen = answers["probabilities"][np.arange(len(truth)), truth].astype(np.float64)
         return {
-            "accuracy": (probabilities.argmax(1) == truth).astype(np.float64),
+            "accuracy": (decided(answers) == truth).astype(np.float64),
             "log_loss": -np.log(np.clip(chosen, FLOOR, 1.0)),
         }
 
     def facts(self, answers: Answers, truth: NDArray[np.int64]) -> Facts:
-        """The true and the predicted class and its probability; of two classes also the probability of the second."""
-        probabilities = answers["probabilities"]
+        """The true and the predicted class and its probability; of two classes also the probability of the second.
+
+        Where a threshold decided, the likeliest class too.
+        """
+        probabilities, said = answers["probabilities"], decided(answers)
         kept = {
             "truth": truth.astype(np.int32),
-            "predicted": probabilities.argmax(1).astype(np.int32),
-            "confidence": probabilities.max(1),
+            "predicted": said.astype(np.int32),
+            "confidence": probabilities[np.arange(len(said)), said],
         }
+        if DECIDED in answers:
+            kept["likeliest"] = probabilities.argmax(1).astype(np.int32)
         return kept | ({"score": probabilities[:, 1]} if probabilities.shape[1] == 2 else {})
 
     def pooled(self, facts: Facts) -> Pooled:
@@ -121,16 +126,17 @@ class Classification(StepConfig):
 
     def badness(self, answers: Answers, truth: NDArray[np.int64]) -> NDArray[np.float64]:
         """How sure the model was of a wrong class."""
-        probabilities = answers["probabilities"]
-        return np.where(probabilities.argmax(1) != truth, probabilities.max(1), -1).astype(np.float64)
+        said = decided(answers)
+        sure = answers["probabilities"][np.arange(len(said)), said]
+        return np.where(said != truth, sure, -1).astype(np.float64)
 
     def told(self, answers: Answers, truth: NDArray[np.int64], row: int, target: Target) -> Told:
         """The two classes, and how sure it was."""
-        probabilities = answers["probabilities"][row]
+        said = int(decided(answers)[row])
         return Told(
             truth=target.classes[truth[row]],
-            predicted=target.classes[probabilities.argmax()],
-            note=f"{100 * probabilities.max():.1f} % sure",
+            predicted=target.classes[said],
+            note=f"{100 * answers['probabilities'][row, said]:.1f} % sure",
         )
 
     def figures(self, facts: Facts, target: Target) -> list[Figure]:

@@ -24,11 +24,13 @@ from components.features.feature import Feature, Prepared, State, merged
 from components.features.several import parts_of, together
 from components.features.shards import shard_name, write_fit
 from components.preprocess.changes import cells_changed
+from components.preprocess.columns import check_columns
 from components.preprocess.fits import fits_of
 from components.preprocess.kept import Kept, dear, keep, kept_states
 from components.preprocess.leaks import LeakConfig, check_leaks
 from components.preprocess.outliers import OutlierConfig, left_out, write_dropped
 from components.preprocess.rebalance import Rebalance, balanced, check_left, classes_left_out
+from components.preprocess.reweigh import groups_of, reweighed
 from components.preprocess.splitting import fitted_split, split_rows
 from components.statistics.keys import SPLITS, TEST, TRAIN, VALIDATION
 from components.statistics.splits import Split, SplitConfig, given_parts
@@ -48,6 +50,7 @@ class PreprocessConfig(StepConfig):
     leaks: LeakConfig = LeakConfig()
     outliers: tuple[OutlierConfig, ...] = ()
     rebalance: Rebalance = "none"
+    reweigh: tuple[str, ...] = ()
     dead_columns: DeadColumns = "refuse"
     refit: int = 0
 
@@ -73,7 +76,7 @@ def run(config: PreprocessConfig, clean: CleanSnapshot, *, ctx: RunContext) -> D
     Raises:
         DataError: E_COLUMN_MISSING, E_TOO_FEW_ROWS, E_LABEL, E_SPLIT, E_LEAK.
     """
-    _check_columns(config, clean)
+    check_columns(config, clean)
     bases = {one.name: ctx.base("preprocess", __name__, _alone(config, one)) for one in dear(config.features)}
     kept = kept_states(config.features, bases, clean.content, ctx)
 
@@ -96,8 +99,8 @@ def run(config: PreprocessConfig, clean: CleanSnapshot, *, ctx: RunContext) -> D
         _check_rows(rows, config.split)
         given = any(record.meta["given"] for record in records)
         check_leaks(config.leaks, split, config.target.columns, clean.parts, given=given, test_rows=rows[TEST], ctx=ctx)
-        targets = parts_of(config.target)
-        features = (*config.features, *targets)
+        targets, groups = parts_of(config.target), groups_of(config.reweigh)
+        features = (*config.features, *targets, *groups)
         fits = fits_of(features, [one.name for one in targets], parts, records, ctx)
         partials = [
             {} if feature.name in kept else merged(feature, [one["partial"][feature.name] for one in fits])
@@ -106,7 +109,7 @@ def run(config: PreprocessConfig, clean: CleanSnapshot, *, ctx: RunContext) -> D
         fitted = [
             _fit(feature, partial, kept.get(feature.name)) for feature, partial in zip(features, partials, strict=True)
         ]
-        inputs, learnt = fitted[: len(config.features)], fitted[len(config.features) :]
+        inputs, learnt = fitted[: len(config.features)], fitted[len(config.features) :][: len(targets)]
         for one, known in zip(targets, learnt, strict=True):
             _check_labels(one, known, [fit["labels"][one.name] for fit in fits])
         _check_alive(config, inputs)
@@ -123,6 +126,8 @@ def run(config: PreprocessConfig, clean: CleanSnapshot, *, ctx: RunContext) -> D
         for known, gone in zip(learnt, lost, strict=True):
             check_left(known.state, gone)
         rates, weights = balanced(config.rebalance, target.state, lost[0])
+        people, training = fitted[-1] if groups else None, list(zip(records, out, strict=True))
+        counted = reweighed(people, targets[0], target.state, training, ctx.store) if people else ()
         pairs = [(feature, one.state) for feature, one in zip(features, fitted, strict=True)]
         specs = [feature.spec(state) for feature, state in pairs]
         return Dataset(
@@ -131,12 +136,14 @@ def run(config: PreprocessConfig, clean: CleanSnapshot, *, ctx: RunContext) -> D
             features=tuple(inputs),
             target=target,
             inputs=tuple(specs[: len(inputs)]),
-            outputs=tuple(specs[len(inputs) :]),
+            outputs=tuple(specs[len(inputs) :][: len(targets)]),
             split=split.model_dump(mode="json"),
             clean=clean,
             fitted_on={name: one.snapshot for name, one in kept.items()},
             rates=rates,
             weights=weights,
+            groups=people,
+            group_weights=counted,
             ledger=_with_dropped(summed(records, clean.rows), dropped).model_copy(
                 update={"changed": cells_changed(pairs, partials, parts, out=out, ctx=ctx)}
             ),
@@ -161,7 +168,7 @@ def shard_partition(store: Store, config: PreprocessConfig, item: tuple[Part, Sp
             _check_labelled(table, target.columns[:1])
     chosen = {split: splits == split for split in SPLITS}
     stored, partial, dictionaries = {}, {}, {}
-    for feature in (*config.features, *targets):
+    for feature in (*config.features, *targets, *groups_of(config.reweigh)):
         prepared = feature.prepare(table)
         stored[feature.name] = {split: prepared.values[rows] for split, rows in chosen.items()}
         training = Prepared(values=stored[feature.name][TRAIN], dictionaries=prepared.dictionaries)
@@ -224,38 +231,6 @@ def _check_alive(config: PreprocessConfig, fitted: Sequence[FittedFeature]) -> N
                 value=", ".join(one.state["dead"][:5]),
                 action="leave them out, or set dead_columns: allow",
             )
-
-
-def _check_columns(config: PreprocessConfig, clean: CleanSnapshot) -> None:
-    names = [column.name for column in clean.columns]
-    for place, column in (
-        ("split.column", config.split.column),
-        ("leaks.group", config.leaks.group),
-        ("leaks.time", config.leaks.time),
-    ):
-        if column and column not in names:
-            raise _no_column(place, column, names)
-    for number, one in enumerate(config.outliers):
-        for column in one.columns:
-            if column not in names:
-                raise _no_column(f"outliers.{number}.columns", column, names)
-    places = [f"features.{number}" for number in range(len(config.features))]
-    for place, feature in zip([*places, "target"], (*config.features, config.target), strict=True):
-        for column in feature.columns:
-            if column not in names:
-                key = "columns" if "columns" in type(feature).model_fields else "column"
-                raise _no_column(f"{place}.{key}", column, names)
-
-
-def _no_column(place: str, column: str, names: list[str]) -> DataError:
-    return DataError(
-        "E_COLUMN_MISSING",
-        "the cleaned rows have no such column",
-        place=place,
-        value=column,
-        allowed=", ".join(names),
-        action="correct the name",
-    )
 
 
 def _check_rows(rows: dict[str, int], split: SplitConfig) -> None:

@@ -5,14 +5,15 @@ recipe that makes the same package.
 """
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from components.adapters.model_registry import CHAMPION, FINGERPRINT_TAG, PACKAGE_TAG, VERIFIED_TAG
 from components.adapters.pointers import Pointer
 from components.adapters.store import Record, digest_file
-from components.adapters.tracking import CHAMPION, FINGERPRINT_TAG, PACKAGE_TAG, VERIFIED_TAG
 from components.context import RunContext
 from components.contracts.artifacts import Approval, Approved, ModelPackage
 from components.contracts.config import Frozen
@@ -206,19 +207,25 @@ def rival(ctx: RunContext, name: str, package: ModelPackage) -> ModelPackage | N
     return None
 
 
-def intact(ctx: RunContext, name: str, version: str, record: Record) -> bool:
-    """Whether the registry gives back every file of the package with its bytes."""
+@contextmanager
+def fetched(ctx: RunContext, name: str, version: str, record: Record) -> Iterator[Path | None]:
+    """What the registry gives back of a version, while the block runs; None unless it has every file with its bytes."""
     with tempfile.TemporaryDirectory() as scratch:
         try:
             folder = ctx.tracker.download(name, version, Path(scratch))
         except LookupError as error:
             ctx.progress.warned(f"{name} version {version} is gone from the registry: {error}")
-            return False
-        for file in record.files:
-            path = folder / Path(file.name).relative_to("model")
-            if file.name != "model/MLmodel" and (not path.is_file() or digest_file(path) != file.digest):
-                return False
-    return True
+            yield None
+            return
+        wanted = {Path(one.name).relative_to("model"): one.digest for one in record.files}
+        whole = all((folder / path).is_file() and digest_file(folder / path) == of for path, of in wanted.items())
+        yield folder if whole else None
+
+
+def intact(ctx: RunContext, name: str, version: str, record: Record) -> bool:
+    """Whether the registry gives back every file of the package with its bytes."""
+    with fetched(ctx, name, version, record) as folder:
+        return folder is not None
 
 
 def _move(ctx: RunContext, name: str, choose: Callable[[Moves], Champion | None]) -> bool:

@@ -172,6 +172,7 @@ def _check_engine(config: TrainConfig, dataset: Dataset) -> None:
         "train.precision": config.settings.precision != "float32",
         "augment": bool(config.augment),
         "rebalance": bool(dataset.rates or dataset.weights),
+        "reweigh": dataset.groups is not None,
     }
     place = next((name for name, there in asked.items() if there), "")
     if getattr(config.model, "passes", False) and place:
@@ -250,6 +251,9 @@ def job_of(config: TrainConfig, dataset: Dataset, ctx: RunContext, folder: Path)
         "mixed": getattr(config.objective, "mixed", False),
         "rates": list(dataset.rates),
         "weights": list(dataset.weights),
+        "groups": dataset.groups.model_dump(mode="json") if dataset.groups else None,
+        "group_sizes": [len(one) + 1 for one in dataset.groups.state["vocabularies"]] if dataset.groups else [],
+        "group_weights": [list(one) for one in dataset.group_weights],
         "more_is_better": config.settings.monitor != "loss" and config.objective.monitored[config.settings.monitor],
         "outputs": [spec.model_dump(mode="json") for spec in dataset.outputs],
         "shards": {split: [vars(file) for file in files] for split, files in shards.items()},

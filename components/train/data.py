@@ -52,6 +52,8 @@ class DatasetModule(pl.LightningDataModule):
         settings = job["settings"]
         fitted = [FittedFeature.model_validate(one) for one in job["features"]]
         fitted += parts_of_fitted(FittedFeature.model_validate(job["target"]))
+        if job.get("groups"):
+            fitted.append(FittedFeature.model_validate(job["groups"]))
         pinned = settings["accelerator"] != "cpu" and torch.cuda.is_available()
 
         def batches(split: str, **order: Any) -> Batches:

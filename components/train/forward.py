@@ -19,7 +19,7 @@ from components.contracts.artifacts import FittedFeature
 from components.contracts.config import custom_modules
 from components.contracts.errors import ConfigError, MillraceError
 from components.contracts.registry import load_kind
-from components.contracts.spec import ROW_WEIGHT, TensorSpec
+from components.contracts.spec import GROUPS, ROW_WEIGHT, TensorSpec
 from components.features.fitted import load_feature
 from components.features.several import parts_of_fitted
 from components.models import KINDS as MODELS
@@ -56,7 +56,8 @@ class Forward(pl.LightningModule):
             # Convolutions are faster where a pixel's channels lie side by side; inputs follow the weights. Of a user's
             # own network nobody knows whether it minds.
             self.network.to(memory_format=torch.channels_last)
-        self._weights = torch.tensor(job["weights"])
+        self._weights, self._group_weights = torch.tensor(job["weights"]), torch.tensor(job.get("group_weights", []))
+        self._sizes = job.get("group_sizes", [])
         self._augment = [
             load_kind("components.augment", AUGMENTATIONS, one, f"augment.{number}").model_validate(one)
             for number, one in enumerate(job["augment"])
@@ -109,6 +110,8 @@ class Forward(pl.LightningModule):
         loaded = self._pairs(self._targets)
         labels = {one.name: one.apply(batch[one.name], fitted.state) for one, fitted in loaded}
         targets = {**inputs, **labels}
+        if split == "train" and len(self._group_weights):
+            targets[GROUPS] = self._numbered(batch[GROUPS])
         other: Any = None
         own: Any = None
         if split == "train":
@@ -122,7 +125,8 @@ class Forward(pl.LightningModule):
         filled = {ROW_WEIGHT: torch.stack(counts).prod(0)} if counts else {}
         loss = self._loss(outputs, targets, filled, split, own)
         if other is not None and own is not None:
-            theirs = {**targets, **{name: one[other] for name, one in labels.items()}}
+            own_ones = {name: one for name, one in targets.items() if name in labels or name == GROUPS}
+            theirs = {**targets, **{name: one[other] for name, one in own_ones.items()}}
             loss = loss + self._loss(outputs, theirs, filled, split, 1 - own)
         rows = torch.tensor(float(len(next(iter(labels.values())))))
         with torch.no_grad():
@@ -153,12 +157,21 @@ class Forward(pl.LightningModule):
         factors = list(filled.values())
         if split == "train" and len(self._weights):
             factors.append(self._weights.to(self.device)[labels])
+        if GROUPS in targets:
+            factors.append(self._group_weights.to(self.device)[targets[GROUPS], labels])
         if own is not None:
             factors.append(own.expand(len(labels)))
         weights = {ROW_WEIGHT: torch.stack(factors).prod(0)} if factors else {}
         with torch.autocast(self.device.type, enabled=False):
             loss: Tensor = self.objective.loss(outputs, targets | weights)
         return loss
+
+    def _numbered(self, codes: Tensor) -> Tensor:
+        """The rows' groups, as the weights count them (preprocess/reweigh.py)."""
+        found = torch.zeros(len(codes), dtype=torch.int64, device=codes.device)
+        for at, size in enumerate(self._sizes):
+            found = found * size + codes[:, at].long()
+        return found
 
     def _checked(self, outputs: Any) -> Any:
         """What the network gave, if it is what a network has to give; it may be a user's own."""

@@ -31,7 +31,8 @@ def ended(millrace, api):
     A dozen trainings at once would wait for each other's threads: eighty seconds for what takes four.
     """
     assert millrace.run("digits-cnn")["state"] in {"Completed", "Unchanged"}
-    return {name: api.follow(api.start(one)) for name, one in api.deployments().items()}
+    asks = {"approval"}
+    return {name: api.follow(api.start(one)) for name, one in api.deployments().items() if name not in asks}
 
 
 def test_every_deployment_runs_with_its_defaults(millrace, api, ended):
@@ -41,6 +42,22 @@ def test_every_deployment_runs_with_its_defaults(millrace, api, ended):
     assert ended["digits-cnn-retraining"]["state_name"] == "Unchanged"
     assert ended["digits-cnn-retraining"]["name"] == f"digits-cnn v{version}"
     assert ended["any-step"]["name"] == "ingest of digits-cnn"
+
+
+def test_a_person_approves_a_run_from_a_form(millrace, api, ended):
+    waits = millrace.run("digits-cnn", "--set", "gate.approval=true", "--set", "register.name=asked")
+    assert waits["state"] == "AwaitingApproval"
+    approval = api.deployments()["approval"]
+    wrong = api.follow(api.start(approval, run="none", who="ada", why="measured"))
+    assert wrong["state_type"] == "FAILED"
+    assert "E_CONFIG RUN: no run of that name ended here (got 'none')" in wrong["state"]["message"]
+    run = api.follow(api.start(approval, run=waits["run"], who="ada", why="measured"))
+    assert (run["state_type"], run["state_name"]) == ("COMPLETED", "Completed")
+    (move,) = json.loads(millrace("champions", "asked", "--json").out)["champions"]["asked"]
+    assert (move["who"], move["why"]) == ("ada", "measured")
+    status, said = api.post(f"/deployments/{approval['id']}/create_flow_run", {"parameters": {"run": waits["run"]}})
+    assert status not in {200, 201}, "who and why have to be said"
+    assert "who" in json.dumps(said)
 
 
 def test_a_runs_page_shows_data_metrics_steps_and_links_that_open(millrace, api, ended):

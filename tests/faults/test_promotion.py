@@ -4,15 +4,17 @@ import json
 import os
 import random
 import traceback
+from pathlib import Path
 
 import mlflow
 import pytest
 
-from components import gate, register
+from components import gate, register, smoke
 from components.adapters.compute import Compute
+from components.adapters.model_registry import CARD
 from components.context import open_context
 from components.contracts.artifacts import Approval
-from components.contracts.errors import MillraceError
+from components.contracts.errors import IntegrityError, MillraceError
 from components.contracts.placement import Placement
 from components.evaluate import run as evaluate
 from components.register import RegisterConfig
@@ -26,11 +28,14 @@ EXTRA = [
         "create_logged_model",
         "log_model_artifacts",
         "create_model_version",
+        "update_model_version",
+        "log_model_artifact",
         "set_model_version_tag",
         "set_registered_model_alias",
     )
 ]
 PROCESSES, VERSIONS = 50, 4
+ASKED = Approval(who="ada", why="tried")
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +61,8 @@ def judged(ctx, dataset, model, name):
 
 
 def registering(home, name, dataset, model):
+    # Children that come one after another ask the clean process of their parent; one of its own takes each seconds.
+    smoke._running.owner = os.getpid()
     ctx = context(home, "run")
     return register.run(RegisterConfig(name=name), judged(ctx, dataset, model, name), model, ctx=ctx)
 
@@ -90,6 +97,7 @@ def found(home, name):
         "alias": ctx.tracker.aliased(name, "champion"),
         "moves": [[epoch, one.model_dump()] for epoch, one in register.moves_of(ctx, name)],
         "verified": [ctx.tracker.version_tags(name, one).get("millrace.verified") for one in "12"],
+        "cards": [bool(ctx.tracker.version_tags(name, one).get("millrace.card")) for one in "12"],
     }
 
 
@@ -114,6 +122,61 @@ def check_one(said):
     assert said["alias"] == said["moves"][-1][1]["version"] == "2"
     assert [one["version"] for _, one in said["moves"]] == ["1", "2"]
     assert said["verified"] == ["true", "true"]
+    assert said["cards"] == [True, True]
+
+
+@pytest.mark.faults
+def test_fault_F36_what_was_altered_in_the_registry_is_not_promoted_and_the_champion_stays(made, tmp_path, tally):
+    """Each file of a version is cut short, has a bit turned, and is gone."""
+    home, ((first_rows, first), (rows, model), *_) = made
+    for its_rows, one in ((first_rows, first), (rows, model)):
+        answer(lambda r=its_rows, m=one: registering(home, "f36", r, m).version, tmp_path / "made")
+    answer(lambda: register.roll_back(context(home, "back"), "f36", ASKED), tmp_path / "back")
+    folder = Path(answer(lambda: str(files_of(context(home, "look"), "f36", "2")), tmp_path / "folder"))
+    wanted = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != CARD)
+    assert {"MLmodel", "weights.safetensors", "model.json", "predictor.py"} <= {path.name for path in wanted}
+    with tally("F36") as count:
+        answer(lambda: promoted_while_altered(home, wanted), tmp_path / "said")
+        count.injected = count.hit = 3 * len(wanted)
+        count.holds(check_stays, answer(lambda: found(home, "f36"), tmp_path / "found"))
+        # Whole again, it may be promoted; and a run mends what is gone by a version of its own.
+        assert answer(lambda: register.promote_by(context(home, "p"), "f36", "2", ASKED), tmp_path / "promoted")
+        wanted[-1].unlink()
+        assert answer(lambda: registering(home, "f36", rows, model).version, tmp_path / "mended") == 3
+        assert answer(lambda: found(home, "f36"), tmp_path / "found")["alias"] == "3"
+
+
+def files_of(ctx, name, version):
+    """Where the registry keeps a version's files."""
+    model = ctx.tracker.model_id(name, version)
+    (found,) = [path for path in ctx.placement.mlflow_artifacts.rglob(model) if path.is_dir()]
+    return found / "artifacts" if (found / "artifacts").is_dir() else found
+
+
+def promoted_while_altered(home, wanted):
+    ctx = context(home, "altered")
+    champion = files_of(ctx, "f36", "1")
+    before = mlflow.pyfunc.load_model(str(champion))
+    rows = before.input_example
+    answers = before.predict(rows).to_json()
+    for path in wanted:
+        body = path.read_bytes()
+        for how in ("short", "turned", "gone"):
+            path.unlink()
+            if how == "short":
+                path.write_bytes(body[:-1])
+            elif how == "turned":
+                path.write_bytes(bytes([*body[:-1], body[-1] ^ 1]) if body else b"x")
+            with pytest.raises(IntegrityError, match="E_DIGEST f36 version 2"):
+                register.promote_by(ctx, "f36", "2", ASKED)
+            path.write_bytes(body)
+        assert ctx.tracker.aliased("f36", "champion") == "1"
+    assert mlflow.pyfunc.load_model("models:/f36@champion").predict(rows).to_json() == answers
+
+
+def check_stays(said):
+    assert said["alias"] == said["moves"][-1][1]["version"] == "1"
+    assert [one["how"] for _, one in said["moves"]] == ["run", "run", "rollback"]
 
 
 @pytest.mark.faults

@@ -104,9 +104,9 @@ class Millrace:
         address = Placement(home=self.home).tracking
         return MlflowClient(tracking_uri=address, registry_uri=address)
 
-    def prefect_run(self, number):
-        """State type and name of a flow run, and the names of its tasks' states."""
-        run, tasks = self.prefect.run(number), self.prefect.ended_tasks(number)
+    def prefect_run(self, number, tasks=0):
+        """State type and name of a flow run, and the names of its tasks' states once it has that many."""
+        run, tasks = self.prefect.run(number), self.prefect.ended_tasks(number, tasks)
         return run["state_type"], run["state_name"], sorted(one["state_name"] for one in tasks)
 
     def mlflow_run(self, number):

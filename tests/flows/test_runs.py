@@ -39,7 +39,7 @@ def test_a_first_run_ends_in_a_registered_champion(millrace, first):
 
 
 def test_a_run_is_completed_in_prefect_with_its_artifacts(millrace, first):
-    kind, name, tasks = millrace.prefect_run(first["prefect_run"])
+    kind, name, tasks = millrace.prefect_run(first["prefect_run"], len(STEPS))
     assert (kind, name, tasks) == ("COMPLETED", "Completed", ["Completed"] * len(STEPS))
     artifacts = millrace.prefect.artifacts(first["prefect_run"])
     assert artifacts["digits-cnn-train-progress"]["type"] == "progress"
@@ -122,7 +122,8 @@ def test_a_second_run_reuses_every_step_imports_no_torch_and_starts_no_process(m
         line for line in log.read_text().splitlines() if "execve(" in line and "= 0" in line and "uname" not in line
     ]
     assert len(started) == 1, started
-    assert millrace.prefect_run(record["prefect_run"]) == ("COMPLETED", "Unchanged", ["Completed"] * len(STEPS))
+    ended = ("COMPLETED", "Unchanged", ["Completed"] * len(STEPS))
+    assert millrace.prefect_run(record["prefect_run"], len(STEPS)) == ended
     assert millrace.mlflow_run(record["mlflow_run"])[0] == "FINISHED"
 
 
@@ -137,7 +138,7 @@ def test_a_rejected_run_says_so_and_an_approval_lets_it_through(millrace, first)
     assert "E_CONFIG RUN: this run waits for no approval" in millrace("approve", first["run"], "--why", "x").err
     record = json.loads(approved.out)
     assert (approved.returncode, record["state"], record["model"]["name"]) == (0, "Completed", "r")
-    assert record["checks"][-1] == "approved by ada: a trial"
+    assert record["checks"][-1] == "forced by ada: a trial"
     ran = {one["step"] for one in record["steps"] if not one["reused"]}
     assert ran == {"gate", "register"}
 

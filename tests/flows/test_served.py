@@ -92,7 +92,15 @@ def test_each_quick_recipe_on_built_in_data_has_a_deployment(served):
         proof = load_recipe(name).proof
         if proof.quick and proof.data == "built in":
             quick.add(name)
-    assert set(found) == {"any-recipe", "any-search", "any-step", "any-trial", "digits-cnn-retraining", *quick}
+    assert set(found) == {
+        "any-recipe",
+        "any-search",
+        "approval",
+        "any-step",
+        "any-trial",
+        "digits-cnn-retraining",
+        *quick,
+    }
     for name in quick:
         assert found[name]["parameters"] == {"recipe": name}
         assert found[name]["description"] == load_recipe(name).description
@@ -121,11 +129,13 @@ def test_every_field_of_every_form_is_flat_typed_and_described(served):
     for name, one in served.api.deployments().items():
         schema = one["parameter_openapi_schema"]
         assert schema["properties"], name
-        assert not schema.get("required"), f"{name} does not run with its defaults"
+        # A person's word has no default.
+        asked = {"run", "who", "why"} if name == "approval" else set()
+        assert set(schema.get("required", ())) == asked, f"{name} does not run with its defaults"
         for field, said in schema["properties"].items():
             place = f"{name} {field}"
             assert said["description"].strip(), place
-            assert "default" in said, place
+            assert "default" in said or field in asked, place
             assert said.get("type") in {"string", "integer", "number", "boolean", "array"}, place
             assert not {"$ref", "anyOf", "oneOf", "allOf", "properties"} & set(said), place
             leaf = said["items"] if said["type"] == "array" else said

@@ -88,7 +88,7 @@ def test_repeating_is_a_flow_with_a_task_for_each_trial_and_one_summary(millrace
     assert (record["code"], record["state"]) == (0, "Completed")
     assert len(record["repeated"]["trials"]) == 3
     assert record["metrics"] == record["repeated"]["mean"]
-    kind, name, tasks = millrace.prefect_run(record["prefect_run"])
+    kind, name, tasks = millrace.prefect_run(record["prefect_run"], 3)
     assert (kind, name, tasks) == ("COMPLETED", "Completed", ["Completed"] * 3)
     assert "mine-trials" in millrace.prefect.artifacts(record["prefect_run"])
     assert "3 trials" in record["err"]

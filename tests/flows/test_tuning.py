@@ -167,7 +167,7 @@ def test_a_search_on_digits_beats_the_recipe_that_it_began_with(millrace):
     assert own["train.learning_rate"] == 0.0006
     assert tuned["figure"] == "validation_loss"
     assert tuned["reached"] < own["figure"]
-    kind, _, tasks = millrace.prefect_run(found["prefect_run"])
+    kind, _, tasks = millrace.prefect_run(found["prefect_run"], 9)
     assert (kind, len(tasks)) == ("COMPLETED", 9)
     before = millrace.run("digits-cnn", *few[:4])
     after = millrace.run(tuned["recipe"])

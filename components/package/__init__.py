@@ -5,8 +5,6 @@ a signature and an example. Before it is committed, it is tried in a clean proce
 """
 
 import json
-import shutil
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,58 +20,35 @@ from components.cleaning.typed import typed
 from components.context import RunContext
 from components.contracts.artifacts import Checkpoint, Dataset, ModelPackage
 from components.contracts.config import StepConfig
+from components.contracts.errors import DataError
 from components.contracts.findings import Tryout
 from components.contracts.fingerprint import digest
 from components.contracts.registry import load_kind
 from components.contracts.spec import Column
+from components.decisions import Threshold, decision_of
 from components.environments import tried_alone
 from components.features import KINDS as FEATURES
 from components.features.fitted import load_feature
 from components.models import KINDS as MODELS
 from components.objectives import KINDS as OBJECTIVES
 from components.objectives.objective import target_of
-from components.packages import PARTS, PrivateCode, forget, kind_modules, library_versions, open_package, private_code
+from components.package.folder import save, write_model, write_parts
+from components.packages import (
+    PARTS,
+    forget,
+    kind_modules,
+    library_versions,
+    load_predictor,
+    open_package,
+    private_code,
+)
+from components.packages import (
+    PrivateCode as PrivateCode,
+)
 from components.predictor import FORMAT
 from components.smoke import prepare, smoke
 
 EXAMPLE_ROWS = 3
-SIGNATURE_TYPES = {
-    "string": "string", "int64": "long", "float64": "double", "bool": "boolean", "date": "datetime",
-    "timestamp": "datetime", "binary": "binary", "image": "binary", "audio": "binary",
-}  # fmt: skip
-"""MLflow's names of what is no list."""
-
-OUTPUT_TYPES = {"string": "string", "int64": "long", "double": "double"}
-"""MLflow's names of what answers are made of, where they are no lists."""
-
-LOADER = '''"""Raw rows in, predictions out. Run by MLflow when the model is loaded."""
-
-from pathlib import Path
-
-import warnings
-
-import mlflow
-
-from {code}.predictor import Predictor
-
-# MLflow advises type hints for `predict`; the signature says the types already.
-with warnings.catch_warnings():
-    warnings.showwarning = lambda *_, **__: None
-
-    class Model(mlflow.pyfunc.PythonModel):
-        """The package behind MLflow's interface."""
-
-        def load_context(self, context):
-            """Load the weights and the fitted state."""
-            self.predictor = Predictor(Path(context.artifacts["package"]))
-
-        def predict(self, context, model_input, params=None):
-            """One row per row: column `prediction`, and what else the objective says."""
-            return self.predictor.predict(self.predictor.table(model_input)).table().to_pandas()
-
-
-mlflow.models.set_model(Model())
-'''
 
 
 class PackageConfig(StepConfig):
@@ -83,6 +58,13 @@ class PackageConfig(StepConfig):
         False,
         description="whether it is also tried in an environment made from its own requirements: minutes, the first "
         "time for each set of versions",
+    )
+    temperature: bool = Field(
+        False,
+        description="whether probabilities are softened or sharpened until those of the validation rows are right",
+    )
+    threshold: Threshold | None = Field(
+        None, description="from which probability on the second of two classes is said; nothing: from one half on"
     )
 
 
@@ -102,12 +84,15 @@ def run(config: PackageConfig, checkpoint: Checkpoint, dataset: Dataset, *, ctx:
 
     def build(folder: Path) -> ModelPackage:
         prepare()
-        model = model_data(checkpoint, dataset)
-        example, told = _example(dataset, ctx), _told(checkpoint, dataset)
+        groups = config.threshold.groups if config.threshold else ()
+        model = model_data(checkpoint, dataset, groups)
+        example, told = _example(dataset, ctx, groups), _told(checkpoint, dataset)
         with tempfile.TemporaryDirectory() as scratch:
-            _write_parts(Path(scratch), code, model, _weights(checkpoint, ctx))
+            write_parts(Path(scratch), code, model, _weights(checkpoint, ctx))
+            if config.temperature or config.threshold:
+                model |= {"decision": _decided(Path(scratch), code.name, config, dataset, ctx)}
             needs = [f"{name}=={version}" for name, version in libraries.items()]
-            _save(Path(scratch), folder / "model", code.name, {**model, "requirements": needs, "told": told}, example)
+            save(Path(scratch), folder / "model", code.name, {**model, "requirements": needs, "told": told}, example)
         _note_answers(folder / "model")
         smoke(folder / "model", code.own)
         alone = _alone(folder / "model", ctx) if config.environment else None
@@ -150,13 +135,13 @@ def _told(checkpoint: Checkpoint, dataset: Dataset) -> dict[str, pa.DataType]:
     return told
 
 
-def model_data(checkpoint: Checkpoint, dataset: Dataset) -> dict[str, Any]:
-    """What `model.json` says: everything but the weights."""
+def model_data(checkpoint: Checkpoint, dataset: Dataset, groups: Sequence[str] = ()) -> dict[str, Any]:
+    """What `model.json` says: everything but the weights. `groups` are columns that only its decisions look at."""
     return {
         "format": FORMAT,
         "columns": [column.model_dump(mode="json") for column in dataset.clean.columns],
         "raw": [column.model_dump(mode="json") for column in dataset.clean.valid.columns],
-        "needed": [column.name for column in _asked(dataset)],
+        "needed": [column.name for column in _asked(dataset, groups)],
         "operations": list(dataset.clean.operations),
         "features": [fitted.model_dump(mode="json") for fitted in dataset.features],
         "target": dataset.target.model_dump(mode="json"),
@@ -173,9 +158,9 @@ def _weights(checkpoint: Checkpoint, ctx: RunContext) -> Path:
     return ctx.store.open(record, "weights.safetensors")
 
 
-def _example(dataset: Dataset, ctx: RunContext) -> pa.Table:
+def _example(dataset: Dataset, ctx: RunContext, groups: Sequence[str]) -> pa.Table:
     """A few raw typed rows of those that cleaning keeps, complete ones first."""
-    columns = _asked(dataset)
+    columns = _asked(dataset, groups)
     found: list[pa.Table] = []
     for part in dataset.clean.parts:
         rows = read_seen(ctx.store, "clean", part.key, [column.name for column in columns])
@@ -187,9 +172,24 @@ def _example(dataset: Dataset, ctx: RunContext) -> pa.Table:
     return typed((whole if whole.num_rows >= EXAMPLE_ROWS else joined).slice(0, EXAMPLE_ROWS), columns)
 
 
-def _asked(dataset: Dataset) -> list[Column]:
-    """The columns of a request: those that the model needs, as they are before cleaning."""
-    needed = model_inputs(dataset)
+def _asked(dataset: Dataset, groups: Sequence[str]) -> list[Column]:
+    """The columns of a request: those that the model needs, as they are before cleaning.
+
+    Raises:
+        DataError: E_COLUMN_MISSING, a group's column is none of the data's.
+    """
+    needed = model_inputs(dataset) | set(groups)
+    known = [column.name for column in dataset.clean.valid.columns]
+    for name in groups:
+        if name not in known:
+            raise DataError(
+                "E_COLUMN_MISSING",
+                "the rows have no such column",
+                place="package.threshold.groups",
+                value=name,
+                allowed=", ".join(known),
+                action="correct the name",
+            )
     return [column for column in dataset.clean.valid.columns if column.name in needed]
 
 
@@ -198,65 +198,13 @@ def model_inputs(dataset: Dataset) -> set[str]:
     return {name for fitted in dataset.features for name in load_feature(fitted).columns}
 
 
-def _write_parts(scratch: Path, code: PrivateCode, model: dict[str, Any], weights: Path) -> None:
-    for name, text in code.files.items():
-        path = scratch / code.name / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    for folder in {path.parent for path in (scratch / code.name).rglob("*.py")}:
-        (folder / "__init__.py").touch()
-    (scratch / "package").mkdir()
-    (scratch / "package" / "model.json").write_text(json.dumps(model, indent=1))
-    shutil.copyfile(weights, scratch / "package" / "weights.safetensors")
-    (scratch / "loader.py").write_text(LOADER.format(code=code.name))
-
-
-def _save(scratch: Path, target: Path, code: str, model: dict[str, Any], example: pa.Table) -> None:
-    with quiet():
-        from mlflow.models import ModelSignature
-        from mlflow.pyfunc import save_model
-        from mlflow.types import ColSpec, Schema
-        from mlflow.types.schema import Array, DataType
-
-    raw = {column.name: column for column in map(Column.model_validate, model["raw"])}
-    asked = [raw[name] for name in model["needed"]]
-    lists = {"floats": Array(DataType.double), "strings": Array(DataType.string)}
-    kinds = [lists[one.type] if one.type in lists else _signature_type(one) for one in asked]
-    inputs = [ColSpec(kind, one.name, required=not one.nullable) for kind, one in zip(kinds, asked, strict=True)]
-    told = {
-        name: Array(OUTPUT_TYPES[str(kind.value_type)]) if pa.types.is_list(kind) else OUTPUT_TYPES[str(kind)]
-        for name, kind in model["told"].items()
-    }
-    outputs = [ColSpec(kind, name) for name, kind in told.items()]
-    sys.path.insert(0, str(scratch))
-    try:
-        with quiet():
-            save_model(
-                str(target),
-                python_model=str(scratch / "loader.py"),
-                artifacts={"package": str(scratch / "package")},
-                code_paths=[str(scratch / code)],
-                signature=ModelSignature(Schema(inputs), Schema(outputs)),
-                input_example=_frame(example, asked),
-                pip_requirements=model["requirements"],
-            )
-    finally:
-        sys.path.remove(str(scratch))
-        forget(code)
-
-
-def _signature_type(column: Column) -> str:
-    """MLflow's type. A data frame holds a whole number that may be missing as a float, and MLflow would refuse it."""
-    return "double" if column.type == "int64" and column.nullable else SIGNATURE_TYPES.get(column.type, "array")
-
-
-def _frame(rows: pa.Table, columns: Sequence[Column]) -> Any:
-    """Rows as MLflow has them in a request: times without zones, and as floats whole numbers that may be missing."""
-    frame = rows.to_pandas()
-    for column in columns:
-        cells = frame[column.name]
-        if _signature_type(column) == "double":
-            frame[column.name] = cells.astype("float64")
-        elif column.type == "timestamp":
-            frame[column.name] = cells.dt.tz_convert(column.timezone or "UTC").dt.tz_localize(None)
-    return frame
+def _decided(scratch: Path, code: str, config: PackageConfig, dataset: Dataset, ctx: RunContext) -> dict[str, Any]:
+    """What the package does with its probabilities, as it stands in model.json from now on."""
+    predictor = load_predictor(scratch, code, scratch / "package")
+    found = decision_of(
+        predictor, dataset, ctx.store, temperature=config.temperature, threshold=config.threshold
+    ).model_dump(mode="json")
+    forget(code)
+    model = json.loads((scratch / "package" / "model.json").read_bytes())
+    write_model(scratch, {**model, "decision": found})
+    return found
