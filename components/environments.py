@@ -45,6 +45,8 @@ def _environment(requirements: Path, home: Path) -> Path:
     with folder.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if (folder / READY).exists():
+            # Garbage collection removes those that nobody has used for long.
+            (folder / READY).touch()
             return python
         shutil.rmtree(folder, ignore_errors=True)
         _call([sys.executable, "-m", "venv", str(folder)], INSTALL_SECONDS, None)

@@ -45,13 +45,16 @@ def collected(store: Store, tracker: Tracker, *, keep_days: float, really: bool)
 
 
 def abandoned(home: Path, *, keep_days: float, really: bool) -> list[Removal]:
-    """Remove checkpoints of trainings that nobody has gone on with for so long; what was removed."""
+    """Remove checkpoints of trainings and environments of packages that nobody used for so long; what was removed."""
     before, found = time.time() - keep_days * DAY_SECONDS, []
-    for folder in sorted((home / "training").glob("*")):
+    unfinished = [(one, "unfinished") for one in sorted((home / "training").glob("*"))]
+    # Each use of an environment touches a file in it.
+    environments = [(one, "environment") for one in sorted((home / "environments").glob("*/"))]
+    for folder, what in unfinished + environments:
         known = [_stat(one) for one in (folder, *folder.rglob("*"))]
         if max((one.st_mtime for one in known if one), default=before) < before:
             size = sum(one.st_size for one in known if one and S_ISREG(one.st_mode))
-            found.append(Removal(what="unfinished", place=str(folder), bytes=size))
+            found.append(Removal(what=what, place=str(folder), bytes=size))
             if really:
                 shutil.rmtree(folder, ignore_errors=True)
     return found

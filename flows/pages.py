@@ -115,7 +115,8 @@ def gc(placement: Placement, keep_days: float, *, dry_run: bool, as_json: bool) 
     with Console(stderr=True).status("looking through the store"):
         kept, gone = collected(ctx.store, ctx.tracker, keep_days=keep_days, really=not dry_run)
         gone += abandoned(placement.home, keep_days=keep_days, really=not dry_run)
-    total = {what: sum(one.bytes for one in gone if one.what == what) for what in ("record", "bytes", "unfinished")}
+    kinds = ("record", "bytes", "unfinished", "environment")
+    total = {what: sum(one.bytes for one in gone if one.what == what) for what in kinds}
     if as_json:
         _json({"dry_run": dry_run, "removed": [vars(one) for one in gone], "bytes": total})
         return
@@ -126,7 +127,8 @@ def gc(placement: Placement, keep_days: float, *, dry_run: bool, as_json: bool) 
     out.print(
         f"  kept: what {kept.models} registered models, {kept.runs} runs and the last results of each recipe name"
     )
-    out.print(f"  {len(gone)} things {would}; {(total['bytes'] + total['unfinished']) / 1e6:,.1f} MB freed")
+    freed = sum(total.values()) - total["record"]
+    out.print(f"  {len(gone)} things {would}; {freed / 1e6:,.1f} MB freed")
     if total["record"]:
         soon = f"{total['record'] / 1e6:,.1f} MB"
         out.print(f"  [dim]{soon} more are freed when this runs again in seven days: readers may still need them[/dim]")

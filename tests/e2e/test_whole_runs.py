@@ -1,12 +1,18 @@
 """Whole runs of the command: on an S3 store, and on files as the UCI gives them."""
 
+import json
 import os
 import shutil
 import subprocess
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from sklearn.datasets import load_iris
 
+from components.adapters.local_files import LocalFiles
+from components.adapters.store import Store
+from components.packages import open_package
 from tests.flows.conftest import Millrace
 from tests.test_custom import write_packages
 
@@ -67,3 +73,41 @@ def test_the_header_may_be_missing_and_the_archive_may_be_a_folder(command, tmp_
     record = command.run("adult-mlp", "--set", f"source.uri={tmp_path}", "--set", "train.max_epochs=1")
     assert record["steps"][0]["rows"] == 48842
     assert record["metrics"]["test_accuracy"] > 0.8
+
+
+def test_the_champion_answers_in_an_environment_made_from_its_own_requirements(command):
+    """The package step tries it there, the gate says so, and MLflow's client asks it there for every row."""
+    record = command.run("iris-mlp", "--set", "package.environment=true")
+    assert record["state"] == "Completed", record["err"]
+    assert any("answers its example in an environment of its own requirements" in one for one in record["checks"])
+    (python,) = (command.home / "environments").glob("*/bin/python")
+    assert command("up").returncode == 0
+    server = json.loads(command("status", "--json").out)[1]["address"]
+    rows = load_iris(as_frame=True).data
+    rows.columns = ["sepal_length", "sepal_width", "petal_length", "petal_width"]
+    code = (
+        "import io, mlflow, pandas, sys\n"
+        "rows = pandas.read_json(io.StringIO(sys.stdin.read()), orient='split')\n"
+        "model = mlflow.pyfunc.load_model('models:/iris-mlp@champion')\n"
+        "sys.stdout.write(model.predict(rows).to_json(orient='split', double_precision=15))\n"
+    )
+    clean = {"PATH": os.defpath, "HOME": str(command.folder), "MLFLOW_TRACKING_URI": server}
+    asked = subprocess.run(
+        [python, "-I", "-c", code],
+        input=rows.to_json(orient="split", double_precision=15),
+        env=clean,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert asked.returncode == 0, asked.stderr
+    there = json.loads(asked.stdout)
+    package = next(one["fingerprint"] for one in record["steps"] if one["step"] == "package")
+    store = Store(LocalFiles(command.home / "store"))
+    here = open_package(store.folder(store.artifact("package", package).record()) / "model").predict(
+        pa.Table.from_pandas(rows, preserve_index=False)
+    )
+    assert here.table().column_names == there["columns"]
+    for found, wanted in zip(there["data"], here.table().to_pylist(), strict=True):
+        assert found[0] == wanted["prediction"]
+        assert found[2] == pytest.approx(wanted["probabilities"], rel=1e-6)

@@ -281,20 +281,23 @@ def test_gc_asks_the_registry_and_removes_nothing_when_it_does_not_answer(tmp_pa
         pages.gc(placement, 30.0, dry_run=False, as_json=True)
 
 
-def test_checkpoints_that_nobody_goes_on_with_are_garbage_after_a_while(tmp_path):
+@pytest.mark.parametrize(("where", "what"), [("training", "unfinished"), ("environments", "environment")])
+def test_what_nobody_goes_on_with_is_garbage_after_a_while(tmp_path, where, what):
     from flows.collection import abandoned
 
     for name in ("old", "new"):
-        folder = tmp_path / "training" / name / "0000000007"
+        folder = tmp_path / where / name / "0000000007"
         folder.mkdir(parents=True)
         (folder / "weights.safetensors").write_bytes(b"1234")
-    for path in (tmp_path / "training" / "old").rglob("*"):
+    if where == "environments":
+        (tmp_path / where / "old.lock").touch()
+    for path in (tmp_path / where / "old").rglob("*"):
         os.utime(path, (1, 1))
-    os.utime(tmp_path / "training" / "old", (1, 1))
+    os.utime(tmp_path / where / "old", (1, 1))
     (told,) = abandoned(tmp_path, keep_days=30, really=False)
-    assert (told.what, told.bytes, (tmp_path / "training" / "old").exists()) == ("unfinished", 4, True)
+    assert (told.what, told.bytes, (tmp_path / where / "old").exists()) == (what, 4, True)
     assert len(abandoned(tmp_path, keep_days=30, really=True)) == 1
-    assert [one.name for one in (tmp_path / "training").iterdir()] == ["new"]
+    assert [one.name for one in (tmp_path / where).glob("*/")] == ["new"]
 
 
 @pytest.mark.e2e
