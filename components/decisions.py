@@ -1,11 +1,10 @@
 """A package's temperature and thresholds, found on the raw validation rows that it answers."""
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from components.adapters.store import Store
 from components.contracts.artifacts import Dataset
@@ -30,6 +29,12 @@ class Threshold(StepConfig):
         "parity: it is said as often of each group as of all. opportunity: as much of it is found in each as in all"
     )
     groups: tuple[str, ...] = Field((), description="columns, such as sex, whose values have a threshold each")
+
+    @model_validator(mode="after")
+    def _has_groups(self) -> Self:
+        if self.goal in {"parity", "opportunity"} and not self.groups:
+            raise ValueError(f"{self.goal} is between groups: name their columns in `groups`")
+        return self
 
 
 def decision_of(
@@ -57,9 +62,10 @@ def decision_of(
     if threshold is None:
         return Decision(temperature=warmth)
     score = softened(probabilities, warmth)[:, 1]
-    return Decision(
-        temperature=warmth, thresholds=_thresholds(threshold, score, truth == 1, rows), columns=threshold.groups
-    )
+    # As the package sees them when it decides.
+    groups = group_of(predictor.cleaned(rows), threshold.groups) if threshold.groups else None
+    found = _thresholds(threshold, score, truth == 1, groups)
+    return Decision(temperature=warmth, thresholds=found, columns=threshold.groups)
 
 
 def _temperature(probabilities: NDArray[np.float32], truth: NDArray[np.int64]) -> float:
@@ -70,20 +76,19 @@ def _temperature(probabilities: NDArray[np.float32], truth: NDArray[np.int64]) -
 
 
 def _thresholds(
-    config: Threshold, score: NDArray[np.float32], positive: NDArray[np.bool_], rows: pa.Table
+    config: Threshold, score: NDArray[np.float32], positive: NDArray[np.bool_], groups: NDArray[Any] | None
 ) -> dict[str, float]:
     fair = config.goal in {"parity", "opportunity"}
     everybody = 0.5 if fair else _best(config.goal, score, positive)
     found = {EVERYBODY: everybody}
-    if not config.groups:
+    if groups is None:
         return found
-    groups = group_of(rows, config.groups)
     said = score >= everybody
     share = float(said[positive].mean()) if config.goal == "opportunity" and positive.any() else float(said.mean())
     for name in sorted(set(groups)):
         own = groups == name
         judged = own & positive if config.goal == "opportunity" else own
-        if judged.sum() < LEAST_GROUP:
+        if judged.sum() < LEAST_GROUP or (not fair and not 0 < positive[own].sum() < own.sum()):
             continue
         found[name] = _above(score[judged], share) if fair else _best(config.goal, score[own], positive[own])
     return found
@@ -101,11 +106,11 @@ def _above(score: NDArray[np.float32], share: float) -> float:
 
 
 def _best(goal: str, score: NDArray[np.float32], positive: NDArray[np.bool_]) -> float:
-    """Of all thresholds the one that reaches the goal best; in the middle between two scores."""
+    """Of all thresholds the one that reaches the goal best; in the middle between two scores, or above all of them."""
     order = np.argsort(-score, kind="stable")
     ordered, right = score[order], positive[order]
     ends = np.append(np.diff(ordered) != 0, True)
-    hit, said = np.cumsum(right)[ends], np.flatnonzero(ends) + 1
+    hit, said = np.append(0, np.cumsum(right)[ends]), np.append(0, np.flatnonzero(ends) + 1)
     total, others = max(int(positive.sum()), 1), max(int((~positive).sum()), 1)
     wrong = said - hit
     figures = {
@@ -114,5 +119,5 @@ def _best(goal: str, score: NDArray[np.float32], positive: NDArray[np.bool_]) ->
         "balanced": hit / total - wrong / others,
     }
     at = int(np.argmax(figures[goal]))
-    bounds = ordered[ends]
-    return float((bounds[at] + bounds[at + 1]) / 2) if at + 1 < len(bounds) else float(bounds[at])
+    bounds = np.append(np.nextafter(ordered[0], np.float32(2)), ordered[ends])
+    return float((bounds[at] + bounds[at + 1]) / 2) if 0 < at < len(bounds) - 1 else float(bounds[at])

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+from components.contracts.errors import EnvironmentFault
 from components.contracts.findings import Tryout
 from components.contracts.fingerprint import digest
 from components.smoke import TRY
@@ -24,17 +25,33 @@ def tried_alone(model: Path, home: Path) -> Tryout:
 
     It is loaded and has to answer its own example as it did when it was made. The first time for a set of requirements
     takes minutes, since they are installed; pip's own settings say from where.
+
+    Raises:
+        EnvironmentFault: E_REQUIREMENTS, the environment could not be made, which says nothing of the package.
     """
     began = time.perf_counter()
     try:
         python = _environment(model / "requirements.txt", home)
+    except (subprocess.SubprocessError, OSError) as error:
+        raise EnvironmentFault(
+            "E_REQUIREMENTS",
+            f"the environment of the package's requirements could not be made: {_last(error)}",
+            place="package.environment",
+            action="see that pip reaches its index and the disk has room (some 2 GB), then run the same command again",
+        ) from error
+    try:
         _call([str(python), "-I", "-B", "-c", f"{TRY}\nimport sys\nanswers(sys.argv[1])", str(model.absolute())],
               TRY_SECONDS, _clean(python))  # fmt: skip
     except subprocess.SubprocessError as error:
-        said = getattr(error, "output", "") or str(error)
-        lines = [line for line in said.strip().splitlines() if line.strip()]
-        return Tryout(passed=False, seconds=round(time.perf_counter() - began, 1), said=lines[-1] if lines else "")
+        return Tryout(passed=False, seconds=round(time.perf_counter() - began, 1), said=_last(error))
     return Tryout(passed=True, seconds=round(time.perf_counter() - began, 1))
+
+
+def _last(error: Exception) -> str:
+    """The last line of what a process said, or of the error."""
+    said = getattr(error, "output", "") or str(error)
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return lines[-1] if lines else ""
 
 
 def _environment(requirements: Path, home: Path) -> Path:

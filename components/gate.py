@@ -12,6 +12,8 @@ from components.contracts.findings import Interval
 FairnessRule = Literal["demographic_parity_difference", "equalized_odds_difference", "equal_opportunity_difference"]
 Line = tuple[bool, str]
 """Whether a rule is met, and its numbers in words."""
+LEAST_SHARED = 10
+"""Rows that both models were tested on, for a comparison to mean anything; all of them, where there are fewer."""
 METRIC_RULES = (
     "minimum", "maximum", "max_regression", "min_gain", "slice_minimum", "slice_maximum", "slice_max_regression",
 )  # fmt: skip
@@ -83,12 +85,22 @@ def _against_champion(config: GateConfig, report: EvalReport) -> Iterator[Line]:
     for names, judge in ((config.max_regression, _regression), (config.min_gain, _improvement)):
         for metric, bound in names.items():
             gain = report.gain.get(metric)
-            if gain is not None:
+            if few := _few(report):
+                yield False, f"{metric} against the champion: {few}"
+            elif gain is not None:
                 yield judge(metric, gain, bound, lower_is_better=metric in report.lower_is_better)
             elif report.gain or metric not in report.metrics:
                 yield False, f"{metric} against the champion: not measured"
             else:
                 yield True, f"{metric} against the champion: there is none"
+
+
+def _few(report: EvalReport) -> str:
+    """What is wrong with a comparison on too few rows; nothing where there is no champion, or rows enough."""
+    if not report.rival or report.shared >= min(LEAST_SHARED, report.rows):
+        return ""
+    known = f"only {report.shared} test rows are in both models' test parts"
+    return f"{known}; keep the split, or register under another name"
 
 
 def _regression(metric: str, gain: Interval, bound: float, *, lower_is_better: bool) -> Line:
@@ -111,6 +123,9 @@ def _slices(config: GateConfig, report: EvalReport) -> Iterator[Line]:
             known = [(sign * one.metrics[metric].value, one.name) for one in judged if metric in one.metrics]
             yield _worst(known, f"{metric} of slices", sign, sign * bound, f"{word} {bound:g}{left}")
     for metric, bound in config.slice_max_regression.items():
+        if few := _few(report):
+            yield False, f"{metric} of slices against the champion: {few}"
+            continue
         if not report.gain:
             yield True, f"{metric} of slices against the champion: there is none"
             continue

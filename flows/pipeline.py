@@ -16,7 +16,7 @@ from components.augment.augmentation import check_features
 from components.clean import check_operations
 from components.cleaning import KINDS as OPERATIONS
 from components.contracts.config import Frozen, custom_modules
-from components.contracts.errors import MillraceError
+from components.contracts.errors import ConfigError, MillraceError
 from components.contracts.registry import Kinds
 from components.evaluate import EvaluateConfig
 from components.features import KINDS as FEATURES
@@ -109,8 +109,31 @@ class PipelineConfig(Frozen):
             self.objective,
             {f"gate.{name}": getattr(self.gate, name) for name in METRIC_RULES},
         )
+        self._check_people()
         check_features(self.augment, [feature.name for feature in self.features])  # type: ignore[attr-defined]
         return self
+
+    def _check_people(self) -> None:
+        """Find now, and not after training, what groups of people and thresholds cannot be asked of."""
+        target, objective = self.target.kind, self.objective.kind  # type: ignore[attr-defined]
+        classes, said = objective in {"classification", "custom"}, "objective classification"
+        asked: tuple[tuple[str, Any, bool, str], ...] = (
+            ("reweigh", self.reweigh, target in {"label", "custom"}, "a target of kind label"),
+            ("package.threshold", self.package.threshold, classes, said),
+            ("package.temperature", self.package.temperature, classes, said),
+            ("evaluate.sensitive", self.evaluate.sensitive, classes, said),
+            ("gate.fairness", self.gate.fairness, bool(self.evaluate.sensitive), "evaluate.sensitive names columns"),
+        )
+        for place, value, fits, allowed in asked:
+            if value and not fits:
+                raise ConfigError(
+                    "E_CONFIG",
+                    "this asks for groups or classes that there are none of",
+                    place=place,
+                    value=str(value),
+                    allowed=allowed,
+                    action="leave it out, or change the other",
+                )
 
     @property
     def validation(self) -> ValidateConfig:

@@ -191,8 +191,8 @@ def test_harm_does_what_it_says_and_only_to_what_the_model_reads(made):
     rows, truth = test_rows(ctx, dataset, predictor)
     found = dict(robustness_of(predictor, rows, truth))
     assert list(found) == [
-        WHOLE, "noise in numbers, 10 % of the deviation", "noise in numbers, 50 % of the deviation", "cells missing, 10%",
-        "cells missing, 30%",
+        WHOLE, "noise in numbers, 10 % of the deviation", "noise in numbers, 50 % of the deviation", "cells missing, 10 %",
+        "cells missing, 30 %",
     ]  # fmt: skip
     accuracies = [one["accuracy"] for one in found.values()]
     assert accuracies[0] > accuracies[2]
@@ -219,7 +219,7 @@ def test_what_a_package_refuses_says_so(made):
             return predictor.predict(table)
 
     found = dict(robustness_of(Strict(), rows, truth))
-    assert found["cells missing, 10%"] == {}
+    assert found["cells missing, 10 %"] == {}
     assert found[WHOLE]
 
 
@@ -244,6 +244,27 @@ def test_a_forecast_stands_beside_the_last_value(tmp_path, ctx):
     assert rows == dataset.rows["test"]
     # One step ahead of a walk is off by its step, two steps by the root of two of them.
     assert peers["last value"]["mse"] == pytest.approx(1.5, rel=0.25)
+
+
+def test_of_several_numbers_their_mean_is_explained(tmp_path, ctx):
+    """Each of two numbers hangs on a column of its own; neither is taken for a class."""
+    random = np.random.default_rng(6)
+    values = random.normal(size=(600, 3))
+    lines = [f"{a:.4f},{b:.4f},{c:.4f},{2 * a:.4f},{2 * b:.4f}" for a, b, c in values]
+    recipe = Recipe(
+        source=FilesSource(uri=str(write(tmp_path / "two", "a,b,idle,low,high", lines))),
+        checks=ValidateConfig(),
+        features=(Number(columns=("a", "b", "idle")),),
+        target=Value(columns=("low", "high")),
+        model=Mlp(hidden=(8,)),
+        objective=Regression(),
+        settings=TrainSettings(max_epochs=8, batch_size=32, learning_rate=0.02, monitor="absolute_error"),
+    )
+    dataset, package = packaged(recipe, ctx)
+    told = evaluate.run(EvaluateConfig(search=False), package, dataset, None, ctx=ctx).explanation
+    assert set(list(told.ranking)[:2]) == {"a", "b"}
+    assert all(0.35 < told.ranking[name] < 0.6 for name in "ab"), "they add up, and do not speak against each other"
+    assert told.gain.low > 0
 
 
 def test_without_captum_the_line_says_what_to_install(made, monkeypatch):

@@ -1,5 +1,7 @@
 """Groups of people: what is measured, what the gate makes of it, and what thresholds, temperature and weights change."""
 
+from dataclasses import replace
+
 import mlflow
 import numpy as np
 import pandas as pd
@@ -8,13 +10,15 @@ import pytest
 
 from components import evaluate, gate, package, preprocess, train
 from components.adapters.compute import Compute
+from components.cleaning.map_values import MapValues
 from components.context import open_context
 from components.contracts.artifacts import Approved
 from components.contracts.errors import ConfigError, DataError
 from components.contracts.placement import Placement
 from components.contracts.spec import GROUPS
 from components.decisions import Threshold
-from components.evaluate.fairness import _measured
+from components.evaluate.fairness import Said
+from components.evaluate.tally import Whole
 from components.features.category import Category
 from components.features.label import Label
 from components.features.number import Number
@@ -62,9 +66,9 @@ def line(tmp_path_factory):
     ctx = open_context(Placement(home=home), "people")
     ctx.compute = Compute(workers=1, synchronous=True)
     recipe = people(home / "people")
-    rows = cleaned_line(recipe, ctx)
 
-    def run(*, reweigh=(), knows=False, config=FAIR, **settings):
+    def run(*, reweigh=(), knows=False, config=FAIR, cleaning=(), **settings):
+        rows = cleaned_line(replace(recipe, cleaning=cleaning), ctx)
         features = (*recipe.features, *([Category(columns=("sex",))] if knows else []))
         prepared = PreprocessConfig(features=features, target=recipe.target, reweigh=reweigh)
         dataset = preprocess.run(prepared, rows, ctx=ctx)
@@ -91,7 +95,9 @@ def test_groups_have_their_rates_and_the_gate_judges_the_differences(line):
     assert found.differences["equalized_odds_difference"].value == pytest.approx(max(odds))
     assert found.differences["equal_opportunity_difference"].value == pytest.approx(odds[0])
     assert {one.name for one in report.slices} == {"sex = m", "sex = f"}
-    assert found.likeliest == {}
+    assert found.likeliest == found.champion == {}
+    overall = sum(one["accuracy"] * one["rows"] for one in (men, women)) / report.rows
+    assert overall == pytest.approx(report.metrics["accuracy"].value)
     verdict = gate.run(GateConfig(fairness={"demographic_parity_difference": 0.2}), report)
     assert verdict.verdict == "rejected"
     assert verdict.checks == (f"fail: demographic_parity_difference by sex {parity.value:.4f}, at most 0.2",)
@@ -104,13 +110,32 @@ def test_a_fairness_rule_without_groups_fails(line):
     assert rejected.checks == ("fail: equalized_odds_difference: not measured, evaluate.sensitive would name columns",)
 
 
+def counted(truth, said, groups, least=1):
+    facts = {"truth": truth.astype(int), "predicted": said.astype(int)}
+    return Said.of(Whole({}, facts, None), 1, np.asarray(groups, object), least)
+
+
+def test_a_group_without_those_that_a_rate_is_of_is_not_judged_by_it():
+    """A model that is always right is fair, although a group has nobody of whom the class is true."""
+    truth = np.array([True, False] * 50 + [False] * 50)
+    groups = ["a"] * 50 + ["b"] * 50 + ["c"] * 50
+    found = counted(truth, truth, groups, least=30)
+    assert found.differences() == {
+        "demographic_parity_difference": 0.5, "equalized_odds_difference": 0.0, "equal_opportunity_difference": 0.0,
+    }  # fmt: skip
+    assert "true_positive_rate" not in found.table()["c"]
+    assert found.table()["c"] | {"rows": 50.0, "false_positive_rate": 0.0, "accuracy": 1.0} == found.table()["c"]
+    lone = counted(truth, truth, ["a"] * 100 + ["c"] * 50, least=30)
+    assert set(lone.differences()) == {"demographic_parity_difference"}, "nobody to compare with"
+
+
 def test_the_drawn_differences_are_those_of_fairlearn():
     from fairlearn.metrics import demographic_parity_difference, equalized_odds_difference
 
     random = np.random.default_rng(0)
     truth, said, groups = random.random(500) < 0.4, random.random(500) < 0.5, random.choice(list("abc"), 500)
     often = random.integers(0, 4, 500)
-    ours = _measured(truth, said, groups)(often.astype(float))
+    ours = counted(truth, said, groups).differences(often.astype(float))
     again = [np.repeat(one, often) for one in (truth, said, groups)]
     for name, theirs in (
         ("demographic_parity_difference", demographic_parity_difference),
@@ -140,6 +165,16 @@ def test_a_threshold_per_group_brings_groups_together_and_the_report_says_what_i
     assert len({round(one, 6) for one in rich}) == 1, "the model itself does not know of groups"
     with pytest.raises(Exception, match="sex"):
         mlflow.pyfunc.load_model(str(folder)).predict(rows[["work"]])
+
+
+def test_a_group_is_what_cleaning_makes_of_it(line):
+    """Thresholds are looked up by the cells that the model sees."""
+    cleaning = (MapValues(columns=("sex",), to={"m": "man", "f": "woman"}),)
+    plain, folder, _ = line(cleaning=cleaning, threshold=Threshold(goal="parity", groups=("sex",)))
+    assert set(open_package(folder).decision.thresholds) == {"", "man", "woman"}
+    (found,) = plain.fairness
+    name = "demographic_parity_difference"
+    assert found.differences[name].value < 0.5 * found.likeliest[name]
 
 
 def test_weighed_groups_say_nothing_of_the_class_and_the_model_says_less_of_them(line):
@@ -184,7 +219,7 @@ def test_a_threshold_for_everybody_reaches_its_goal_on_the_rows_it_was_found_on(
     random = np.random.default_rng(1)
     positive = random.random(400) < 0.15
     score = np.clip(random.normal(np.where(positive, 0.5, 0.3), 0.15), 0, 1).astype(np.float32)
-    found = _thresholds(Threshold(goal=goal), score, positive, pa.table({"a": [0] * 400}))[""]
+    found = _thresholds(Threshold(goal=goal), score, positive, None)[""]
 
     def reached(bound):
         said = score >= bound
@@ -195,7 +230,13 @@ def test_a_threshold_for_everybody_reaches_its_goal_on_the_rows_it_was_found_on(
             "balanced": (hit / positive.sum() + (~said & ~positive).sum() / (~positive).sum()) / 2,
         }[goal]
 
-    assert reached(found) == pytest.approx(max(reached(one) for one in np.unique(score)))
+    bounds = [*np.unique(score), 2.0]
+    assert reached(found) == pytest.approx(max(reached(one) for one in bounds))
+    # Best said of nobody: the top scores are a tie, most of which are not positive.
+    score, positive = np.repeat(np.float32([0.6, 0.2]), [30, 70]), np.arange(100) < 12
+    found = _thresholds(Threshold(goal=goal), score, positive, None)[""]
+    assert reached(found) == pytest.approx(max(reached(one) for one in bounds))
+    assert (found > 0.6) == (goal == "accuracy")
 
 
 def test_a_temperature_makes_sure_answers_as_sure_as_they_are_right(line):
@@ -240,3 +281,9 @@ def test_what_cannot_be_asked_is_said(line):
         line(threshold=Threshold(goal="parity", groups=("gender",)))
     with pytest.raises(DataError, match="E_COLUMN_MISSING reweigh.*gender"):
         line(reweigh=("gender",))
+    with pytest.raises(ConfigError, match=r"E_CONFIG evaluate.sensitive: .*\(got 'income'\)"):
+        line(config=FAIR.model_copy(update={"sensitive": ("income",)}))
+    with pytest.raises(ConfigError, match="E_CONFIG reweigh: these columns tell too many groups apart"):
+        line(reweigh=("work",))
+    with pytest.raises(ValueError, match="parity is between groups"):
+        Threshold(goal="parity")

@@ -70,6 +70,22 @@ def test_a_gate_without_checks_lets_through():
         assert verdict.checks == ("pass: the recipe has no check, gate.minimum would be one",)
 
 
+@pytest.mark.parametrize(
+    ("shared", "rows", "passes"), [(0, 100, False), (9, 100, False), (10, 100, True), (4, 4, True)]
+)
+def test_a_champion_on_other_rows_is_no_comparison(shared, rows, passes):
+    """Whoever is tested on rows of its own has beaten nobody."""
+    rules = GateConfig(min_gain={"accuracy": 0}, max_regression={"accuracy": 0}, slice_max_regression={"accuracy": 0})
+    made = sliced(("a", 50, 0.9, 0.1)).model_copy(
+        update={"rival": "c", "shared": shared, "rows": rows, "gain": {"accuracy": figure(0.1)} if shared else {}}
+    )
+    verdict = gate.run(rules, made)
+    assert (verdict.verdict == "approved") == passes
+    if not passes:
+        assert [line.startswith("fail") for line in verdict.checks] == [True] * 3
+        assert f"only {shared} test rows are in both models' test parts" in verdict.checks[0]
+
+
 def sliced(*slices, gain=True):
     """A report whose slices have these names, rows, accuracies and, against the champion, gains."""
     made = tuple(

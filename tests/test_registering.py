@@ -8,6 +8,7 @@ from components.adapters.compute import Compute
 from components.adapters.pointers import Pointer
 from components.adapters.snapshot_rows import read_rows
 from components.adapters.store import Store
+from components.adapters.tracking import Tracker
 from components.context import open_context
 from components.contracts.artifacts import ModelPackage
 from components.contracts.errors import ConflictError
@@ -58,6 +59,25 @@ def test_registering_again_makes_no_second_version_and_repairs_what_is_gone(whol
     assert weights.read_bytes() == b"altered"
     _, _, again = registered(recipe, ctx)
     assert (again.version, ctx.outcomes[-1].why.split(",")[0]) == (3, "the registered files were gone or altered")
+
+
+def test_two_runs_that_register_one_package_at_once_find_one_version(whole, monkeypatch):
+    ctx, recipe, _ = whole
+    dataset, model = packaged(recipe, ctx)
+    verdict = gate.run(recipe.gate, evaluate.run(SHORT, model, dataset, None, ctx=ctx))
+    config, find, other = RegisterConfig(name="at-once"), Tracker.find_version, []
+
+    def meanwhile(tracker, name, package):
+        found = find(tracker, name, package)
+        if not other:
+            other.append("")
+            other.append(register.run(config, verdict, model, ctx=ctx).version)
+        return found
+
+    monkeypatch.setattr(Tracker, "find_version", meanwhile)
+    assert register.run(config, verdict, model, ctx=ctx).version == other[1] == 1
+    assert ctx.tracker.versions("at-once") == {"1"}
+    assert len(register.moves_of(ctx, "at-once")) == 1
 
 
 def test_a_better_package_is_compared_with_the_champion_on_shared_rows(folder, ctx):

@@ -3,11 +3,12 @@
 import fcntl
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.adapters.tracking_calls import ABSENT, answered, answered_once, quiet
+from components.adapters.tracking_calls import ABSENT, answered, answered_once, mapped, quiet
 from components.adapters.tracking_schema import same_release
 from components.contracts.placement import Placement
 
@@ -93,6 +94,20 @@ class Registry:
         """The newest registered version that holds `package` (a content digest), or None."""
         found = self.client.search_model_versions(f"name = '{name}' and tags.`{PACKAGE_TAG}` = '{package}'")
         return max(found, key=lambda version: int(version.version), default=None)
+
+    @answered
+    def first_of(self, name: str, package: str, before: set[str]) -> Any:
+        """The oldest version of `package` that came since there were those of `before`; later ones are taken back.
+
+        Two runs that register one package at the same time both find the same one here.
+        """
+        found = self.client.search_model_versions(f"name = '{name}' and tags.`{PACKAGE_TAG}` = '{package}'")
+        new = [one for one in found if str(one.version) not in before]
+        first, *others = sorted(new, key=lambda one: int(one.version))
+        for one in others:
+            with suppress(LookupError), mapped(self.address):
+                self.client.delete_model_version(name, str(one.version))
+        return first
 
     @answered
     def versions(self, name: str) -> set[str]:

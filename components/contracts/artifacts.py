@@ -160,13 +160,15 @@ class ModelPackage(Artifact):
     """What is shipped: an MLflow model folder that turns raw rows into predictions.
 
     Every package was tried in a clean process; `alone` is how it did in an environment made from its own requirements,
-    where the recipe asks for that. `history` has training's metrics of each epoch.
+    where the recipe asks for that. `history` has training's metrics of each epoch, `decision` the temperature and the
+    thresholds that were found on validation rows (objectives/decision.py), where the recipe asks for some.
     """
 
     step = "package"
     code: str
     size_bytes: int
     alone: Tryout | None = None
+    decision: dict[str, Any] = Field({})
     history: tuple[dict[str, float], ...] = ()
 
 
@@ -187,6 +189,7 @@ class EvalReport(Artifact):
     baseline: dict[str, float]
     lower_is_better: tuple[str, ...] = ()
     rows: int
+    shared: int = Field(0, description="how many of the rows are in the champion's test part, too")
     slices: tuple[Slice, ...] = ()
     searched: int = 0
     cost: Cost | None = None

@@ -56,6 +56,7 @@ CODES = {
     "E_PORT_TAKEN": "a port that was set is in use",
     "E_QUARANTINE_LIMIT": "more rows were quarantined than the recipe allows",
     "E_QUOTE": "a quote is never closed, or stands where none may",
+    "E_REQUIREMENTS": "an environment of a package's own requirements could not be made",
     "E_ROW_COUNT": "there are fewer or more rows than the recipe allows",
     "E_ROW_FIELDS": "a row has more or fewer fields than the header",
     "E_ROW_REJECTED": "a row misses what the model needs",

@@ -53,7 +53,7 @@ class Fairness(Frozen):
     `groups` has of each the rows, how often `positive` is said (selection rate), how much of it is found (true positive
     rate), how many others are taken for it (false positive rate), and the accuracy. `differences` are those between the
     groups that lie farthest apart, of `least_rows` rows and more; `likeliest` is what they would be without the
-    package's thresholds.
+    package's thresholds, `champion` what the champion's are on the rows that both were tested on.
     """
 
     column: str
@@ -62,6 +62,7 @@ class Fairness(Frozen):
     groups: dict[str, dict[str, float]]
     differences: dict[str, Interval]
     likeliest: dict[str, float] = Field({})
+    champion: dict[str, float] = Field({})
 
 
 class Slice(Frozen):

@@ -22,7 +22,7 @@ from components.contracts.spec import OWN_COLUMNS
 from components.evaluate.fairness import fairness_of
 from components.evaluate.slices import Cells, slices_of
 from components.evaluate.speed import cost_of
-from components.evaluate.studies import learning_curves, studied
+from components.evaluate.studies import decided_how, learning_curves, studied
 from components.evaluate.tally import Pair, Tally
 from components.packages import open_package, own_errors, told_of
 from components.raw_rows import CHUNK_ROWS, accepted, add_rival, folder_of, opened, rows_of, truth_of
@@ -64,6 +64,12 @@ class EvaluateConfig(StepConfig):
     def _readable(cls, slices: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(map(check_slice, slices))
 
+    @field_validator("sensitive")
+    @classmethod
+    def _columns(cls, sensitive: tuple[str, ...]) -> tuple[str, ...]:
+        """Names may stand in backquotes, as in `slices`."""
+        return tuple(one.strip("`") for one in sensitive)
+
 
 def run(
     config: EvaluateConfig, package: ModelPackage, dataset: Dataset, champion: ModelPackage | None, *, ctx: RunContext
@@ -84,16 +90,20 @@ def run(
     def build(folder: Path) -> EvalReport:
         ours = open_package(folder_of(package, ctx.store))
         theirs = opened(champion, ctx.store) if champion else None
-        cells = Cells((*config.slices, *config.sensitive), search=config.search, expected=dataset.rows[TEST])
+        people = tuple(f"`{one}`" for one in config.sensitive)
+        cells = Cells((*config.slices, *people), search=config.search, expected=dataset.rows[TEST])
         tally, rival, shared = Tally(ours, config.worst), Tally(theirs, 0) if theirs else None, []
+        sample: Any = None
         for done, chunk in enumerate(rows_of(dataset, ctx.store), 1):
             with own_errors("correct the data, or run with --rerun package"):
                 rows, keep = accepted(ours, chunk)
                 if not rows.num_rows:
                     continue
                 truth = truth_of(ours, rows)
-                sample = rows.drop(list(OWN_COLUMNS))
-                tally.add(rows, truth, ours.predict(sample).answers)
+                asked = rows.drop(list(OWN_COLUMNS))
+                tally.add(rows, truth, ours.predict(asked).answers)
+            if sample is None or asked.num_rows > sample.num_rows:
+                sample = asked
             cells.add(rows, truth, ours.target)
             if theirs is not None and rival is not None:
                 both = (Split.model_validate(theirs.split).parts(chunk, strict=False) == TEST)[keep]
@@ -109,7 +119,7 @@ def run(
         lower = ours.objective.lower_is_better
         by = next(iter(whole.metrics), "")
         slices, searched = slices_of(cells, pair, better=by, sign=-1 if by in lower else 1, least=config.least_rows)
-        fair, drawn = fairness_of(config, cells, whole, ours.target)
+        fair, drawn = fairness_of(config, cells, pair, ours.target)
         more = studied(ours, dataset, config, ctx)
         report = EvalReport(
             package=package.fingerprint,
@@ -120,6 +130,7 @@ def run(
             baseline=_baseline(ours, whole.facts, np.concatenate(tally.truth)),
             lower_is_better=tuple(sorted(lower)),
             rows=whole.rows,
+            shared=int(pair.shared.sum()),
             rival=inputs["champion"],
             slices=slices,
             searched=searched,
@@ -129,7 +140,7 @@ def run(
             **more.findings,
         )
         figures = [*learning_curves(package.history), *ours.objective.figures(whole.facts, ours.target)]
-        figures += [*drawn, *more.figures, *ours.portraits()]
+        figures += [*decided_how(package.decision, ours.target), *drawn, *more.figures, *ours.portraits()]
         page = evaluation_page(report, ours.objective.baseline_name, figures, [one for _, one in tally.mistakes])
         (folder / "report.html").write_text(page, encoding="utf-8")
         said, needs = told_of(folder_of(package, ctx.store))

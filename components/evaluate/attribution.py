@@ -2,7 +2,7 @@
 
 Integrated gradients (Sundararajan 2017) from an empty input to the row's own: at the input of real numbers, at the
 embedding of index columns and tokens. What is explained is the logit of a class less the mean of the others', or the
-predicted number; the attributions of a row add up to how far that moves.
+predicted number (of several their mean); the attributions of a row add up to how far that moves.
 """
 
 import warnings
@@ -48,11 +48,11 @@ def emptied(tensors: Tensors, specs: Sequence[Any]) -> dict[str, Any]:
 
 
 class Explained:
-    """A network, of which answers are explained."""
+    """A network, of which answers are explained; of several `numbers` it is their mean."""
 
-    def __init__(self, network: Any, specs: Sequence[Any]) -> None:
+    def __init__(self, network: Any, specs: Sequence[Any], *, numbers: bool = False) -> None:
         self.specs = specs
-        self._probe = _probe(network, specs)
+        self._probe = _probe(network, specs, numbers=numbers)
 
     def outputs(self, tensors: Tensors) -> NDArray[np.float32]:
         """float32[rows, outputs], in the network's own scale."""
@@ -194,7 +194,7 @@ class Explained:
         return doors
 
 
-def _probe(network: Any, specs: Sequence[Any]) -> Any:
+def _probe(network: Any, specs: Sequence[Any], *, numbers: bool) -> Any:
     """The network with its inputs as arguments; each real one comes in through a layer that changes nothing."""
     import torch
 
@@ -209,6 +209,7 @@ def _probe(network: Any, specs: Sequence[Any]) -> Any:
             inputs |= {name: door(inputs[name]) for name, door in self.doors.items()}
             (found,) = self.network(inputs).values()
             # Of quantiles, the middle one.
-            return found[..., found.shape[-1] // 2] if found.ndim == 3 else found
+            found = found[..., found.shape[-1] // 2] if found.ndim == 3 else found
+            return found.mean(1, keepdim=True) if numbers else found
 
     return Probe().eval()

@@ -11,6 +11,7 @@ from components.evaluate.attribution import UNKNOWN, Explained
 from components.evaluate.permuted import losses
 from components.evaluate.portrait import gallery, highlighted
 from components.evaluate.units import Seen
+from components.objectives.decision import decided
 from components.statistics.bootstrap import interval
 
 TABLE_ROWS, LARGE_ROWS = 500, 48
@@ -33,9 +34,10 @@ def explained(
     some = np.unique(np.linspace(0, rows.num_rows - 1, LARGE_ROWS if large else TABLE_ROWS).astype(int))
     lost, shown = losses(predictor, rows, truth), rows.take(some)
     tensors = predictor.tensors(shown)
-    network = Explained(predictor.network, specs)
+    numbers = predictor.objective.kind == "regression"
+    network = Explained(predictor.network, specs, numbers=numbers)
     outputs = network.outputs(tensors)
-    chosen = outputs.argmax(1)
+    chosen = np.zeros(len(outputs), np.int64) if numbers else decided(predictor.predict(shown).answers)
     seen = Seen(predictor, tensors, outputs, chosen, network.gradients(tensors, chosen))
     top, random = _drops(network, seen)
     ranking, figures = _ranked(seen, shown, lost)
@@ -113,8 +115,9 @@ def _ranked(seen: Seen, rows: pa.Table, lost: dict[str, str]) -> tuple[dict[str,
         cells.append([name, f"{100 * share:.1f} %", speaks, lost.get(name, "")])
     cells += [[name, "", "", known] for name, known in lost.items() if name not in ranking]
     note = (
-        "Share: of the integrated gradients over test rows. Lost without it: how much worse the first metric is when "
-        "the column's cells change places among the rows, with its 95 % interval."
+        "Share: of the integrated gradients over test rows; of several numbers their mean is explained. Lost without "
+        "it: how much worse the first metric is when the column's cells change places among the rows, with its 95 % "
+        "interval."
     )
     head = ("column", "share", f"speaks {seen.towards}", "lost without it")
     return ranking, [{"kind": "table", "title": "What the answers hang on", "head": head, "rows": cells, "note": note}]
@@ -147,8 +150,8 @@ def _faithful(top: NDArray[np.float64], random: NDArray[np.float64]) -> dict[str
         "title": "Whether this can be trusted",
         "head": ("taken away from each row", "the answer moves by"),
         "rows": [
-            [f"the {REMOVED:.0%} that speak most for it", f"{top.mean():.4f}"],
-            [f"{REMOVED:.0%} drawn by chance", f"{random.mean():.4f}"],
+            [f"the {100 * REMOVED:.0f} % that speak most for it", f"{top.mean():.4f}"],
+            [f"{100 * REMOVED:.0f} % drawn by chance", f"{random.mean():.4f}"],
             ["difference, 95 % interval", f"{gain.value:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})"],
         ],
         "note": f"Taking away what is said to matter has to hurt more than taking away anything. {said}.",

@@ -1,6 +1,6 @@
 """How alike groups of people are treated, by fairlearn."""
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,9 +9,12 @@ from numpy.typing import NDArray
 from components.contracts.errors import ConfigError, DataError, EnvironmentFault
 from components.contracts.findings import Fairness, Interval
 from components.evaluate.slices import Cells
-from components.evaluate.tally import Whole
+from components.evaluate.tally import Pair, Whole
 from components.statistics.bootstrap import intervals
 
+RATES = ("selection_rate", "true_positive_rate", "false_positive_rate")
+LEAST_OF = 10
+"""Truly positive rows, or others, that a group has at least for its rate of them to be judged."""
 OF_GROUPS = {
     "demographic_parity_difference": ("selection_rate",),
     "equalized_odds_difference": ("true_positive_rate", "false_positive_rate"),
@@ -21,104 +24,139 @@ OF_GROUPS = {
 
 
 def fairness_of(
-    config: Any, cells: Cells, whole: Whole, target: Any
+    config: Any, cells: Cells, pair: Pair, target: Any
 ) -> tuple[tuple[Fairness, ...], list[dict[str, Any]]]:
     """Of each of the config's sensitive columns the groups and their differences, and the figures.
 
     Raises:
         ConfigError: E_CONFIG, the model says no class, or it is not said which one matters.
+        DataError: E_TOO_FEW_ROWS, a column has fewer than two groups.
         EnvironmentFault: E_EXTRA_MISSING, fairlearn is not installed.
     """
-    columns, least = config.sensitive, config.least_rows
+    columns, least, whole = config.sensitive, config.least_rows, pair.ours
     if not columns:
         return (), []
     _check_fairlearn()
     at = _positive(config.positive, target, whole)
-    truth = whole.facts["truth"] == at
+    for column in columns:
+        if column in target.feature.columns:
+            raise ConfigError(
+                "E_CONFIG",
+                "this is what the model says, and no group of people",
+                place="evaluate.sensitive",
+                value=column,
+                action="leave it out",
+            )
     found, figures = [], []
     for column in columns:
         groups = np.full(whole.rows, "", object)
         for name, mask in cells.parts(column).items():
             groups[mask] = name
-        said = whole.facts["predicted"] == at
-        table, differences = _differences(truth, said, groups, least, column)
-        likeliest: dict[str, float] = {}
+        said = Said.of(whole, at, groups, least)
+        if said.judged["selection_rate"].sum() < 2:
+            raise DataError(
+                "E_TOO_FEW_ROWS",
+                f"fewer than two groups have {least} test rows",
+                place="evaluate.sensitive",
+                value=column,
+                action="lower evaluate.least_rows, or name another column",
+            )
+        likeliest, champion = {}, {}
         if "likeliest" in whole.facts:
-            _, plain = _differences(truth, whole.facts["likeliest"] == at, groups, least, column)
-            likeliest = {name: one.value for name, one in plain.items()}
+            plain = Whole(whole.metrics, whole.facts | {"predicted": whole.facts["likeliest"]}, whole.pooled)
+            likeliest = Said.of(plain, at, groups, least).differences()
             likeliest["accuracy"] = float((whole.facts["likeliest"] == whole.facts["truth"]).mean())
+        if pair.theirs is not None and "predicted" in pair.theirs.facts:
+            champion = Said.of(pair.theirs, at, groups[pair.shared], least).differences()
         one = Fairness(
             column=column,
             positive=target.classes[at],
             least_rows=least,
-            groups=table,
-            differences=differences,
+            groups=said.table(),
+            differences=said.intervals(),
             likeliest=likeliest,
+            champion=champion,
         )
         found.append(one)
         figures += _figures(one, float(whole.metrics["accuracy"].mean()))
     return tuple(found), figures
 
 
-def _differences(
-    truth: NDArray[np.bool_], said: NDArray[np.bool_], groups: NDArray[Any], least: int, column: str
-) -> tuple[dict[str, dict[str, float]], dict[str, Interval]]:
-    from fairlearn.metrics import MetricFrame, count, false_positive_rate, selection_rate, true_positive_rate
-    from sklearn.metrics import accuracy_score
+@dataclass(frozen=True)
+class Said:
+    """Of whom the class that matters is true and of whom it is said, bool[rows]; each row's group, and who is judged.
 
-    rates = {
-        "selection_rate": selection_rate,
-        "true_positive_rate": true_positive_rate,
-        "false_positive_rate": false_positive_rate,
-    }
-    every = MetricFrame(
-        metrics={"rows": count, **rates, "accuracy": accuracy_score},
-        y_true=truth,
-        y_pred=said,
-        sensitive_features=groups,
-    )
-    keys = ("rows", *rates, "accuracy")
-    table = {str(name): {key: float(row[key]) for key in keys} for name, row in every.by_group.iterrows()}
-    names, counts = np.unique(groups.astype(str), return_counts=True)
-    large = np.isin(groups.astype(str), names[counts >= least])
-    if len(set(groups[large])) < 2:
-        raise DataError(
-            "E_TOO_FEW_ROWS",
-            f"fewer than two groups have {least} test rows",
-            place="evaluate.sensitive",
-            value=column,
-            action="lower evaluate.least_rows, or name another column",
-        )
-    judged = MetricFrame(metrics=rates, y_true=truth[large], y_pred=said[large], sensitive_features=groups[large])
-    value = judged.difference()
-    bounds = intervals(_measured(truth[large], said[large], groups[large]), int(large.sum()))
-    found = {
-        name: bounds[name].model_copy(update={"value": float(max(value[one] for one in rates_of))})
-        for name, rates_of in OF_GROUPS.items()
-    }
-    return table, found
+    A rate of a group is one of some of its rows, `among`: the truly positive ones, for one. It is judged where the
+    group has rows enough, and enough of those.
+    """
 
+    truth: NDArray[np.bool_]
+    said: NDArray[np.bool_]
+    right: NDArray[np.bool_]
+    names: list[str]
+    codes: NDArray[np.int64]
+    judged: dict[str, NDArray[np.bool_]]
 
-def _measured(
-    truth: NDArray[np.bool_], said: NDArray[np.bool_], groups: NDArray[Any]
-) -> Callable[[NDArray[np.float64]], dict[str, float]]:
-    """The differences as a function of the rows' weights: fairlearn's own bootstrap takes 0.2 s for each draw."""
-    _, codes = np.unique(groups.astype(str), return_inverse=True)
-
-    def rate(hit: NDArray[np.bool_], among: NDArray[np.bool_], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        of = np.bincount(codes, weights * among)
-        return np.bincount(codes, weights * (hit & among)) / np.where(of > 0, of, 1)
-
-    def measured(weights: NDArray[np.float64]) -> dict[str, float]:
-        rates = {
-            "selection_rate": rate(said, np.ones(len(said), bool), weights),
-            "true_positive_rate": rate(said, truth, weights),
-            "false_positive_rate": rate(said, ~truth, weights),
+    @classmethod
+    def of(cls, whole: Whole, at: int, groups: NDArray[Any], least: int) -> "Said":
+        """What is said by these facts of class `at`."""
+        truth, predicted = whole.facts["truth"], whole.facts["predicted"]
+        names, codes = np.unique(groups.astype(str), return_inverse=True)
+        large = np.bincount(codes) >= least
+        positive = truth == at
+        judged = {name: large & (np.bincount(codes, among) >= LEAST_OF) for name, among in _among(positive).items()} | {
+            "selection_rate": large
         }
-        apart = {name: float(np.ptp(values)) for name, values in rates.items()}
-        return {name: max(apart[one] for one in rates_of) for name, rates_of in OF_GROUPS.items()}
+        return cls(positive, predicted == at, predicted == truth, names.tolist(), codes, judged)
 
-    return measured
+    def table(self) -> dict[str, dict[str, float]]:
+        """By group, by fairlearn; a rate of which a group has no row is not there."""
+        from fairlearn.metrics import MetricFrame, count, false_positive_rate, selection_rate, true_positive_rate
+
+        rates = (selection_rate, true_positive_rate, false_positive_rate)
+        frame = MetricFrame(
+            metrics={"rows": count} | {one.__name__: one for one in rates},
+            y_true=self.truth,
+            y_pred=self.said,
+            sensitive_features=np.array(self.names, object)[self.codes],
+        )
+        among = {name: np.bincount(self.codes, one) for name, one in _among(self.truth).items()}
+        right = np.bincount(self.codes, self.right) / np.bincount(self.codes)
+        return {
+            name: {
+                key: float(row[key]) for key in ("rows", *RATES) if key == "rows" or among[key][self.names.index(name)]
+            }
+            | {"accuracy": float(right[self.names.index(name)])}
+            for name, row in frame.by_group.iterrows()
+        }
+
+    def differences(self, weights: NDArray[np.float64] | None = None) -> dict[str, float]:
+        """Those of which two groups can be judged, where each row counts so often, float64[rows].
+
+        fairlearn's own bootstrap takes 0.2 s for each draw.
+        """
+        weights = np.ones(len(self.codes)) if weights is None else weights
+        apart = {}
+        for name, among in _among(self.truth).items():
+            if self.judged[name].sum() < 2:
+                continue
+            of = np.bincount(self.codes, weights * among)
+            rates = np.bincount(self.codes, weights * (self.said & among)) / np.where(of > 0, of, 1)
+            apart[name] = float(np.ptp(rates[self.judged[name] & (of > 0)]))
+        return {
+            name: max(apart[one] for one in rates)
+            for name, rates in OF_GROUPS.items()
+            if all(one in apart for one in rates)
+        }
+
+    def intervals(self) -> dict[str, Interval]:
+        """The differences with their bootstrap intervals."""
+        return intervals(self.differences, len(self.codes))
+
+
+def _among(positive: NDArray[np.bool_]) -> dict[str, NDArray[np.bool_]]:
+    """By rate, the rows that it is one of."""
+    return dict(zip(RATES, (np.ones(len(positive), bool), positive, ~positive), strict=True))
 
 
 def _positive(name: str, target: Any, whole: Whole) -> int:
@@ -149,26 +187,35 @@ def _positive(name: str, target: Any, whole: Whole) -> int:
 def _figures(one: Fairness, accuracy: float) -> list[dict[str, Any]]:
     head = [one.column, "rows", f"{one.positive} is said", f"{one.positive} found", "others taken for it", "accuracy"]
     rows = [
-        [name, f"{values['rows']:,.0f}", *(f"{values[key]:.4f}" for key in list(values)[1:])]
+        [
+            name,
+            f"{values['rows']:,.0f}",
+            *(f"{values[key]:.4f}" if key in values else "–" for key in (*RATES, "accuracy")),
+        ]
         for name, values in one.groups.items()
     ]
+    beside = {"without thresholds": one.likeliest, "champion, shared rows": one.champion}
+    beside = {name: known for name, known in beside.items() if known}
     differences = [
-        [name.replace("_", " "), f"{known.value:.4f} ({known.low:.4f} to {known.high:.4f})"]
-        + ([f"{one.likeliest[name]:.4f}"] if one.likeliest else [])
+        [
+            name.replace("_", " "),
+            f"{known.value:.4f} ({known.low:.4f} to {known.high:.4f})",
+            *(f"{other[name]:.4f}" if name in other else "–" for other in beside.values()),
+        ]
         for name, known in one.differences.items()
     ]
-    last = []
     if one.likeliest:
-        differences.append(["accuracy", f"{accuracy:.4f}", f"{one.likeliest['accuracy']:.4f}"])
-        last = ["without thresholds"]
+        own = [f"{one.likeliest['accuracy']:.4f}" if other is one.likeliest else "" for other in beside.values()]
+        differences.append(["accuracy", f"{accuracy:.4f}", *own])
     return [
         {"kind": "table", "title": f"Groups by {one.column}", "head": head, "rows": rows},
         {
             "kind": "table",
             "title": f"Differences by {one.column}",
-            "head": ["between the groups farthest apart", "95 % interval", *last],
+            "head": ["between the groups farthest apart", "95 % interval", *beside],
             "rows": differences,
-            "note": f"Of groups of {one.least_rows} rows and more; 0 is alike.",
+            "note": f"Of groups of {one.least_rows} rows and more, with {LEAST_OF} of those that a rate is of; 0 is "
+            "alike. Groups that chance alone tells apart are never quite alike, so an interval does not reach 0.",
         },
     ]
 

@@ -42,11 +42,13 @@ def peers_of(predictor: Any, dataset: Dataset, store: Store, tell: Told) -> tupl
         wanted = truth_of(predictor, learn)
         learnt = _matrix(predictor, learn.drop(list(OWN_COLUMNS)))
         inputs = _matrix(predictor, table)
-        if learnt is not None and inputs is not None and len(np.unique(wanted)) > 1:
+        if learnt is not None and inputs is not None:
             classes = len(predictor.target.classes)
             for at, (name, model, most) in enumerate(_models(classes=bool(classes))):
                 tell(name, at, 4)
                 chosen = np.linspace(0, len(learnt) - 1, min(len(learnt), most)).astype(int)
+                if len(np.unique(wanted[chosen])) < 2:
+                    continue
                 answers = _answers(model, learnt[chosen], wanted[chosen], inputs, classes)
                 found[name] = _figures(predictor, answers, truth)
     if last is not None:

@@ -30,7 +30,7 @@ def robustness_of(predictor: Any, rows: pa.Table, truth: NDArray[Any]) -> Iterat
         for share, said in degrees
     ]
     gaps = [name for name in columns if name in nullable] if len(columns) > 1 else []
-    harms += [(f"cells missing, {share:.0%}", share, _missing, gaps) for share in (0.1, 0.3) if gaps]
+    harms += [(f"cells missing, {100 * share:.0f} %", share, _missing, gaps) for share in (0.1, 0.3) if gaps]
     if not harms:
         return
     yield WHOLE, _measured(predictor, rows, truth)

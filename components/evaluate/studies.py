@@ -85,3 +85,16 @@ def learning_curves(history: Sequence[Mapping[str, float]]) -> list[dict[str, An
         curves = {part: points for part, points in curves.items() if points}
         found.append({"kind": "curves", "title": f"Learning curve, {name}", "names": ("epoch", name), "curves": curves})
     return found
+
+
+def decided_how(decision: Mapping[str, Any], target: Any) -> list[dict[str, Any]]:
+    """A table of the temperature and the thresholds that the package was given, if any."""
+    rows = [["temperature", f"{decision['temperature']:.3f}"]] if decision.get("temperature", 1) != 1 else []
+    for group, bound in decision.get("thresholds", {}).items():
+        who = f" where {', '.join(decision['columns'])} = {group}" if group else ""
+        who = who or (" of all others" if decision["columns"] else "")
+        rows.append([f"{target.classes[1]} is said{who} from", f"{bound:.4f}"])
+    if not rows:
+        return []
+    note = "Found on validation rows. Probabilities are those of logits divided by the temperature."
+    return [{"kind": "table", "title": "How answers are decided", "head": ["", ""], "rows": rows, "note": note}]

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 BINS = 15
 """As in Guo 2017, On Calibration of Modern Neural Networks."""
+LEAST = 5
+"""Answers of about one confidence, for their share of right ones to be drawn."""
 POINTS = 200
 """A curve of more points looks the same."""
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -33,7 +35,7 @@ def reliability(confidence: NDArray[np.float32], right: NDArray[np.bool_]) -> di
     """Figure: of the answers of about one confidence, the share that is right."""
     bins = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
     rows = np.bincount(bins, minlength=BINS)
-    there = rows > 0
+    there = rows >= min(LEAST, rows.max())
     sure, true = (np.bincount(bins, one, BINS)[there] / rows[there] for one in (confidence, right))
     return {
         "kind": "curves",
@@ -41,7 +43,8 @@ def reliability(confidence: NDArray[np.float32], right: NDArray[np.bool_]) -> di
         "names": ("confidence", "share that is right"),
         "curves": {"the model": list(zip(sure.tolist(), true.tolist(), strict=True))},
         "line": [(0.0, 0.0), (1.0, 1.0)],
-        "note": "On the dashed line confidence says how often the model is right; below it, it is too sure.",
+        "note": "On the dashed line confidence says how often the model is right; below it, it is too sure. "
+        f"Fewer than {LEAST} answers of about one confidence are not drawn.",
     }
 
 

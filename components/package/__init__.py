@@ -40,6 +40,7 @@ from components.packages import (
     library_versions,
     load_predictor,
     open_package,
+    own_errors,
     private_code,
 )
 from components.packages import (
@@ -89,8 +90,9 @@ def run(config: PackageConfig, checkpoint: Checkpoint, dataset: Dataset, *, ctx:
         example, told = _example(dataset, ctx, groups), _told(checkpoint, dataset)
         with tempfile.TemporaryDirectory() as scratch:
             write_parts(Path(scratch), code, model, _weights(checkpoint, ctx))
-            if config.temperature or config.threshold:
-                model |= {"decision": _decided(Path(scratch), code.name, config, dataset, ctx)}
+            decision = _decided(Path(scratch), code.name, config, dataset, ctx)
+            if decision:
+                model |= {"decision": decision}
             needs = [f"{name}=={version}" for name, version in libraries.items()]
             save(Path(scratch), folder / "model", code.name, {**model, "requirements": needs, "told": told}, example)
         _note_answers(folder / "model")
@@ -98,7 +100,14 @@ def run(config: PackageConfig, checkpoint: Checkpoint, dataset: Dataset, *, ctx:
         alone = _alone(folder / "model", ctx) if config.environment else None
         content = digest([code.behaviour, libraries, model, checkpoint.files["weights.safetensors"]])
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-        return ModelPackage(code=code.name, size_bytes=size, content=content, alone=alone, history=checkpoint.history)
+        return ModelPackage(
+            code=code.name,
+            size_bytes=size,
+            content=content,
+            alone=alone,
+            history=checkpoint.history,
+            decision=decision,
+        )
 
     inputs = {
         "checkpoint": checkpoint.content,
@@ -199,11 +208,14 @@ def model_inputs(dataset: Dataset) -> set[str]:
 
 
 def _decided(scratch: Path, code: str, config: PackageConfig, dataset: Dataset, ctx: RunContext) -> dict[str, Any]:
-    """What the package does with its probabilities, as it stands in model.json from now on."""
+    """What the package does with its probabilities, as it stands in model.json from now on; nothing of its own."""
+    if not (config.temperature or config.threshold):
+        return {}
     predictor = load_predictor(scratch, code, scratch / "package")
-    found = decision_of(
-        predictor, dataset, ctx.store, temperature=config.temperature, threshold=config.threshold
-    ).model_dump(mode="json")
+    with own_errors("correct the data, or take package.threshold and package.temperature out"):
+        found = decision_of(
+            predictor, dataset, ctx.store, temperature=config.temperature, threshold=config.threshold
+        ).model_dump(mode="json")
     forget(code)
     model = json.loads((scratch / "package" / "model.json").read_bytes())
     write_model(scratch, {**model, "decision": found})

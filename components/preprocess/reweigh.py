@@ -20,6 +20,7 @@ from components.features.feature import Prepared
 from components.features.shards import read_fit, shard_name
 from components.statistics.keys import TRAIN
 
+MOST_GROUPS = 1000
 Weights = tuple[tuple[float, ...], ...]
 """By the group's number (mixed over the columns' codes, the last one fastest) and the class."""
 
@@ -41,19 +42,19 @@ def reweighed(
     `training` has each part's record, and which training rows are left out of it.
 
     Raises:
-        ConfigError: E_CONFIG, the target is no label.
+        ConfigError: E_CONFIG, there are too many groups.
     """
-    classes = len(state.get("classes", ()))
-    if target.kind != "label" or not classes:
+    classes = len(state["classes"])
+    sizes = [len(one) + 1 for one in groups.state["vocabularies"]]
+    if np.prod(sizes, dtype=float) > MOST_GROUPS:
         raise ConfigError(
             "E_CONFIG",
-            "groups are weighed by classes",
+            "these columns tell too many groups apart to weigh each",
             place="reweigh",
-            value=target.kind,
-            allowed="a target of kind label",
-            action="leave it out",
+            value=f"{np.prod(sizes, dtype=float):,.0f} groups",
+            allowed=f"columns of {MOST_GROUPS} groups together",
+            action="name columns of few values",
         )
-    sizes = [len(one) + 1 for one in groups.state["vocabularies"]]
     feature = Category.model_validate(groups.config)
     counts = np.zeros((int(np.prod(sizes)), classes))
     for record, gone in training:

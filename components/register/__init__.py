@@ -71,13 +71,15 @@ def run(config: RegisterConfig, approved: Approved, package: ModelPackage, *, ct
     check_standing(ctx, config.name, package, approved.report.rival)
     record = ctx.store.artifact("package", package.fingerprint).standing()
     done = []
+    known = ctx.tracker.versions(config.name)
     version = ctx.tracker.find_version(config.name, package.content)
     if version is not None and not intact(ctx, config.name, str(version.version), record):
         version = None
         done.append("the registered files were gone or altered")
     if version is None:
         folder = ctx.store.folder(record) / "model"
-        version = ctx.tracker.add_version(config.name, folder, package.content)
+        ctx.tracker.add_version(config.name, folder, package.content)
+        version = ctx.tracker.first_of(config.name, package.content, known)
         done.append(f"version {version.version} registered")
     number = str(version.version)
     tags = ctx.tracker.version_tags(config.name, number)

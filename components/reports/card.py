@@ -58,9 +58,13 @@ def _data(dataset: Dataset) -> Iterator[str]:
     yield f"Not among them: {', '.join(left)}."
     target = dataset.target
     classes = dict(zip(target.state.get("classes", ()), target.state.get("counts", ()), strict=False))
-    what = ", ".join(target.config.get("columns", ()) or [str(target.config.get("column", ""))])
+    parts = target.config.get("parts", ())
+    what = ", ".join(
+        f"{one['kind']} {', '.join(one.get('columns', ()) or [str(one.get('column', ''))])}"
+        for one in (parts or [target.config])
+    )
     counts = ", ".join(f"{name} {count:,}" for name, count in list(classes.items())[:SHOWN])
-    yield f"Target: {target.config['kind']} {what}{f' (training rows: {counts})' if counts else ''}."
+    yield f"Target: {what}{f' (training rows: {counts})' if counts else ''}."
     yield ""
     yield "| column | type | may be missing |"
     yield "|---|---|---|"
@@ -74,6 +78,13 @@ def _data(dataset: Dataset) -> Iterator[str]:
 def _model(model: Mapping[str, Any], report: EvalReport) -> Iterator[str]:
     features = ", ".join(f"{one['config']['kind']} `{one['config'].get('name', '')}`" for one in model["features"])
     yield f"A `{model['model']['kind']}` that learnt `{model['objective']['kind']}` from {features}."
+    decision = model.get("decision", {})
+    if decision.get("temperature", 1) != 1:
+        yield f"Its probabilities are of logits divided by {decision['temperature']:.3f}, found on validation rows."
+    if decision.get("thresholds"):
+        bounds = ", ".join(f"{group or 'all others'}: {bound:.4f}" for group, bound in decision["thresholds"].items())
+        by = f" by {', '.join(decision['columns'])}" if decision["columns"] else ""
+        yield f"The second class is said from a probability on{by} that was found on validation rows ({bounds})."
     if report.cost:
         cost = report.cost
         yield (
@@ -115,7 +126,8 @@ def _groups(one: Fairness) -> str:
     ]
     for name, row in one.groups.items():
         shares = " | ".join(
-            f"{row[key]:.4f}" for key in ("selection_rate", "true_positive_rate", "false_positive_rate", "accuracy")
+            f"{row[key]:.4f}" if key in row else "–"
+            for key in ("selection_rate", "true_positive_rate", "false_positive_rate", "accuracy")
         )
         lines.append(f"| {_cell(name)} | {row['rows']:,.0f} | {shares} |")
     lines.append("")
