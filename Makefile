@@ -10,6 +10,8 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 # Where there is a GPU torch comes from the public index, with the CUDA libraries that it asks for.
 TORCH_FROM := $(if $(shell command -v nvidia-smi),,--no-deps --extra-index-url $(TORCH_INDEX))
 RECIPE ?= digits-cnn
+MODEL ?= digits-cnn
+PORT ?= 8080
 SET ?=
 CRON ?=
 FORCE ?=
@@ -64,6 +66,10 @@ deploy: $(INSTALLED) ## make the Prefect pages able to start runs, and the sched
 .PHONY: status
 status: $(INSTALLED) ## which local servers run, and where
 	@$(BIN)/millrace status || test $$? -eq 1
+
+.PHONY: serve
+serve: $(INSTALLED) ## answer over HTTP with a registered model: MODEL=digits-cnn PORT=8080
+	@$(BIN)/millrace serve $(MODEL) --port $(PORT)
 
 .PHONY: down
 down: $(INSTALLED) ## end the local servers and the worker: FORCE=1 also while a run of a shell needs them

@@ -3,14 +3,13 @@
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
 from components.contracts.errors import InterruptedRunError, MillraceError
-
-if TYPE_CHECKING:
-    from components.contracts.artifacts import Approval
+from flows import model_commands
+from flows.model_commands import Listed, Who, approval_of
 
 app = typer.Typer(
     add_completion=False,
@@ -23,9 +22,6 @@ app = typer.Typer(
 Recipe = Annotated[str, typer.Argument(help="name of a shipped recipe, or the path of a YAML file")]
 Overrides = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="change the recipe; repeatable")]
 Json = Annotated[bool, typer.Option("--json", help="print the final record as one JSON object on standard output")]
-Listed = Annotated[bool, typer.Option("--json", help="as JSON")]
-Model = Annotated[str, typer.Argument(help="a model's name in the registry: its recipe's, unless register.name is set")]
-Who = Annotated[str, typer.Option(help="who decides; this user if not given")]
 Rerun = Annotated[list[str], typer.Option(metavar="STEP", help="run this step anew although nothing changed")]
 
 
@@ -79,49 +75,11 @@ def approve(
     from flows.launch import launch
     from flows.runs import approve as record_approval
 
-    recipe, overrides = record_approval(settings.read(), run, _said(who, why))
+    recipe, overrides = record_approval(settings.read(), run, approval_of(who, why))
     _leave(launch(recipe, overrides, [], as_json=as_json))
 
 
-@app.command()
-def promote(
-    name: Model,
-    version: Annotated[int, typer.Argument(min=1, help="a version of it in the registry")],
-    why: Annotated[str, typer.Option(help="the reason, kept for good")],
-    who: Who = "",
-    *,
-    as_json: Listed = False,
-) -> None:
-    """Make a registered version the champion, whatever stood before."""
-    from flows import champions, settings
-
-    champions.promote(settings.read(), name, str(version), _said(who, why), as_json=as_json)
-
-
-@app.command()
-def rollback(
-    name: Model,
-    why: Annotated[str, typer.Option(help="the reason, kept for good")],
-    who: Who = "",
-    *,
-    as_json: Listed = False,
-) -> None:
-    """Bring back the champion that stood before; the one that stands does not come back by itself."""
-    from flows import champions, settings
-
-    champions.roll_back(settings.read(), name, _said(who, why), as_json=as_json)
-
-
-@app.command("champions")
-def list_champions(
-    name: Annotated[str, typer.Argument(help="a model, to see everything that it had; all models' if not given")] = "",
-    *,
-    as_json: Listed = False,
-) -> None:
-    """Who is champion, since when, by whom and why; mends the registry's alias where it says otherwise."""
-    from flows import champions, settings
-
-    champions.champions(settings.read(), name, as_json=as_json)
+model_commands.add(app)
 
 
 @app.command()
@@ -250,14 +208,6 @@ def worker(*, pool: Annotated[str, typer.Option(help="the work pool to take runs
     from flows.worker import work
 
     _leave(work(settings.read(), pool))
-
-
-def _said(who: str, why: str) -> "Approval":
-    import getpass
-
-    from components.contracts.artifacts import Approval
-
-    return Approval(who=who or getpass.getuser(), why=why)
 
 
 def _leave(code: int) -> NoReturn:

@@ -11,7 +11,8 @@ HEAD = """# Error codes
 
 Written by `make docs` from the code. Every error that is the user's or the machine's is one line: code, place, what
 happened, the value, what is allowed, what to do. Scripts may match on the codes; none is ever renamed. Exit codes: 1
-the machine, a server or a defect of Millrace; 2 the recipe, the data or a setting; 75 interrupted.
+the machine, a server or a defect of Millrace; 2 the recipe, the data or a setting; 75 interrupted. What `millrace
+serve` answers to requests has a status of HTTP instead.
 
 | code | exit | meaning | raised by |
 |---|---|---|---|
@@ -30,22 +31,29 @@ def raised():
             if path.name == "errors.py":
                 continue
             tree = ast.parse(path.read_text())
-            direct = {code: getattr(errors, kind).exit_code for code, kind in codes(tree)}
-            tables = {node.value for node in ast.walk(tree) if is_code(node)} - set(direct)
-            for code, number in direct.items():
-                found[code].add((module, str(number)))
+            direct = {
+                (code, f"HTTP {kind}" if kind.isdigit() else str(getattr(errors, kind).exit_code))
+                for code, kind in codes(tree)
+            }
+            tables = {node.value for node in ast.walk(tree) if is_code(node)} - {code for code, _ in direct}
+            for code, number in direct:
+                found[code].add((module, number))
             for code in tables:
                 found[code].add((module, "1" if module.startswith("components/adapters/") else ""))
     return errors.CODES, found
 
 
 def codes(tree):
-    """Every code that the module raises itself, with the error's class."""
+    """Every code that the module raises itself, with the error's class, or of an answer over HTTP its status."""
     for node in ast.walk(tree):
         named = isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
         if named and node.func.id.endswith(("Error", "Fault")):
+            status = node.args[0].value if node.args and isinstance(node.args[0], ast.Constant) else ""
+            kind = str(status) if isinstance(status, int) else node.func.id
             for argument in node.args:
-                yield from ((leaf.value, node.func.id) for leaf in ast.walk(argument) if is_code(leaf))
+                yield from (
+                    (leaf.value, kind) for leaf in ast.walk(argument) if is_code(leaf) and kind != "RefusedError"
+                )
 
 
 def is_code(node):

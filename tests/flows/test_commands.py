@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import time
 
 import pytest
@@ -279,6 +280,29 @@ def test_gc_asks_the_registry_and_removes_nothing_when_it_does_not_answer(tmp_pa
     placement = Placement(home=tmp_path, tracking_uri="http://127.0.0.1:9")
     with pytest.raises(EnvironmentFault, match="E_SERVER_UNREACHABLE"):
         pages.gc(placement, 30.0, dry_run=False, as_json=True)
+
+
+def test_what_cannot_be_served_is_one_line(millrace):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        for arguments, code, said in (
+            (
+                ("nobody", "--port", "0"),
+                2,
+                "E_CONFIG NAME: no model of that name was ever champion (got 'nobody@champion')",
+            ),
+            (("nobody", "--port", "0", "--workers", "2"), 2, "E_CONFIG NAME: no model of that name was ever champion"),
+            (("nobody@7", "--port", "0"), 2, "E_CONFIG NAME: there is no such version that a run registered whole"),
+            (
+                ("nobody", "--address", "0.0.0.0"),
+                2,
+                "E_CONFIG --address: an address that other machines reach needs a token",
+            ),
+            (("nobody", "--port", port), 1, "E_PORT_TAKEN --port: the port cannot be listened at"),
+        ):
+            process = millrace("serve", *arguments)
+            assert (process.returncode, process.err.count("\n")) == (code, 1), process.err
+            assert said in process.err
 
 
 @pytest.mark.parametrize(("where", "what"), [("training", "unfinished"), ("environments", "environment")])

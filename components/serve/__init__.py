@@ -1,0 +1,1 @@
+"""Champions over HTTP: requests in MLflow's wire format, answered together, by whoever is champion now."""

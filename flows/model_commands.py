@@ -1,0 +1,83 @@
+"""Commands about registered models: who is champion, who becomes it, who answers."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from components.contracts.artifacts import Approval
+
+Model = Annotated[str, typer.Argument(help="a model's name in the registry: its recipe's, unless register.name is set")]
+Who = Annotated[str, typer.Option(help="who decides; this user if not given")]
+Listed = Annotated[bool, typer.Option("--json", help="as JSON")]
+
+
+def add(app: typer.Typer) -> None:
+    """Make them commands of `app`."""
+    app.command("champions")(list_champions)
+    app.command("promote")(promote)
+    app.command("rollback")(rollback)
+    app.command("serve")(serve)
+
+
+def serve(
+    models: Annotated[
+        list[str], typer.Argument(metavar="NAME[@ALIAS]…", help="registered models; champion if no alias")
+    ],
+    *,
+    address: Annotated[str, typer.Option(help="where to listen; one that others reach needs a token")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free")] = 8080,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="processes")] = 1,
+) -> None:
+    """Answer over HTTP with registered models, in MLflow's wire format; a new champion takes over by itself."""
+    from flows import serving, settings
+    from flows.console import Terminal
+
+    serving.serve(settings.read(), models, address=address, port=port, workers=workers, told=Terminal().note)
+
+
+def promote(
+    name: Model,
+    version: Annotated[int, typer.Argument(min=1, help="a version of it in the registry")],
+    why: Annotated[str, typer.Option(help="the reason, kept for good")],
+    who: Who = "",
+    *,
+    as_json: Listed = False,
+) -> None:
+    """Make a registered version the champion, whatever stood before."""
+    from flows import champions, settings
+
+    champions.promote(settings.read(), name, str(version), approval_of(who, why), as_json=as_json)
+
+
+def rollback(
+    name: Model,
+    why: Annotated[str, typer.Option(help="the reason, kept for good")],
+    who: Who = "",
+    *,
+    as_json: Listed = False,
+) -> None:
+    """Bring back the champion that stood before; the one that stands does not come back by itself."""
+    from flows import champions, settings
+
+    champions.roll_back(settings.read(), name, approval_of(who, why), as_json=as_json)
+
+
+def list_champions(
+    name: Annotated[str, typer.Argument(help="a model, to see everything that it had; all models' if not given")] = "",
+    *,
+    as_json: Listed = False,
+) -> None:
+    """Who is champion, since when, by whom and why; mends the registry's alias where it says otherwise."""
+    from flows import champions, settings
+
+    champions.champions(settings.read(), name, as_json=as_json)
+
+
+def approval_of(who: str, why: str) -> "Approval":
+    """A person's word; of this user where nobody is named."""
+    import getpass
+
+    from components.contracts.artifacts import Approval
+
+    return Approval(who=who or getpass.getuser(), why=why)

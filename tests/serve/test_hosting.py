@@ -1,0 +1,86 @@
+"""The champion that answers, and what comes in its place: nothing that is altered, and never two in one answer."""
+
+import pytest
+
+from components import register
+from components.contracts.artifacts import Approval
+from components.contracts.errors import ConfigError, IntegrityError
+from tests.serve.conftest import row, serving
+
+ASKED = Approval(who="ada", why="tried")
+
+
+@pytest.fixture
+def swapped(line, request):
+    """A model of two versions, the second one champion; its name."""
+    name = request.node.name.replace("_", "-")[:50]
+    assert [line.register(name, seed) for seed in (3, 4)] == [1, 2]
+    return name
+
+
+def test_a_new_champion_takes_over_and_a_rollback_brings_the_old_one_back(line, swapped):
+    host = line.host(swapped)
+    with serving([host]) as client:
+        second = client.post("/invocations", json=row())
+        register.roll_back(line.ctx, swapped, ASKED)
+        first = until(client, "1")
+        register.promote_by(line.ctx, swapped, "2", ASKED)
+        again = until(client, "2")
+        assert second.json() == again.json() != first.json()
+        assert client.get("/version").json()[swapped]["swaps"] == 2
+    assert line.told == [
+        f"{swapped} version 1 answers in the place of 2",
+        f"{swapped} version 2 answers in the place of 1",
+    ]
+
+
+def until(client, version):
+    for _ in range(500):
+        answer = client.post("/invocations", json=row())
+        assert answer.status_code == 200
+        if answer.headers["x-model-version"] == version:
+            return answer
+    raise AssertionError(version)
+
+
+def test_an_altered_version_is_refused_and_the_old_one_stays(line, swapped):
+    register.roll_back(line.ctx, swapped, ASKED)
+    host = line.host(swapped)
+    package = register.moves_of(line.ctx, swapped)[1][1].fingerprint
+    record = line.ctx.store.artifact("package", package).standing()
+    path = line.ctx.store.folder(record) / "model" / "artifacts" / "package" / "weights.safetensors"
+    body = path.read_bytes()
+    for altered in (body[:-1], bytes([*body[:-1], body[-1] ^ 1])):
+        path.unlink()
+        path.write_bytes(altered)
+        register.promote_by(line.ctx, swapped, "2", ASKED)
+        assert not host.look()
+        assert not host.look()
+        assert host.now.place.version == "1"
+        register.roll_back(line.ctx, swapped, ASKED)
+        assert not host.look()
+    assert len(line.told) == 2, "once each"
+    assert all(one.startswith(f"{swapped} stays at version 1: E_DIGEST") for one in line.told)
+    with pytest.raises(IntegrityError, match="E_DIGEST"):
+        line.host(swapped, "2")
+    path.write_bytes(body)
+    register.promote_by(line.ctx, swapped, "2", ASKED)
+    assert host.look()
+    assert host.now.place.version == "2"
+
+
+def test_what_is_not_there_is_one_line(line):
+    for name, alias in (("nobody", "champion"), ("toy", "7"), ("toy", "best")):
+        with pytest.raises(ConfigError, match=f"E_CONFIG NAME: .*\\(got '{name}@{alias}'\\)"):
+            line.host(name, alias)
+    assert line.host("toy", "challenger").now.place.version == "1"
+
+
+def test_a_row_that_is_refused_leaves_the_others_of_its_batch_alone(line):
+    host = line.host("toy")
+    from components.serve.wire import Asked, RefusedError
+
+    good = Asked({"n": [1.5], "c": ["a"]}, 1)
+    found = host.now.answers([good, Asked({"n": ["x"], "c": ["a"]}, 1), good, Asked({"c": ["a"]}, 1)])
+    assert [isinstance(one, RefusedError) for one in found] == [False, True, False, True]
+    assert found[0] == found[2] == host.now.answers([good])[0]
