@@ -17,7 +17,26 @@ def add(app: typer.Typer) -> None:
     app.command("champions")(list_champions)
     app.command("promote")(promote)
     app.command("rollback")(rollback)
+    app.command("score")(score)
     app.command("serve")(serve)
+
+
+def score(
+    model: Annotated[str, typer.Argument(metavar="NAME[@ALIAS]", help="a registered model; the champion if no alias")],
+    source: Annotated[str, typer.Argument(help="a file, a folder or a recipe; its own if not given")] = "",
+    overrides: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="change the recipe")] = [],  # noqa: B006
+    *,
+    keep: Annotated[list[str], typer.Option(metavar="COLUMN", help="a column to keep beside the predictions")] = [],  # noqa: B006
+    to: Annotated[str, typer.Option(help="a folder, s3://…, {kind: sql, url: …, table: …} or {kind: delta, …}")] = "",
+    as_json: Listed = False,
+) -> None:
+    """Score every row of a source; what this version has scored before is not scored again."""
+    from flows import settings
+    from flows.pages import score_rows
+    from flows.scored import Order
+
+    order = Order(model=model, source=source, overrides=overrides, keep=keep, to=to)
+    score_rows(settings.read(), order, as_json=as_json)
 
 
 def serve(

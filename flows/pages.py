@@ -83,6 +83,30 @@ def step(
         _out().print(f"{result.step} {result.fingerprint}".rstrip())
 
 
+def score_rows(placement: Placement, order: Any, *, as_json: bool) -> None:
+    """What was scored, and where it lies."""
+    from components import score
+    from components.context import open_context
+    from flows import mlflow_server, settings
+    from flows.scored import scored
+
+    placement = mlflow_server.found(placement)
+    settings.export(placement, "")
+    ctx = open_context(placement, f"{order.model.partition('@')[0]}-scoring", Terminal())
+    made = scored(order, ctx)
+    places = [str(ctx.store.open(ctx.store.part("score", one.key).standing(), score.ROWS)) for one in made.parts]
+    if as_json:
+        _json({**made.model_dump(mode="json"), "files": places})
+        return
+    ledger, out = made.ledger, _out()
+    out.print(f"  {ledger.rows_out if ledger else 0:,} rows scored by {escape(made.name)} version {made.version}")
+    for reason, number in (ledger.dropped if ledger else {}).items():
+        out.print(f"  {number:,} {reason}")
+    out.print(f"  [dim]{escape(places[0])}{f' and {len(places) - 1} more' if places[1:] else ''}[/dim]")
+    if order.to:
+        out.print(f"  [dim]{made.delivered} of {len(places)} parts delivered now, the others before[/dim]")
+
+
 def doctor(placement: Placement, *, as_json: bool) -> int:
     """Every check; returns the exit code."""
     from flows.doctor import diagnose

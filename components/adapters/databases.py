@@ -15,6 +15,45 @@ CONNECT_SECONDS = 10
 DRIVERS = {"postgresql": "psycopg", "duckdb": "duckdb_engine", "mysql": "pymysql"}
 
 
+@contextmanager
+def writer(url: str, user: str, password: str, place: str) -> Iterator[Any]:
+    """An engine that writes, while the block runs; its errors as one line that names `place`.
+
+    Raises:
+        DataError: E_SOURCE_CONNECT, the address is none.
+        EnvironmentFault: E_EXTRA_MISSING, E_CREDENTIALS, E_SERVER_UNREACHABLE; E_IO, the database refuses it.
+    """
+    import sqlalchemy
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+    from sqlalchemy.pool import NullPool
+
+    try:
+        parsed = make_url(url)
+        if parsed.drivername == "postgresql":
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        parsed = parsed.set(username=user or parsed.username, password=password or parsed.password)
+        made = sqlalchemy.create_engine(parsed, poolclass=NullPool, hide_parameters=True)
+    except (ArgumentError, NoSuchModuleError, ValueError) as error:
+        raise DataError(
+            "E_SOURCE_CONNECT", "this is no database address", place=place, value=shown(url), action=f"correct {place}"
+        ) from error
+    except ImportError as error:
+        raise EnvironmentFault(
+            "E_EXTRA_MISSING", f"{error.name} is not installed", place=place, action="pip install -e '.[sql]'"
+        ) from error
+    try:
+        yield made
+    except SQLAlchemyError as error:
+        said = " ".join(str(getattr(error, "orig", error)).split())[:200]
+        code = "E_CREDENTIALS" if REFUSED.search(said) else "E_IO"
+        what = "see that it runs and may be written"
+        told = f"the database refuses it: {said}"
+        raise EnvironmentFault(code, told, place=place, value=shown(url), action=what) from error
+    finally:
+        made.dispose()
+
+
 def engine(url: str, user: str, password: str) -> Any:
     """An engine whose connections only read.
 

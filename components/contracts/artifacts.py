@@ -243,6 +243,17 @@ class ModelVersion(Artifact):
     package: str
 
 
+class Scored(Artifact):
+    """A registered model's answers to the rows of a snapshot; `delivered` parts went to a sink in this run."""
+
+    step = "score"
+    name: str
+    version: str
+    package: str
+    parts: tuple[Part, ...]
+    delivered: int = 0
+
+
 def content_of(value: Any) -> Any:
     """What `value` says, without where its bytes lie: parts by digest, inner artifacts by content."""
     if isinstance(value, Part):

@@ -94,6 +94,7 @@ def test_each_quick_recipe_on_built_in_data_has_a_deployment(served):
             quick.add(name)
     assert set(found) == {
         "any-recipe",
+        "any-scoring",
         "any-search",
         "approval",
         "any-step",

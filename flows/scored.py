@@ -1,0 +1,97 @@
+"""Scoring as the command and the flow do it: which model, which rows, and where the answers go."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from components import ingest, score
+from components.adapters.model_registry import CHAMPION
+from components.context import RunContext
+from components.contracts.artifacts import ModelPackage, Scored
+from components.contracts.errors import ConfigError
+from components.contracts.registry import load_kind
+from components.contracts.spec import Column
+from components.packages import told_of
+from components.serve.hosting import find
+from components.sinks import KINDS
+from components.sources.files import FilesSource
+from flows.mistakes import holds_secret
+from flows.pipeline import load_recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What is to be scored: NAME[@ALIAS]; a file, folder or recipe, that of the model's name if empty; columns to keep.
+
+    `to` is a folder, an `s3://` address, or a mapping as YAML: `{kind: sql, url: …, table: …}`.
+    """
+
+    model: str
+    source: str = ""
+    overrides: Sequence[str] = ()
+    keep: Sequence[str] = ()
+    to: str = ""
+
+
+def scored(order: Order, ctx: RunContext) -> Scored:
+    """Read the rows as the model's package reads them, and score them.
+
+    Raises:
+        ConfigError: E_CONFIG, there is no such model, recipe or sink; E_SECRET_INLINE.
+        DataError, EnvironmentFault: The steps' own.
+    """
+    name, _, alias = order.model.partition("@")
+    place = find(ctx, name, alias or CHAMPION)
+    package = ctx.load(ModelPackage, place.fingerprint)
+    sink, source = _sink(order.to), _source(order, name, ctx)
+    record = ctx.store.artifact("package", place.fingerprint).standing()
+    said, _ = told_of(ctx.store.folder(record) / "model")
+    columns = tuple(Column.model_validate(one) for one in said["raw"] if one["name"] in said["needed"])
+    raw = ingest.run(ingest.IngestConfig(source=source, columns=columns), ctx=ctx)
+    config = score.ScoreConfig(name=name, version=place.version, keep=tuple(order.keep), to=sink)
+    return score.run(config, raw, package, ctx=ctx)
+
+
+def _source(order: Order, name: str, ctx: RunContext) -> Any:
+    path = Path(order.source)
+    if order.source and path.exists() and path.suffix not in {".yaml", ".yml"}:
+        return FilesSource(uri=order.source)
+    placement = ctx.placement
+    return load_recipe(order.source or name, order.overrides, placement.data, placement.recipes).source
+
+
+def _sink(to: str) -> Any:
+    if not to:
+        return None
+    if holds_secret(to):
+        raise ConfigError(
+            "E_SECRET_INLINE", "a secret is named, not written", place="to", action="write secret://name there"
+        )
+    if not to.lstrip().startswith("{"):
+        given: Any = {"kind": "parquet", "uri": to if "://" in to else str(Path(to).absolute())}
+    else:
+        try:
+            given = yaml.safe_load(to)
+        except yaml.YAMLError as error:
+            raise _wrong(to, "this is no YAML") from error
+    try:
+        return load_kind("components.sinks", KINDS, given, "to").model_validate(given)
+    except ValueError as error:
+        if isinstance(error, ConfigError):
+            raise
+        first = error.errors()[0] if hasattr(error, "errors") else {"loc": (), "msg": str(error)}
+        raise _wrong(to, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+
+def _wrong(to: str, what: str) -> ConfigError:
+    return ConfigError(
+        "E_CONFIG",
+        what,
+        place="to",
+        value=to,
+        allowed="a folder, s3://…, {kind: sql, url: …, table: …} or {kind: delta, uri: …}",
+        action="correct it",
+    )
