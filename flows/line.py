@@ -43,6 +43,9 @@ def decided(
 ) -> Verdict:
     """The gate's verdict, committed."""
     inputs = {"report": report.content, "approval": digest(approval.model_dump()) if approval else ""}
+    if config.max_latency_ms and report.cost:
+        # A report's content does not say what was timed.
+        inputs["latency"] = str(report.cost.latency_ms_95)
     verdict = ctx.commit(Verdict, gate.__name__, config, inputs, lambda _: gate.run(config, report, approval))
     kind = Approved if verdict.verdict == "approved" else Rejected
     return kind.model_validate(verdict.model_dump())

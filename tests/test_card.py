@@ -77,7 +77,7 @@ def test_a_card_is_written_again_when_what_it_says_changes_and_not_for_another_r
         assert register.run(config, verdict, model, ctx=shared_ctx).version == 1
         return shared_ctx.outcomes[-1].why
 
-    assert "described" in registered(config)
+    assert "version 1 registered" in registered(config)
     client.delete_model_version_tag("again", "1", CARD_TAG)
     assert registered(config) == "described", "a run that was killed before it had said all"
     assert "as they should be" in registered(config, run="r2", git_commit="def")

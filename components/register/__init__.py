@@ -89,7 +89,7 @@ def run(config: RegisterConfig, approved: Approved, package: ModelPackage, *, ct
     noted = _noted(config, approved, package, ctx)
     if tags.get(CARD_TAG) != noted.digest:
         ctx.tracker.describe(config.name, number, noted)
-        done.append("described")
+        done += [] if done else ["described"]
     if ctx.tracker.alias(config.name, CHALLENGER, number):
         done.append(CHALLENGER)
     before = ctx.tracker.aliased(config.name, CHAMPION)
