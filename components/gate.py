@@ -38,7 +38,9 @@ class GateConfig(StepConfig):
     slice_max_regression: dict[str, float] = Field(
         {}, description="metric to how much worse than the champion it may be in any slice"
     )
-    slice_rows: int = Field(30, ge=1, description="slices of fewer test rows are not judged")
+    slice_rows: int = Field(
+        30, ge=1, description="slices of fewer test rows, against the champion of fewer shared ones, are not judged"
+    )
     fairness: dict[FairnessRule, float] = Field(
         {}, description="difference to the most that it may be, by each of evaluate.sensitive"
     )
@@ -130,7 +132,8 @@ def _slices(config: GateConfig, report: EvalReport) -> Iterator[Line]:
             yield True, f"{metric} of slices against the champion: there is none"
             continue
         sign = -1 if metric in report.lower_is_better else 1
-        known = [(sign * one.gain[metric].value, one.name) for one in judged if metric in one.gain]
+        both = [one for one in report.slices if one.shared >= config.slice_rows]
+        known = [(sign * one.gain[metric].value, one.name) for one in both if metric in one.gain]
         end = f"at most {bound:g} worse than the champion{left}"
         yield _worst(known, f"{metric} of slices against the champion", sign, -bound, end)
 

@@ -90,7 +90,11 @@ def sliced(*slices, gain=True):
     """A report whose slices have these names, rows, accuracies and, against the champion, gains."""
     made = tuple(
         Slice(
-            name=name, rows=rows, metrics={"accuracy": figure(value)}, gain={"accuracy": figure(more)} if gain else {}
+            name=name,
+            rows=rows,
+            shared=rows,
+            metrics={"accuracy": figure(value)},
+            gain={"accuracy": figure(more)} if gain else {},
         )
         for name, rows, value, more in slices
     )

@@ -69,11 +69,13 @@ class Slice(Frozen):
     """Figures of a part of the test rows.
 
     `chance` is None where the recipe named it; of one that was found to be worse than the rest it is how likely that is
-    by luck alone, with everything counted that the search looked at. `gain` covers what the champion shares of it.
+    by luck alone, with everything counted that the search looked at. `gain` covers the `shared` rows, which are in the
+    champion's test part, too.
     """
 
     name: str
     rows: int
+    shared: int = 0
     chance: float | None = None
     metrics: dict[str, Interval]
     gain: dict[str, Interval] = Field({})

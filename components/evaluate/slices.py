@@ -104,6 +104,7 @@ def _slice(pair: Pair, name: str, mask: NDArray[np.bool_], chance: float | None)
     return Slice(
         name=name,
         rows=int(mask.sum()),
+        shared=int((mask & pair.shared).sum()),
         chance=chance,
         metrics=pair.ours.where(mask).figures(SLICE_REPLICATES),
         gain=pair.gain(mask, SLICE_REPLICATES),
