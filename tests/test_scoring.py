@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import s3fs
 import sqlalchemy as sql
 from deltalake import DeltaTable
 
@@ -225,3 +226,18 @@ def test_what_a_sink_cannot_write_is_one_line(tmp_path):
         SqlSink(url="nonsense", table="answers").deliver("a", ROWS)
     with pytest.raises(EnvironmentFault, match="E_IO to.uri"):
         DeltaSink(uri=str(tmp_path / "file")).deliver("a", ROWS)
+
+
+def test_a_bucket_takes_a_part_once(s3):
+    uri = f"{s3.bucket()}/answers"
+    sink = ParquetSink(uri=uri)
+    assert [sink.deliver("a", ROWS), sink.deliver("a", ROWS), sink.deliver("b", ROWS.slice(0, 1))] == [
+        True,
+        False,
+        True,
+    ]
+    files = s3fs.S3FileSystem(skip_instance_cache=True)
+    names = sorted(files.ls(uri.removeprefix("s3://")))
+    assert [name.rpartition("/")[2] for name in names] == ["part-a.parquet", "part-b.parquet"]
+    with files.open(names[0]) as file:
+        assert pq.read_table(file)["row"].to_pylist() == [1, 2, 2**62]
