@@ -236,5 +236,4 @@ async def _look(served: dict[str, Served], seconds: float) -> None:
     while True:
         await asyncio.sleep(seconds)
         for one in served.values():
-            with suppress(OSError):
-                await asyncio.to_thread(one.host.look)
+            await asyncio.to_thread(one.host.look)

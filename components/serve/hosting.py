@@ -6,7 +6,6 @@ altered, or does not answer, is refused, and the old one stays.
 """
 
 import json
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,22 +32,20 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class Hosted:
-    """A loaded version; `columns` are those that a request has to have, `described` is MLflow's signature of it."""
+    """A loaded version; `columns` are those of a request, `outputs` what MLflow's signature says it gives."""
 
     name: str
     place: Place
     predictor: Any
     columns: tuple[Column, ...]
-    described: dict[str, Any]
+    outputs: list[dict[str, Any]]
     example: dict[str, Any]
-    seconds: float
 
     def answers(self, asked: Sequence[Asked]) -> list[Any]:
         """Of each request its rows' answers, as a list of objects, or what is wrong with it."""
         try:
             rows = self._told(asked)
-        except (RefusedError, ValueError):
-            # It is one of them: each is asked for itself.
+        except Exception:  # noqa: BLE001 - whatever it is, it is of one of them: each is asked for itself
             return [self._alone(one) for one in asked]
         found, start = [], 0
         for one in asked:
@@ -65,11 +62,11 @@ class Hosted:
             return self._told([asked])
         except RefusedError as refused:
             return refused
-        except ValueError as error:
+        except Exception as error:  # noqa: BLE001 - a defect is the answer to this request, and to no other
             # Of the package's own classes.
             code = getattr(error, "code", "")
             if not code:
-                raise
+                return error
             status = 400 if code == "E_COLUMN_MISSING" else 422
             return RefusedError(status, code, getattr(error, "what", str(error)) + _where(error))
 
@@ -91,10 +88,10 @@ class Host:
                 self.refused = ""
                 return False
             came = self._loaded(wanted)
-        except MillraceError as error:
-            key = str(error)
+        except Exception as error:  # noqa: BLE001 - a version that does not come in, for any reason, ends nothing
+            key = error.line() if isinstance(error, MillraceError) else f"{type(error).__name__}: {error}"
             if key != self.refused:
-                self._told(f"{self.name} stays at version {self.now.place.version}: {error.line()}")
+                self._told(f"{self.name} stays at version {self.now.place.version}: {key}")
             self.refused = key
             return False
         before, self.now, self.refused = self.now, came, ""
@@ -103,7 +100,6 @@ class Host:
         return True
 
     def _loaded(self, place: Place) -> Hosted:
-        began = time.perf_counter()
         # Of its own, so that files which were right once are looked at again.
         store = Store(self.ctx.store.files)
         folder = store.folder(store.artifact("package", place.fingerprint).standing()) / "model"
@@ -117,9 +113,8 @@ class Host:
             place=place,
             predictor=predictor,
             columns=columns,
-            described={name: _signature(name, folder) for name in ("inputs", "outputs")},
+            outputs=_outputs(folder),
             example=example,
-            seconds=time.perf_counter() - began,
         )
         self._check(hosted, folder)
         return hosted
@@ -170,11 +165,12 @@ def _unknown(what: str, name: str, alias: str) -> ConfigError:
     )
 
 
-def _signature(which: str, folder: Path) -> Any:
+def _outputs(folder: Path) -> list[dict[str, Any]]:
     import yaml
 
-    said = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))["signature"][which]
-    return json.loads(said)
+    said = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))["signature"]["outputs"]
+    found: list[dict[str, Any]] = json.loads(said)
+    return found
 
 
 def _where(error: Any) -> str:

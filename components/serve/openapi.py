@@ -46,7 +46,7 @@ def described(hosted: Sequence[Hosted]) -> dict[str, Any]:
     for one in hosted:
         row, answer = f"{one.name}.row", f"{one.name}.answer"
         schemas[row] = _row(one.columns)
-        schemas[answer] = _answer(one.described["outputs"])
+        schemas[answer] = _answer(one.outputs)
         path = "/invocations" if len(hosted) == 1 else f"/models/{one.name}/invocations"
         paths[path] = {"post": _invocation(one, row, answer)}
     for path, said in (("/ping", "whether the server answers"), ("/version", "which versions answer")):

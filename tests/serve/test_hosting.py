@@ -1,10 +1,14 @@
 """The champion that answers, and what comes in its place: nothing that is altered, and never two in one answer."""
 
+from dataclasses import replace
+
 import pytest
 
 from components import register
 from components.contracts.artifacts import Approval
 from components.contracts.errors import ConfigError, IntegrityError
+from components.serve import hosting
+from components.serve.wire import Asked, RefusedError
 from tests.serve.conftest import row, serving
 
 ASKED = Approval(who="ada", why="tried")
@@ -78,9 +82,40 @@ def test_what_is_not_there_is_one_line(line):
 
 def test_a_row_that_is_refused_leaves_the_others_of_its_batch_alone(line):
     host = line.host("toy")
-    from components.serve.wire import Asked, RefusedError
-
     good = Asked({"n": [1.5], "c": ["a"]}, 1)
     found = host.now.answers([good, Asked({"n": ["x"], "c": ["a"]}, 1), good, Asked({"c": ["a"]}, 1)])
     assert [isinstance(one, RefusedError) for one in found] == [False, True, False, True]
     assert found[0] == found[2] == host.now.answers([good])[0]
+
+
+def test_a_defect_in_one_request_is_the_answer_to_no_other(line):
+    host = line.host("toy")
+
+    class Broken:
+        def predict(self, rows):
+            if "odd" in rows["c"].to_pylist():
+                raise TypeError("a defect")
+            return host.now.predictor.predict(rows)
+
+    hosted = replace(host.now, predictor=Broken())
+    good, odd = Asked({"n": [1.5], "c": ["a"]}, 1), Asked({"n": [1.5], "c": ["odd"]}, 1)
+    found = hosted.answers([good, odd, good])
+    assert isinstance(found[1], TypeError)
+    assert found[0] == found[2] == host.now.answers([good])[0]
+
+
+def test_a_champion_that_cannot_be_looked_for_ends_nothing(line, swapped, monkeypatch):
+    """Whatever goes wrong is told once, and the next look may find the new champion."""
+    register.roll_back(line.ctx, swapped, ASKED)
+    host = line.host(swapped)
+    register.promote_by(line.ctx, swapped, "2", ASKED)
+
+    def broken(*_):
+        raise KeyError("anything")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(hosting, "open_package", broken)
+        assert [host.look(), host.look(), host.now.place.version] == [False, False, "1"]
+    assert line.told == [f"{swapped} stays at version 1: KeyError: 'anything'"]
+    assert host.look()
+    assert host.now.place.version == "2"
