@@ -127,7 +127,7 @@ check: $(INSTALLED) ## lint, types and layers
 .PHONY: lock
 lock: ## resolve the ranges of pyproject.toml again into infra/locks (UPGRADE=1 for the newest)
 	@test -x $(BIN)/uv || $(MAKE) install # an installed tree may disagree with ranges that were just changed
-	@$(BIN)/uv pip compile pyproject.toml $(foreach one,vision audio text avro sql lake nosql stream explain fair dev,--extra $(one)) --generate-hashes --python-version 3.11 \
+	@$(BIN)/uv pip compile pyproject.toml $(foreach one,vision audio text avro sql lake nosql stream explain fair serve edge dev,--extra $(one)) --generate-hashes --python-version 3.11 \
 	    --python-platform x86_64-manylinux_2_28 --no-emit-package torch --no-header --no-annotate \
 	    $(if $(UPGRADE),--upgrade) -q -o infra/locks/py311.txt
 

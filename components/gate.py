@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from components.contracts.artifacts import Approval, Approved, EvalReport, Rejected, Verdict
+from components.contracts.artifacts import Approval, Approved, Compressed, EvalReport, Rejected, Verdict
 from components.contracts.config import StepConfig
 from components.contracts.findings import Interval
 
@@ -16,6 +16,7 @@ LEAST_SHARED = 10
 """Rows that both models were tested on, for a comparison to mean anything; all of them, where there are fewer."""
 METRIC_RULES = (
     "minimum", "maximum", "max_regression", "min_gain", "slice_minimum", "slice_maximum", "slice_max_regression",
+    "max_compressed_loss",
 )  # fmt: skip
 """The rules that name metrics of the objective."""
 
@@ -48,10 +49,15 @@ class GateConfig(StepConfig):
         0, ge=0, description="the most milliseconds that one raw row may take (95 of 100 rows do); 0: no limit"
     )
     max_size_mb: float = Field(0, ge=0, description="how large the package may be, in millions of bytes; 0: no limit")
+    max_compressed_loss: dict[str, float] = Field(
+        {}, description="metric to how much worse the smallest version (`compress`) may be than the package"
+    )
     approval: bool = Field(False, description="whether a person has to approve before the model is registered")
 
 
-def run(config: GateConfig, report: EvalReport, approval: Approval | None = None) -> Verdict:
+def run(
+    config: GateConfig, report: EvalReport, approval: Approval | None = None, compressed: Compressed | None = None
+) -> Verdict:
     """Every rule, each with its line. An approval also overrides failed rules, and is named in the verdict."""
     found = [
         *_floors(config, report),
@@ -59,6 +65,7 @@ def run(config: GateConfig, report: EvalReport, approval: Approval | None = None
         *_slices(config, report),
         *_fairness(config, report),
         *_cost(config, report),
+        *_compressed(config, compressed),
     ]
     lines = [f"{'pass' if passed else 'fail'}: {text}" for passed, text in found]
     failed = not all(passed for passed, _ in found)
@@ -164,6 +171,21 @@ def _cost(config: GateConfig, report: EvalReport) -> Iterator[Line]:
             yield True, f"answers its example {took}"
         else:
             yield False, f"does not answer its example {took}: {report.alone.said}"
+
+
+def _compressed(config: GateConfig, compressed: Compressed | None) -> Iterator[Line]:
+    for metric, bound in config.max_compressed_loss.items():
+        if compressed is None:
+            yield False, f"{metric} of the smallest version: not measured, the recipe has no section compress"
+            continue
+        first, last = compressed.versions[0], compressed.versions[-1]
+        if metric not in first.metrics:
+            yield False, f"{metric} of the smallest version: not measured"
+            continue
+        change = last.metrics[metric] - first.metrics[metric]
+        worse = change if metric in compressed.lower_is_better else -change
+        text = f"{metric} {change:+.4f} as {last.name} ({last.size_bytes / 1e6:.2f} MB), at most {bound:g} worse"
+        yield worse <= bound, text
 
 
 def _worst(known: Sequence[tuple[float, str]], what: str, sign: int, bound: float, end: str) -> Line:

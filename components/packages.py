@@ -73,9 +73,14 @@ def _place(source: Source) -> str:
     return f"{OWN}/{source.path.resolve().relative_to(root).as_posix()}"
 
 
-def library_versions() -> dict[str, str]:
-    """The installed versions of what a package needs to answer."""
-    return {name: library_version(name) for name in LIBRARIES}
+def carried(roots: Sequence[str]) -> dict[str, str]:
+    """The modules of `roots` with all that they import of the project, by their places, with relative imports."""
+    return {_place(source): _relative(source) for source in follow(roots, cut=lambda _: False).values()}
+
+
+def library_versions(names: Iterable[str] = LIBRARIES) -> dict[str, str]:
+    """The installed versions of libraries: of what a package needs to answer."""
+    return {name: library_version(name) for name in names}
 
 
 def _relative(source: Source) -> str:

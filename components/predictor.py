@@ -5,7 +5,7 @@ copied beside the weights. So it reads only what lies in the package's folder, a
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from components.cleaning import KINDS as OPERATIONS
 from components.cleaning.cells import ARROW
-from components.cleaning.typed import fits, typed
+from components.cleaning.typed import read_cells, typed
 from components.contracts.artifacts import FittedFeature
 from components.contracts.errors import DataError
 from components.contracts.registry import load_kind
@@ -133,7 +133,10 @@ class Predictor:
         pieces = [
             self._batch(cleaned.slice(start, BATCH_ROWS)) for start in range(0, max(cleaned.num_rows, 1), BATCH_ROWS)
         ]
-        answers = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+        return self.predictions({name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]})
+
+    def predictions(self, answers: Answers) -> Predictions:
+        """Answers with what tells them."""
         return Predictions(answers=answers, objective=self.objective, target=self.target)
 
     def truth(self, rows: pa.Table) -> NDArray[Any]:
@@ -158,15 +161,27 @@ class Predictor:
 
         with torch.inference_mode():
             inputs = self._tensors(rows)
-            return self.decision.applied(self.objective.decode(self.network(inputs), inputs, self.target), rows)
+            return self.decoded(self.network(inputs), inputs, rows)
+
+    def decoded(self, outputs: Mapping[str, Any], inputs: Mapping[str, Any], cleaned: pa.Table) -> Answers:
+        """What the network's outputs say of cleaned rows, tensors of which it made them."""
+        return self.decision.applied(self.objective.decode(outputs, inputs, self.target), cleaned)
 
     def tensors(self, rows: pa.Table) -> dict[str, Any]:
         """What the network sees of raw rows: a tensor by the name of each feature."""
         return self._tensors(self.cleaned(rows))
 
-    def _tensors(self, rows: pa.Table) -> dict[str, Any]:
+    def stored(self, cleaned: pa.Table) -> dict[str, Any]:
+        """What each feature's `apply` takes of cleaned rows, by its name."""
         return {
-            feature.name: feature.apply(indexed(feature, fitted.state, rows), fitted.state)
+            feature.name: indexed(feature, fitted.state, cleaned)
+            for feature, fitted in zip(self.features, self.fitted, strict=True)
+        }
+
+    def _tensors(self, rows: pa.Table) -> dict[str, Any]:
+        found = self.stored(rows)
+        return {
+            feature.name: feature.apply(found[feature.name], fitted.state)
             for feature, fitted in zip(self.features, self.fitted, strict=True)
         }
 
@@ -179,8 +194,9 @@ def _as_asked(column: dict[str, Any]) -> Column:
 
 def _check_types(rows: pa.Table, columns: Sequence[Column]) -> None:
     for column in columns:
-        lost = pc.index(pa.array(fits(rows[column.name], column)), False).as_py()
-        if lost >= 0:
+        faults = read_cells(rows[column.name], column).faults
+        if faults:
+            lost = min(int(one.rows.argmax()) for one in faults)
             raise _rejected(lost, f"{column.name} is not of type {column.type}")
 
 

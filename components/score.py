@@ -1,10 +1,14 @@
-"""RawSnapshot and ModelPackage → Scored: a registered model's answers to every row of a source.
+"""Source and ModelPackage → Scored: a registered model's answers to every row of a source.
+
+Partitions are read, answered and written in one go: the rows themselves are kept nowhere. Of a stream, whose messages
+are gone once they are read, a RawSnapshot comes in between.
 
 A part of the rows that was scored by this version is not scored again, and is delivered to a sink once, whenever and
 wherever the process ended before. Rows that the model's cleaning would drop are set aside and counted.
 """
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -23,7 +27,10 @@ from components.contracts.config import StepConfig
 from components.contracts.errors import DataError
 from components.contracts.fingerprint import digest
 from components.contracts.spec import FILE, KEY, OWN_COLUMNS, ROW
+from components.ingest import IngestConfig, digests_of, partitions_of, read_rows_of
+from components.ingest.conform import bad_lines
 from components.packages import open_package, own_errors
+from components.sources.partition import Partition
 
 ROWS = "predictions.parquet"
 SHOWN = 3
@@ -46,42 +53,62 @@ def run(config: ScoreConfig, raw: RawSnapshot, package: ModelPackage, *, ctx: Ru
         DataError: E_COLUMN_MISSING, the rows lack a column that the model needs or that is to be kept.
         EnvironmentFault: The sink's own.
     """
-    names = [column.name for column in raw.columns]
-    for name in config.keep:
-        if name not in names:
-            raise DataError(
-                "E_COLUMN_MISSING",
-                "the rows have no such column",
-                place="keep",
-                value=name,
-                allowed=", ".join(names),
-                action="correct the name",
-            )
-
     own = config.model_copy(update={"to": None})
 
     def build(_: Path) -> Scored:
         what = [package.content, config.name, config.version, list(config.keep)]
         items = [(part.place, digest([part.digest, *what]), (part, package.fingerprint)) for part in raw.parts]
+        size = raw.rows * BYTES_A_ROW
         parts, records = ctx.parts(
-            "score",
-            module=__name__,
-            config=own,
-            work=score_partition,
-            items=items,
-            size_bytes=raw.rows * BYTES_A_ROW,
-            native=True,
+            "score", module=__name__, config=own, work=score_part, items=items, size_bytes=size, native=True
         )
-        return Scored(
-            name=config.name,
-            version=config.version,
-            package=package.content,
-            parts=tuple(parts),
-            ledger=summed(records, raw.rows),
-        )
+        return _scored(config, package, parts, summed(records, raw.rows))
 
     made = ctx.commit(Scored, __name__, own, {"rows": raw.content, "package": package.content}, build)
     return made if config.to is None else made.model_copy(update={"delivered": _delivered(config.to, made, ctx)})
+
+
+def run_on(config: ScoreConfig, reads: IngestConfig, package: ModelPackage, *, ctx: RunContext) -> Scored:
+    """The same of a source whose partitions can be read again.
+
+    Raises:
+        DataError: E_COLUMN_MISSING; E_NO_ROWS; what is wrong with a file.
+        EnvironmentFault: The source's and the sink's own.
+    """
+    own = config.model_copy(update={"to": None})
+    digests = digests_of(ctx)
+    version = reads.source.version(digests)
+    digests.save()
+
+    def build(_: Path) -> Scored:
+        what = [package.content, config.name, config.version, list(config.keep)]
+        with partitions_of(reads.source, ctx, digests) as (_source, pieces):
+            items = [
+                (piece.place, digest([piece.version, *what]), (piece, reads, package.fingerprint)) for piece in pieces
+            ]
+            size = sum(piece.size_bytes for piece in pieces)
+            parts, records = ctx.parts(
+                "score",
+                module=__name__,
+                config=[own, reads],
+                work=score_partition,
+                items=items,
+                size_bytes=size,
+                native=True,
+            )
+        ledger = summed(records, entered=0)
+        if not ledger.added:
+            action = "name another source"
+            raise DataError("E_NO_ROWS", "the source has no rows", place="source", action=action)
+        return _scored(config, package, parts, ledger)
+
+    inputs = {"rows": version, "package": package.content}
+    made = ctx.commit(Scored, __name__, [own, reads], inputs, build)
+    return made if config.to is None else made.model_copy(update={"delivered": _delivered(config.to, made, ctx)})
+
+
+def _scored(config: ScoreConfig, package: ModelPackage, parts: Sequence[Part], ledger: Ledger) -> Scored:
+    return Scored(name=config.name, version=config.version, package=package.content, parts=tuple(parts), ledger=ledger)
 
 
 def _delivered(sink: Any, made: Scored, ctx: RunContext) -> int:
@@ -98,11 +125,35 @@ def scored_rows(store: Store, part: Part) -> pa.Table:
     return pq.read_table(store.open(store.part("score", part.key).standing(), ROWS), page_checksum_verification=True)
 
 
-def score_partition(store: Store, config: ScoreConfig, argument: tuple[Part, str], folder: Path) -> dict[str, Any]:
-    """Write the answers to one partition's rows, and which rows the model's cleaning would drop."""
+def score_part(store: Store, config: ScoreConfig, argument: tuple[Part, str], folder: Path) -> dict[str, Any]:
+    """Write the answers to the rows of one part of a snapshot."""
     part, fingerprint = argument
-    predictor = _opened(str(store.folder(store.artifact("package", fingerprint).standing()) / "model"))
     rows = read_rows(store, "ingest", part.key)
+    found, bad = _answered(store, config, fingerprint, rows)
+    return _written(found, bad, folder, entered=part.rows)
+
+
+def score_partition(
+    store: Store, config: Sequence[Any], argument: tuple[Partition, IngestConfig, str], folder: Path
+) -> dict[str, Any]:
+    """Read one partition of a source and write the answers to its rows."""
+    piece, reads, fingerprint = argument
+    source = reads.source
+    if reads.columns and hasattr(source, "declaring"):
+        source = source.declaring(reads.columns)
+    table, rows, _ = read_rows_of(store, reads, source, piece)
+    found, lost = _answered(store, config[0], fingerprint, table)
+    return _written(found, [*bad_lines(rows, piece), *lost], folder, entered=None)
+
+
+def _answered(
+    store: Store, config: ScoreConfig, fingerprint: str, rows: pa.Table
+) -> tuple[pa.Table, list[dict[str, Any]]]:
+    """The answers to rows, and those of them that the model's cleaning would drop."""
+    predictor = _opened(str(store.folder(store.artifact("package", fingerprint).standing()) / "model"))
+    for name in config.keep:
+        if name not in rows.column_names:
+            raise _no_column(name, rows.column_names)
     with own_errors("correct the data: the model needs what it was trained on"):
         kept = predictor.accepts(rows.drop(list(OWN_COLUMNS)))
         lost, rows = rows.filter(pa.array(~np.asarray(kept))), rows.filter(kept)
@@ -117,14 +168,31 @@ def score_partition(store: Store, config: ScoreConfig, argument: tuple[Part, str
     same = {"model": config.name, "model_version": config.version, "scored_at": datetime.now(UTC)}
     own = {name: pa.repeat(pa.scalar(value), rows.num_rows) for name, value in same.items()}
     answers = {name: told[name] for name in told.column_names}
-    pq.write_table(pa.table({**beside, **answers, **own}), folder / ROWS, write_page_checksum=True)
     bad = [
         {"place": f"{row[FILE]}:{row[ROW]}", "code": "E_ROW_REJECTED"} for row in lost.select([FILE, ROW]).to_pylist()
     ]
+    return pa.table({**beside, **answers, **own}), bad
+
+
+def _written(found: pa.Table, bad: list[dict[str, Any]], folder: Path, *, entered: int | None) -> dict[str, Any]:
+    """`entered` rows of a snapshot came in; where it is None, all that came were read anew."""
+    pq.write_table(found, folder / ROWS, write_page_checksum=True)
     if bad:
         (folder / "rejected.jsonl").write_text("".join(json.dumps(line) + "\n" for line in bad))
-    ledger = Ledger(rows_in=part.rows, rows_out=rows.num_rows, dropped={"rejected": len(bad)} if bad else {})
-    return {"rows": rows.num_rows, "ledger": ledger.model_dump(), "bad": bad[:SHOWN]}
+    came = {"added": found.num_rows + len(bad)} if entered is None else {"rows_in": entered}
+    ledger = Ledger(**came, rows_out=found.num_rows, dropped={"rejected": len(bad)} if bad else {})
+    return {"rows": found.num_rows, "ledger": ledger.model_dump(), "bad": bad[:SHOWN]}
+
+
+def _no_column(name: str, names: Sequence[str]) -> DataError:
+    return DataError(
+        "E_COLUMN_MISSING",
+        "the rows have no such column",
+        place="keep",
+        value=name,
+        allowed=", ".join(one for one in names if one not in OWN_COLUMNS),
+        action="correct the name",
+    )
 
 
 @lru_cache(maxsize=2)

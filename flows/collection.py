@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from stat import S_ISREG
 from typing import Any
@@ -16,6 +17,7 @@ from components.adapters.store import Store
 from components.adapters.tracking import Tracker
 from components.contracts.errors import EnvironmentFault
 from components.contracts.fingerprint import Fingerprint
+from components.serve.log import LOGS, began
 
 DAY_SECONDS = 24 * 3600.0
 RENEW_SECONDS = 20.0
@@ -109,13 +111,14 @@ def roots(store: Store, tracker: Tracker, keep_days: float) -> Kept:
     for recipe in store.files.names("pointers/fitted"):
         for feature in store.files.names(f"pointers/fitted/{recipe}"):
             kept.names |= {str(value["fingerprint"]) for value in _value(store, f"fitted/{recipe}/{feature}")}
+    since = time.time() - keep_days * DAY_SECONDS
+    kept.names |= set(_logs(store, datetime.fromtimestamp(since, UTC)))
     packages = set(_packages(store, tracker))
     kept.models = len(packages)
     for name in store.files.names("pointers/champion"):
         # The champion stays whatever this machine's registry says: others may share the store.
         packages |= {str(value["fingerprint"]) for value in _value(store, f"champion/{name}")}
     kept.names |= packages
-    since = time.time() - keep_days * DAY_SECONDS
     for name in store.files.names("pointers/runs"):
         for value in _value(store, f"runs/{name}"):
             lineage = set(value.get("results", {}).values())
@@ -123,6 +126,13 @@ def roots(store: Store, tracker: Tracker, keep_days: float) -> Kept:
                 kept.runs += 1
                 kept.names |= lineage | {value["report"]}
     return kept
+
+
+def _logs(store: Store, since: datetime) -> Iterator[str]:
+    """What servers have logged since then."""
+    for step in store.files.names(""):
+        if step.startswith(LOGS):
+            yield from (key for key in store.files.names(f"{step}/parts") if began(key) >= since)
 
 
 def _packages(store: Store, tracker: Tracker) -> Iterator[str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from components import clean, evaluate, gate, ingest, package, preprocess, register, train, validate
+from components import clean, compress, evaluate, gate, ingest, package, preprocess, register, train, validate
 from components.context import RunContext
 from components.contracts.artifacts import (
     Approval,
@@ -15,6 +15,7 @@ from components.contracts.artifacts import (
     Artifact,
     Checkpoint,
     CleanSnapshot,
+    Compressed,
     Dataset,
     EvalReport,
     ModelPackage,
@@ -39,16 +40,32 @@ class Stage:
 
 
 def decided(
-    config: gate.GateConfig, report: EvalReport, approval: Approval | None = None, *, ctx: RunContext
+    config: gate.GateConfig,
+    report: EvalReport,
+    compressed: Compressed | None = None,
+    approval: Approval | None = None,
+    *,
+    ctx: RunContext,
 ) -> Verdict:
     """The gate's verdict, committed."""
     inputs = {"report": report.content, "approval": digest(approval.model_dump()) if approval else ""}
+    if compressed:
+        inputs["compressed"] = compressed.content
     if config.max_latency_ms and report.cost:
         # A report's content does not say what was timed.
         inputs["latency"] = str(report.cost.latency_ms_95)
-    verdict = ctx.commit(Verdict, gate.__name__, config, inputs, lambda _: gate.run(config, report, approval))
+    verdict = ctx.commit(
+        Verdict, gate.__name__, config, inputs, lambda _: gate.run(config, report, approval, compressed)
+    )
     kind = Approved if verdict.verdict == "approved" else Rejected
     return kind.model_validate(verdict.model_dump())
+
+
+def shrunk(
+    config: compress.CompressConfig | None, package: ModelPackage, dataset: Dataset, *, ctx: RunContext
+) -> Compressed | None:
+    """Smaller versions, where the recipe asks for them."""
+    return compress.run(config, package, dataset, ctx=ctx) if config else None
 
 
 def _ingest(one: PipelineConfig) -> ingest.IngestConfig:
@@ -99,7 +116,8 @@ STAGES = {
     "evaluate": Stage(
         run=evaluate.run, config=lambda one: one.evaluate, takes=("package", "preprocess"), gives=EvalReport
     ),
-    "gate": Stage(run=decided, config=lambda one: one.gate, takes=("evaluate",), gives=Verdict),
+    "compress": Stage(run=shrunk, config=lambda one: one.compress, takes=("package", "preprocess"), gives=Compressed),
+    "gate": Stage(run=decided, config=lambda one: one.gate, takes=("evaluate", "compress"), gives=Verdict),
     "register": Stage(
         run=register.run,
         config=lambda one: one.register_as.model_copy(update={"name": one.model_name}),

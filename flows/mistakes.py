@@ -105,6 +105,14 @@ def leaks(found: list[str]) -> list[MillraceError]:
     ]
 
 
+def raise_all(found: list[MillraceError]) -> None:
+    """Raise the first, if there is one; the others are told with it."""
+    if found:
+        first = found[0]
+        first.others = tuple(found[1:])
+        raise first
+
+
 def mistakes(error: ValidationError, model: type[BaseModel], raw: Any, hidden: list[str]) -> list[MillraceError]:
     """A line per mistake; none about what lies at a `hidden` place."""
     found = error.errors()

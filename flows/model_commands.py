@@ -43,6 +43,9 @@ def serve(
     models: Annotated[
         list[str], typer.Argument(metavar="NAME[@ALIAS]…", help="registered models; champion if no alias")
     ],
+    overrides: Annotated[
+        list[str], typer.Option("--set", metavar="KEY=VALUE", help="limits, engine, log: batch_rows=64, engine=onnx")
+    ] = [],  # noqa: B006
     *,
     address: Annotated[str, typer.Option(help="where to listen; one that others reach needs a token")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free")] = 8080,
@@ -52,7 +55,8 @@ def serve(
     from flows import serving, settings
     from flows.console import Terminal
 
-    serving.serve(settings.read(), models, address=address, port=port, workers=workers, told=Terminal().note)
+    order = serving.Order(models=models, address=address, port=port, workers=workers, overrides=overrides)
+    serving.serve(settings.read(), order, Terminal().note)
 
 
 def promote(

@@ -15,8 +15,9 @@ from components.augment import KINDS as AUGMENTATIONS
 from components.augment.augmentation import check_features
 from components.clean import check_operations
 from components.cleaning import KINDS as OPERATIONS
+from components.compress import CompressConfig
 from components.contracts.config import Frozen, custom_modules
-from components.contracts.errors import ConfigError, MillraceError
+from components.contracts.errors import ConfigError
 from components.contracts.registry import Kinds
 from components.evaluate import EvaluateConfig
 from components.features import KINDS as FEATURES
@@ -38,7 +39,7 @@ from components.train import TrainSettings
 from components.validate import ValidateConfig
 from components.validate.checks import ColumnCheck
 from flows import recipe_files
-from flows.mistakes import holds_secret, in_overrides, leaks, mistakes, secrets
+from flows.mistakes import holds_secret, in_overrides, leaks, mistakes, raise_all, secrets
 from flows.overrides import override
 from flows.search import SearchConfig
 
@@ -93,6 +94,7 @@ class PipelineConfig(Frozen):
     train: TrainSettings = TrainSettings()
     package: PackageConfig = PackageConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    compress: CompressConfig | None = Field(None, description="smaller versions of the model; none if not given")
     gate: GateConfig = GateConfig()
     register_as: RegisterConfig = Field(RegisterConfig(), alias="register")
     proof: ProofConfig = ProofConfig()
@@ -186,7 +188,7 @@ def load_recipe(
         config = PipelineConfig.model_validate(file.raw)
     except ValidationError as error:
         found += mistakes(error, PipelineConfig, file.raw, hidden)
-    _raise(found)
+    raise_all(found)
     assert config is not None
     _carried(config)
     return config
@@ -197,14 +199,7 @@ def _check(text: str, place: str) -> None:
 
 
 def _refuse(places: list[str]) -> None:
-    _raise(leaks(places))
-
-
-def _raise(found: list[MillraceError]) -> None:
-    if found:
-        first = found[0]
-        first.others = tuple(found[1:])
-        raise first
+    raise_all(leaks(places))
 
 
 def _carried(config: PipelineConfig) -> None:

@@ -18,7 +18,7 @@ from prefect.states import Completed
 
 from components import smoke
 from components.adapters.model_registry import CARD
-from components.contracts.artifacts import Checkpoint, Dataset, ModelVersion, Snapshot, Verdict
+from components.contracts.artifacts import Checkpoint, Compressed, Dataset, ModelVersion, Snapshot, Verdict
 from components.contracts.errors import MillraceError
 from components.train import supervisor
 from components.train.devices import check_devices
@@ -114,6 +114,8 @@ def published(
     checkpoint: Checkpoint,
     verdict: Verdict,
     version: ModelVersion | None,
+    *,
+    smaller: Compressed | None = None,
 ) -> Any:
     """Note data quality, metrics, lineage and the report in MLflow and Prefect; the state that the run ends in."""
     tracker, report, dataset = run.ctx.tracker, verdict.report, data[-1]
@@ -129,6 +131,9 @@ def published(
     tracker.dataset(*lineage_of, {"source": run.config.source.model_dump()["kind"]}, dataset.rows)
     for name in ("report.html", CARD):
         tracker.file(_stored(run, "evaluate", report.fingerprint, name))
+    if smaller is not None:
+        for name in (one for one in smaller.files if "/" not in one):
+            tracker.file(_stored(run, "compress", smaller.fingerprint, name))
     tracker.file(_stored(run, "validate", data[1].fingerprint, "data.html"))
     lineage = {f"millrace.{one.step}": one.fingerprint for one in run.ctx.outcomes if one.fingerprint}
     state = _state(run, verdict)

@@ -8,14 +8,14 @@ from typing import Any
 import yaml
 
 from components import ingest, score
-from components.adapters.model_registry import CHAMPION
 from components.context import RunContext
 from components.contracts.artifacts import ModelPackage, Scored
 from components.contracts.errors import ConfigError
 from components.contracts.registry import load_kind
 from components.contracts.spec import Column
+from components.ingest.streams import is_stream
 from components.packages import told_of
-from components.serve.hosting import find
+from components.registered import find, named, package_folder
 from components.sinks import KINDS
 from components.sources.files import FilesSource
 from flows.mistakes import holds_secret
@@ -43,16 +43,16 @@ def scored(order: Order, ctx: RunContext) -> Scored:
         ConfigError: E_CONFIG, there is no such model, recipe or sink; E_SECRET_INLINE.
         DataError, EnvironmentFault: The steps' own.
     """
-    name, _, alias = order.model.partition("@")
-    place = find(ctx, name, alias or CHAMPION)
+    place, name = find(ctx, order.model), named(order.model)[0]
     package = ctx.load(ModelPackage, place.fingerprint)
     sink, source = _sink(order.to), _source(order, name, ctx)
-    record = ctx.store.artifact("package", place.fingerprint).standing()
-    said, _ = told_of(ctx.store.folder(record) / "model")
+    said, _ = told_of(package_folder(ctx.store, place))
     columns = tuple(Column.model_validate(one) for one in said["raw"] if one["name"] in said["needed"])
-    raw = ingest.run(ingest.IngestConfig(source=source, columns=columns), ctx=ctx)
+    reads = ingest.IngestConfig(source=source, columns=columns)
     config = score.ScoreConfig(name=name, version=place.version, keep=tuple(order.keep), to=sink)
-    return score.run(config, raw, package, ctx=ctx)
+    if is_stream(source):
+        return score.run(config, ingest.run(reads, ctx=ctx), package, ctx=ctx)
+    return score.run_on(config, reads, package, ctx=ctx)
 
 
 def _source(order: Order, name: str, ctx: RunContext) -> Any:

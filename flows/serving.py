@@ -9,14 +9,20 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
+from typing import Any
 
-from components.adapters.model_registry import CHAMPION
+from pydantic import ValidationError
+
 from components.adapters.secrets import secret
 from components.context import open_context
 from components.contracts.errors import ConfigError, EnvironmentFault
 from components.contracts.placement import Placement
-from components.serve.hosting import find
+from components.exports.graph import check_onnx
+from components.registered import find, named
+from components.serve.settings import ServeConfig
 from flows import mlflow_server, settings
+from flows.mistakes import mistakes, raise_all
+from flows.overrides import override
 
 SECRET = "secret://serve"  # noqa: S105 - where the token is, and not the token
 DRAIN_SECONDS, KEEP_SECONDS = 30, 30
@@ -24,26 +30,38 @@ QUICK_SECONDS = 5.0
 """A worker that ends sooner than this after it began is not started again at once."""
 
 
-def serve(
-    placement: Placement, models: Sequence[str], *, address: str, port: int, workers: int, told: Callable[[str], None]
-) -> None:
-    """Serve `models` (NAME, NAME@alias or NAME@version) until asked to stop.
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What is asked for: NAME, NAME@alias or NAME@version of each model; `overrides` change ServeConfig."""
+
+    models: Sequence[str]
+    address: str
+    port: int
+    workers: int
+    overrides: Sequence[str] = ()
+
+
+def serve(placement: Placement, order: Order, told: Callable[[str], None]) -> None:
+    """Serve models until asked to stop.
 
     Raises:
-        ConfigError: E_CONFIG, there is no such model; an address that others reach, without a token.
-        EnvironmentFault: E_PORT_TAKEN.
+        ConfigError: E_CONFIG, there is no such model or setting; an address that others reach, without a token.
+        EnvironmentFault: E_PORT_TAKEN, E_EXTRA_MISSING.
     """
-    token = _token(address)
+    config = _config(order.overrides)
+    if config.engine == "onnx":
+        check_onnx()
+    token = _token(order.address)
     placement = mlflow_server.found(placement)
     settings.export(placement, "")
-    listening = _listening(address, port)
-    for name, alias in map(_named, models):
-        find(open_context(placement), name, alias)
-    serving = Serving(placement, models, listening, token, told)
-    if workers == 1:
+    listening = _listening(order.address, order.port)
+    for model in order.models:
+        find(open_context(placement), model)
+    serving = Serving(placement, order.models, config, listening, token, told)
+    if order.workers == 1:
         serving.work()
     else:
-        serving.watch(workers)
+        serving.watch(order.workers)
 
 
 @dataclass(frozen=True)
@@ -52,6 +70,7 @@ class Serving:
 
     placement: Placement
     models: Sequence[str]
+    config: ServeConfig
     listening: socket.socket
     token: str
     told: Callable[[str], None]
@@ -61,7 +80,7 @@ class Serving:
         import torch
         import uvicorn
 
-        from components.serve.app import ServeConfig, create
+        from components.serve.app import create
         from components.serve.hosting import Host
 
         # Requests come side by side; a second thread of one of them would take a core from another.
@@ -69,12 +88,12 @@ class Serving:
         ctx = open_context(self.placement, "serving")
         hosts = []
         address, port = self.listening.getsockname()[:2]
-        for name, alias in map(_named, self.models):
-            host = Host(ctx, name, alias, self.told)
+        for name, alias in map(named, self.models):
+            host = Host(ctx, name, alias, self.told, graph=self.config.engine == "onnx")
             hosts.append(host)
             self.told(f"{name} version {host.now.place.version} answers at http://{address}:{port}/invocations")
         config = uvicorn.Config(
-            create(hosts, ServeConfig(), self.token),
+            create(hosts, self.config, self.token),
             log_config=None,
             access_log=False,
             server_header=False,
@@ -114,10 +133,15 @@ class Serving:
                     time.sleep(QUICK_SECONDS - lived)
 
 
-def _named(model: str) -> tuple[str, str]:
-    """Name and alias of NAME@ALIAS."""
-    name, _, alias = model.partition("@")
-    return name, alias or CHAMPION
+def _config(overrides: Sequence[str]) -> ServeConfig:
+    raw: dict[str, Any] = {}
+    for text in overrides:
+        override(raw, text)
+    try:
+        return ServeConfig.model_validate(raw)
+    except ValidationError as error:
+        raise_all(mistakes(error, ServeConfig, raw, []))
+        raise
 
 
 def _forked(work: Callable[[], None]) -> int:

@@ -35,7 +35,11 @@ def run_step(name: str, config: PipelineConfig, given: Mapping[str, str], ctx: R
                 allowed=allowed,
                 action="name these",
             )
-    inputs: list[Any] = [_input(ctx, one, given.get(one, "")) for one in stage.takes]
+    if name == "compress" and config.compress is None:
+        action = "add a section `compress` to it, or --set compress.quantise=dynamic"
+        raise ConfigError("E_CONFIG", "the recipe asks for no smaller versions", place="compress", action=action)
+    without = {"compress"} if config.compress is None else set()
+    inputs: list[Any] = [None if one in without else _input(ctx, one, given.get(one, "")) for one in stage.takes]
     _check_lineage(ctx, name, stage.takes, inputs)
     if name == "evaluate":
         inputs.append(rival(ctx, config.model_name, inputs[0]))
@@ -49,6 +53,8 @@ def _check_lineage(ctx: RunContext, name: str, takes: Sequence[str], inputs: Seq
     """Raise E_CONFIG where one input was made from another result than the one that stands beside it."""
     if name == "register":
         fits = inputs[0].report.package == inputs[1].fingerprint
+    elif name == "gate":
+        fits = inputs[1] is None or inputs[0].package == inputs[1].package
     elif len(inputs) == 2:
         made = ctx.store.artifact(takes[0], inputs[0].fingerprint).standing().meta["fingerprint"]["inputs"]
         fits = made["dataset"] == inputs[1].content

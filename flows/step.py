@@ -15,7 +15,9 @@ from flows.progress import RunPage, mistakes_in_one_line
 from flows.runs import alive
 from flows.single_step import pairs, run_step
 
-Step = Literal["ingest", "validate", "clean", "preprocess", "train", "package", "evaluate", "gate", "register"]
+Step = Literal[
+    "ingest", "validate", "clean", "preprocess", "train", "package", "evaluate", "compress", "gate", "register"
+]
 
 
 @flow(name="step", flow_run_name="{step} of {recipe}", persist_result=False, log_prints=False)

@@ -19,10 +19,10 @@ from components import preprocess as preprocess_step
 from components import register as register_step
 from components import train as train_step
 from components import validate as validate_step
-from components.contracts.artifacts import EvalReport, Verdict
+from components.contracts.artifacts import Compressed, EvalReport, Verdict
 from components.contracts.errors import EnvironmentFault
 from components.gate import GateConfig
-from flows.line import decided
+from flows.line import decided, shrunk
 from flows.runs import CURRENT, Run
 
 PASSING = frozenset({"E_IO", "E_SERVER_UNREACHABLE"})
@@ -59,8 +59,8 @@ def step_task(run: Callable[..., Any], name: str, hours: float) -> Any:
     )(body)
 
 
-def _gate(config: GateConfig, report: EvalReport, *, ctx: Any) -> Verdict:
-    return decided(config, report, current().approval, ctx=ctx)
+def _gate(config: GateConfig, report: EvalReport, compressed: Compressed | None, *, ctx: Any) -> Verdict:
+    return decided(config, report, compressed, current().approval, ctx=ctx)
 
 
 ingest = step_task(ingest_step.run, "ingest", hours=12)
@@ -70,5 +70,6 @@ preprocess = step_task(preprocess_step.run, "preprocess", hours=12)
 train = step_task(train_step.run, "train", hours=72)
 package = step_task(package_step.run, "package", hours=1)
 evaluate = step_task(evaluate_step.run, "evaluate", hours=6)
+compress = step_task(shrunk, "compress", hours=6)
 gate = step_task(_gate, "gate", hours=0.1)
 register = step_task(register_step.run, "register", hours=1)

@@ -11,7 +11,7 @@ from flows import tasks
 from flows.line import configs
 from flows.publish import published, running
 
-Step = Literal["ingest", "validate", "clean", "preprocess", "train", "package", "evaluate", "gate"]
+Step = Literal["ingest", "validate", "clean", "preprocess", "train", "package", "evaluate", "compress", "gate"]
 """What can be run anew; register always looks."""
 
 
@@ -48,8 +48,9 @@ def training(
         champion = rival(run.ctx, run.config.model_name, package)
         report = tasks.evaluate(config["evaluate"], package, dataset, champion)
         run.approve(report)
-        verdict = tasks.gate(config["gate"], report)
+        smaller = tasks.compress(config["compress"], package, dataset) if config["compress"] else None
+        verdict = tasks.gate(config["gate"], report, smaller)
         version = None
         if not isinstance(verdict, Rejected):
             version = tasks.register(config["register"], verdict, package)
-        return published(run, (raw, valid, clean, dataset), checkpoint, verdict, version)
+        return published(run, (raw, valid, clean, dataset), checkpoint, verdict, version, smaller=smaller)

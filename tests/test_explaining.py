@@ -13,10 +13,10 @@ from components.contracts.errors import EnvironmentFault
 from components.contracts.placement import Placement
 from components.contracts.spec import OWN_COLUMNS
 from components.evaluate import EvaluateConfig
-from components.evaluate.attribution import Explained, emptied
 from components.evaluate.peers import peers_of
 from components.evaluate.robustness import ROWS, WHOLE, robustness_of
-from components.evaluate.units import Seen
+from components.explanations.attribution import Explained, emptied
+from components.explanations.units import Seen
 from components.features.category import Category
 from components.features.label import Label
 from components.features.number import Number

@@ -18,7 +18,6 @@ from components.contracts.placement import Placement
 from components.contracts.spec import GROUPS
 from components.decisions import Threshold
 from components.evaluate.fairness import Said
-from components.evaluate.tally import Whole
 from components.features.category import Category
 from components.features.label import Label
 from components.features.number import Number
@@ -31,6 +30,7 @@ from components.packages import open_package
 from components.preprocess import PreprocessConfig
 from components.raw_rows import folder_of
 from components.sources.files import FilesSource
+from components.tally import Whole
 from components.train import TrainConfig, TrainSettings
 from components.validate import ColumnCheck, ValidateConfig
 from tests.line import SHORT, Recipe, cleaned_line

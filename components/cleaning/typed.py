@@ -31,6 +31,8 @@ def read_cells(cells: pa.ChunkedArray, column: Column) -> Cells:
         cells = pc.cast(cells, pa.string())
     target = ARROW[column.type]
     if column.type == "float64" and pa.types.is_floating(cells.type):
+        if cells.type == target and pc.all(pc.is_finite(cells), min_count=0).as_py():
+            return Cells(values=cells)
         if column.nan == "missing":
             cells = pc.if_else(pc.is_nan(cells), pa.scalar(None, cells.type), cells)
         return kept(pc.cast(cells, target), [fault_of(pc.invert(pc.is_finite(cells)), "E_TYPE", "not a finite number")])
@@ -53,11 +55,15 @@ def fits(cells: pa.ChunkedArray, column: Column) -> NDArray[np.bool_]:
 
 def typed(table: pa.Table, columns: Sequence[Column]) -> pa.Table:
     """`table` with the declared columns that it has read as their types; other columns as they are."""
-    for column in columns:
-        if column.name in table.column_names:
-            index = table.column_names.index(column.name)
-            table = table.set_column(index, column.name, read_cells(table[column.name], column).values)
-    return table
+    declared, names = {one.name: one for one in columns}, table.column_names
+    cells = table.columns
+    read = [
+        read_cells(one, declared[name]).values if name in declared else one
+        for name, one in zip(names, cells, strict=True)
+    ]
+    if all(one is other for one, other in zip(read, cells, strict=True)):
+        return table
+    return pa.Table.from_arrays(read, names)
 
 
 def _plain(cells: pa.ChunkedArray, column: Column) -> pa.ChunkedArray:

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from components.contracts.config import Frozen
 from components.contracts.errors import IntegrityError
-from components.contracts.findings import Cost, Explanation, Fairness, Interval, Slice, Tryout
+from components.contracts.findings import Cost, Explanation, Fairness, Interval, Shrunk, Slice, Tryout
 from components.contracts.spec import Column, TensorSpec
 
 
@@ -201,6 +201,19 @@ class EvalReport(Artifact):
     explanation: Explanation | None = None
     fairness: tuple[Fairness, ...] = ()
     alone: Tryout | None = None
+
+
+class Compressed(Artifact):
+    """Smaller versions of a package's network, the package itself first, on the same test rows.
+
+    The last one has all that the recipe asks for: the gate judges it, and a bundle for devices holds it.
+    """
+
+    step = "compress"
+    package: str
+    rows: int
+    versions: tuple[Shrunk, ...]
+    lower_is_better: tuple[str, ...] = ()
 
 
 class Approval(Frozen):

@@ -44,6 +44,7 @@ CODES = {
     "E_FORMAT": "a source file is not of the format that the recipe names",
     "E_FORMAT_MISMATCH": "a source file's bytes are of another format than its name",
     "E_IMAGE": "bytes in an image column do not decode as an image",
+    "E_INTERNAL": "a server met a defect of its own: its log says more",
     "E_INTERRUPTED": "the run was asked to stop; the same command continues it",
     "E_IO": "the file system reported an error",
     "E_LABEL": "the target column cannot be learned from",

@@ -34,6 +34,23 @@ class Cost(Frozen):
     size_bytes: int
 
 
+class Shrunk(Frozen):
+    """One version of a network: bytes as a file and packed, what an answer costs, and how it does on test rows.
+
+    `latency_ms` and `rows_a_second` are of the network with its features' arithmetic, `memory_mb` of a process that has
+    answered, and `difference` the largest of the outputs from the package's own.
+    """
+
+    name: str
+    size_bytes: int
+    packed_bytes: int
+    latency_ms: float
+    rows_a_second: float
+    memory_mb: float
+    metrics: dict[str, float]
+    difference: float
+
+
 class Explanation(Frozen):
     """What answers hang on: columns to their share, the largest first.
 

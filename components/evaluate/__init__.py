@@ -23,7 +23,6 @@ from components.evaluate.fairness import fairness_of
 from components.evaluate.slices import Cells, slices_of
 from components.evaluate.speed import cost_of
 from components.evaluate.studies import decided_how, learning_curves, studied
-from components.evaluate.tally import Pair, Tally
 from components.packages import open_package, own_errors, told_of
 from components.raw_rows import CHUNK_ROWS, accepted, add_rival, folder_of, opened, rows_of, truth_of
 from components.reports.card import measured
@@ -31,6 +30,7 @@ from components.reports.evaluation import evaluation_page
 from components.statistics.keys import TEST
 from components.statistics.slices import check_slice
 from components.statistics.splits import Split
+from components.tally import Pair, Tally
 
 
 class EvaluateConfig(StepConfig):

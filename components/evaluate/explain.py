@@ -7,11 +7,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from components.contracts.findings import Explanation
-from components.evaluate.attribution import UNKNOWN, Explained
 from components.evaluate.permuted import losses
-from components.evaluate.portrait import gallery, highlighted
-from components.evaluate.units import Seen
-from components.objectives.decision import decided
+from components.explanations.attribution import UNKNOWN, Explained
+from components.explanations.portrait import gallery, highlighted
+from components.explanations.single import EXPLAINED, looked_at
+from components.explanations.units import Seen
 from components.statistics.bootstrap import interval
 
 TABLE_ROWS, LARGE_ROWS = 500, 48
@@ -20,7 +20,6 @@ REMOVED = 0.2
 """Of what a row consists of, the share that is taken away to see what that does."""
 DRAWS = 5
 SHOWN = 20
-EXPLAINED = ("classification", "regression")
 
 
 def explained(
@@ -33,12 +32,7 @@ def explained(
     large = any(spec.sequence or len(spec.shape) > 1 for spec in specs)
     some = np.unique(np.linspace(0, rows.num_rows - 1, LARGE_ROWS if large else TABLE_ROWS).astype(int))
     lost, shown = losses(predictor, rows, truth), rows.take(some)
-    tensors = predictor.tensors(shown)
-    numbers = predictor.objective.kind == "regression"
-    network = Explained(predictor.network, specs, numbers=numbers)
-    outputs = network.outputs(tensors)
-    chosen = np.zeros(len(outputs), np.int64) if numbers else decided(predictor.predict(shown).answers)
-    seen = Seen(predictor, tensors, outputs, chosen, network.gradients(tensors, chosen))
+    network, seen = looked_at(predictor, shown)
     top, random = _drops(network, seen)
     ranking, figures = _ranked(seen, shown, lost)
     figures += [*highlighted(seen, samples), *gallery(network, seen, samples)]

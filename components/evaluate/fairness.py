@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from components.contracts.errors import ConfigError, DataError, EnvironmentFault
 from components.contracts.findings import Fairness, Interval
 from components.evaluate.slices import Cells
-from components.evaluate.tally import Pair, Whole
 from components.statistics.bootstrap import intervals
+from components.tally import Pair, Whole
 
 RATES = ("selection_rate", "true_positive_rate", "false_positive_rate")
 LEAST_OF = 10

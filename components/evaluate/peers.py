@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from components.adapters.store import Store
 from components.contracts.artifacts import Dataset
 from components.contracts.spec import OWN_COLUMNS
-from components.evaluate.tally import Whole
 from components.raw_rows import accepted, sampled, truth_of
 from components.statistics.keys import TEST, TRAIN
+from components.tally import Whole
 
 TRAIN_ROWS, KERNEL_ROWS, TEST_ROWS = 10_000, 3_000, 20_000
 """Rows to learn from, for what costs their square, and to be judged on."""

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from components.evaluate.tally import Whole
 from components.statistics.slices import LONG
+from components.tally import Whole
 
 ROWS = 1000
 """Test rows that are harmed."""

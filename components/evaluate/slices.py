@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from components.contracts.findings import Slice
 from components.contracts.spec import OWN_COLUMNS
-from components.evaluate.tally import SLICE_REPLICATES, Pair
 from components.statistics.expression import Expression
 from components.statistics.slices import is_expression, named, parts_of, traits, worst
+from components.tally import SLICE_REPLICATES, Pair
 
 SEARCHED_ROWS = 50_000
 """The search looks at no more; of more test rows at every second, third, … one."""

@@ -7,10 +7,11 @@ from typing import Any
 from components.context import RunContext
 from components.contracts.artifacts import Dataset
 from components.contracts.spec import OWN_COLUMNS
-from components.evaluate.attribution import check_captum
-from components.evaluate.explain import EXPLAINED, explained
+from components.evaluate.explain import explained
 from components.evaluate.peers import peers_of
 from components.evaluate.robustness import ROWS, robustness_of
+from components.explanations.attribution import check_captum
+from components.explanations.single import EXPLAINED
 from components.packages import own_errors
 from components.raw_rows import accepted, sampled, truth_of
 from components.statistics.keys import TEST

@@ -1,7 +1,6 @@
 """Encoded sound as a wave, a log-mel spectrogram or MFCCs."""
 
 import io
-from functools import cache
 from math import gcd
 from typing import Any, ClassVar, Literal, Self
 
@@ -14,13 +13,12 @@ from components.contracts.config import StepConfig
 from components.contracts.errors import DataError, EnvironmentFault
 from components.contracts.spec import ColumnType, TensorSpec
 from components.features.feature import NAME, OfNumbers, Prepared, State, check_bytes
+from components.features.sound import formed
 from components.statistics.moments import Moments
 
 Wave = NDArray[np.float64]
 BLOCK = 256
 """Sounds whose numbers are summed at a time."""
-FLOOR = 1e-6
-"""Added to a power before its logarithm: 60 dB below a full-scale sine's, where quiet is quiet enough."""
 
 
 class Audio(OfNumbers, StepConfig):
@@ -72,7 +70,7 @@ class Audio(OfNumbers, StepConfig):
         check_bytes(table[self.column], self.column, f"features.{self.name}")
         values = np.empty((table.num_rows, *self._shape()), np.float32)
         for row, cell in enumerate(table[self.column]):
-            values[row] = self._formed(self._wave(cell.as_py()))
+            values[row] = formed(self._wave(cell.as_py()), self.model_dump())
         return Prepared(values=values)
 
     def fit(self, prepared: Prepared) -> State:
@@ -145,37 +143,6 @@ class Audio(OfNumbers, StepConfig):
             wave = resample_poly(wave, self.rate // shared, rate // shared)
         found[: len(wave)] = wave[: len(found)]
         return found
-
-    def _formed(self, wave: Wave) -> NDArray[Any]:
-        if self.form == "wave":
-            return wave
-        size, hop = round(self.window * self.rate), round(self.hop * self.rate)
-        frames = np.lib.stride_tricks.sliding_window_view(wave, size)[::hop]
-        length = 1 << (size - 1).bit_length()
-        # The periodic Hann window.
-        shaped = frames * (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size))
-        power = np.abs(np.fft.rfft(shaped, length)) ** 2 / size
-        bands = np.log(_filters(self.bands, length, self.rate) @ power.T + FLOOR)
-        return bands if self.form == "log-mel" else _cosines(self.coefficients, self.bands) @ bands
-
-
-@cache
-def _filters(bands: int, length: int, rate: int) -> Wave:
-    """Triangles over the bins of a spectrum, evenly spaced on HTK's mel scale: float64[bands, length // 2 + 1]."""
-    mels = np.linspace(0, 2595 * np.log10(1 + rate / 2 / 700), bands + 2)
-    edges = 700 * (10 ** (mels / 2595) - 1)
-    bins = np.arange(length // 2 + 1) * rate / length
-    rising = (bins - edges[:-2, None]) / np.diff(edges)[:-1, None]
-    falling = (edges[2:, None] - bins) / np.diff(edges)[1:, None]
-    return np.maximum(0, np.minimum(rising, falling))
-
-
-@cache
-def _cosines(count: int, bands: int) -> Wave:
-    """The first rows of the orthonormal cosine transform (type 2): float64[count, bands]."""
-    table = np.cos(np.pi / bands * np.outer(np.arange(count), np.arange(bands) + 0.5)) * np.sqrt(2 / bands)
-    table[0] /= np.sqrt(2)
-    return np.asarray(table, np.float64)
 
 
 def _soundfile() -> Any:

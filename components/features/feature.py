@@ -94,7 +94,7 @@ def one_hot(indices: Any, sizes: Sequence[int]) -> Any:
     import torch
 
     starts = torch.tensor([0, *np.cumsum(sizes)[:-1].tolist()], device=indices.device)
-    found = torch.zeros(len(indices), sum(sizes), device=indices.device)
+    found = torch.zeros(indices.shape[0], sum(sizes), device=indices.device)
     return found.scatter_(1, indices + starts, 1.0)
 
 
@@ -113,7 +113,11 @@ def numbers_of(cells: pa.ChunkedArray, name: str, place: str, kind: pa.DataType)
         DataError: E_TYPE, they cannot be.
     """
     try:
-        found: NDArray[np.float64] = cells.cast(kind).cast(pa.float64()).to_numpy(zero_copy_only=False)
+        if cells.type != kind:
+            cells = cells.cast(kind)
+        if cells.type != pa.float64():
+            cells = cells.cast(pa.float64())
+        found: NDArray[np.float64] = cells.to_numpy(zero_copy_only=False)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         wanted = "truth" if pa.types.is_boolean(kind) else "number"
         raise DataError(

@@ -14,6 +14,8 @@ from components.contracts.spec import TensorSpec
 from components.features.feature import NAME, OfNumbers, Prepared, State, check_bytes
 
 MODES = {1: "L", 3: "RGB"}
+PIXELS = 2**26
+"""An image of more is not decoded: a file of some kilobytes can claim any number."""
 BLOCK = 2**18
 """Pixels that are summed at a time, so that they stay in the cache."""
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "scale": (0.229, 0.224, 0.225)}
@@ -56,7 +58,13 @@ class Image(OfNumbers, StepConfig):
         decode = _simplejpeg() if self.decoder == "simplejpeg" else None
         pixels = np.empty((table.num_rows, self.height, self.width, self.channels), np.uint8)
         for row, cell in enumerate(table[self.column]):
-            self._decode(cell.as_py(), decode, pixels[row])
+            try:
+                self._decode(cell.as_py(), decode, pixels[row])
+            except DataError:
+                raise
+            except Exception as error:
+                # Pillow raises what its decoders do, of a dozen classes.
+                raise self._wrong(f"an image cannot be decoded ({type(error).__name__})", "keep-rows") from error
         return Prepared(values=np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
 
     def _decode(self, data: bytes | None, decode: Any, into: NDArray[np.uint8]) -> None:
@@ -78,6 +86,8 @@ class Image(OfNumbers, StepConfig):
             image = Pillow.fromarray(found)
         else:
             image = Pillow.open(io.BytesIO(data))
+            if image.size[0] * image.size[1] > PIXELS:
+                raise self._wrong(f"an image has {image.size[0]} x {image.size[1]} pixels", "keep-rows")
             # A JPEG can be decoded at a half, a quarter or an eighth of its size.
             image.draft(MODES[self.channels], (self.width, self.height))
         if image.mode.startswith("I;16"):

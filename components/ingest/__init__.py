@@ -25,7 +25,7 @@ from components.contracts.artifacts import Ledger, Part, RawSnapshot
 from components.contracts.config import StepConfig
 from components.contracts.errors import DataError
 from components.contracts.spec import FILE, KEY, ROW, SPLIT, Column
-from components.ingest.conform import conformed
+from components.ingest.conform import bad_lines, conformed
 from components.ingest.groups import Before, patched, remember, remembered, write_members
 from components.ingest.samples import keep_sample
 from components.ingest.streams import acknowledge, landed, landed_rows, resumed
@@ -51,29 +51,27 @@ def run(config: IngestConfig, *, ctx: RunContext) -> RawSnapshot:
         EnvironmentFault: E_PERMISSION, E_CREDENTIALS, E_SERVER_UNREACHABLE.
     """
     source: Source = resumed(config.source, ctx)
-    digests = FileDigests(ctx.placement.home / "memo" / "file_digests.jsonl")
+    digests = digests_of(ctx)
     version = source.version(digests)
     digests.save()
 
     def build(_: Path) -> RawSnapshot:
-        with _scratch(ctx.placement.home) as scratch, _opened(source) as one:
-            partitions = landed(one, one.partitions(digests, scratch), ctx)
-            digests.save()
+        with partitions_of(source, ctx, digests) as (one, pieces):
+            partitions = landed(one, pieces, ctx)
             base = ctx.base("ingest", __name__, config)
             groups = remembered(ctx.store, base)
             items = [(piece.place, piece.version, (piece, groups.get(piece.group))) for piece in partitions]
             size = sum(piece.size_bytes for piece in partitions)
-            with _doubted(digests):
-                parts, records = ctx.parts(
-                    "ingest",
-                    module=__name__,
-                    config=config,
-                    work=read_partition,
-                    items=items,
-                    size_bytes=size,
-                    native=True,
-                    base=base,
-                )
+            parts, records = ctx.parts(
+                "ingest",
+                module=__name__,
+                config=config,
+                work=read_partition,
+                items=items,
+                size_bytes=size,
+                native=True,
+                base=base,
+            )
             remember(ctx.store, base, partitions, parts)
         columns = _described(_agreed(parts, records), source.columns())
         ledger = summed(records, entered=0)
@@ -136,28 +134,16 @@ def read_partition(
         if made:
             return made
     try:
-        found = landed_rows(source, piece, store) or source.read(piece)
+        table, rows, columns = read_rows_of(store, config, source, piece)
     except DataError as error:
         if not config.set_aside_files or error.code not in SET_ASIDE:
             raise
         return _set_aside(piece, error, folder)
-    _check_unchanged(piece)
-    rows, columns = conformed(found, _named(source, config), piece.place)
-    table = _with_own(rows, piece)
     count = table.num_rows
     write_rows(table, folder)
     content = write_members(piece, table, folder) if piece.members is not None and count == len(piece.members) else {}
     content |= keep_sample(table, folder)
-    lines = [
-        {
-            "place": f"{bad.file or piece.place}:{bad.row}",
-            "code": bad.code,
-            "column": bad.column,
-            "reason": bad.reason,
-            "value": bad.text,
-        }
-        for bad in sorted(rows.bad, key=lambda one: one.row)
-    ]
+    lines = bad_lines(rows, piece)
     _write_quarantine(lines, folder)
     ledger = Ledger(added=count + len(lines), rows_out=count, quarantined=len(lines))
     return {
@@ -167,6 +153,34 @@ def read_partition(
         "bad": lines[:SHOWN],
         **content,
     }
+
+
+def read_rows_of(
+    store: Store, config: IngestConfig, source: Any, piece: Partition
+) -> tuple[pa.Table, Rows, tuple[Column, ...]]:
+    """One partition's typed rows with the columns that every snapshot has, what was read, and the columns' types.
+
+    Raises:
+        DataError: What is wrong with the partition as a whole.
+    """
+    found = landed_rows(source, piece, store) or source.read(piece)
+    _check_unchanged(piece)
+    rows, columns = conformed(found, _named(source, config), piece.place)
+    return _with_own(rows, piece), rows, columns
+
+
+def digests_of(ctx: RunContext) -> FileDigests:
+    """What this machine knows of files that it has read."""
+    return FileDigests(ctx.placement.home / "memo" / "file_digests.jsonl")
+
+
+@contextmanager
+def partitions_of(source: Any, ctx: RunContext, digests: FileDigests) -> Iterator[tuple[Any, list[Partition]]]:
+    """A source as it is read now, and its partitions, while the block lasts."""
+    with _scratch(ctx.placement.home) as scratch, _opened(source) as one, _doubted(digests):
+        pieces = one.partitions(digests, scratch)
+        digests.save()
+        yield one, pieces
 
 
 def _check_unchanged(piece: Partition) -> None:

@@ -1,6 +1,7 @@
 """Columns as a source has them → the few types that snapshots are made of."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +10,7 @@ from components.cleaning.cells import ARROW, Fault
 from components.cleaning.typed import read_cells
 from components.contracts.errors import DataError, shorten
 from components.contracts.spec import Column, ColumnType
-from components.sources.partition import BadRow, Rows
+from components.sources.partition import BadRow, Partition, Rows
 
 
 def conformed(rows: Rows, declared: Sequence[Column], place: str) -> tuple[Rows, tuple[Column, ...]]:
@@ -38,6 +39,20 @@ def conformed(rows: Rows, declared: Sequence[Column], place: str) -> tuple[Rows,
         clean, numbers = clean.filter(kept), numbers.filter(kept)
         files = files.filter(kept) if files is not None else None
     return Rows(table=clean, numbers=numbers, files=files, bad=aside), tuple(columns)
+
+
+def bad_lines(rows: Rows, piece: Partition) -> list[dict[str, Any]]:
+    """What is wrong with the rows that could not be read, in their order."""
+    return [
+        {
+            "place": f"{bad.file or piece.place}:{bad.row}",
+            "code": bad.code,
+            "column": bad.column,
+            "reason": bad.reason,
+            "value": bad.text,
+        }
+        for bad in sorted(rows.bad, key=lambda one: one.row)
+    ]
 
 
 def _bad_row(rows: Rows, name: str, fault: Fault, row: int) -> BadRow:

@@ -23,7 +23,7 @@ FORMAT = 1
 
 def resumed(source: Any, ctx: RunContext) -> Any:
     """A stream with the windows that are to be read, the new ones remembered; any other source as it is."""
-    if not _is_stream(source):
+    if not is_stream(source):
         return source
     identity = source.identity()
     pointer = Pointer(ctx.store, f"streams/{digest(identity)}")
@@ -39,7 +39,7 @@ def resumed(source: Any, ctx: RunContext) -> Any:
 
 def landed(source: Any, partitions: list[Partition], ctx: RunContext) -> list[Partition]:
     """The same partitions, each naming where its raw messages are kept; those of other sources as they are."""
-    if not _is_stream(source):
+    if not is_stream(source):
         return partitions
     items = [(piece.place, piece.version, piece) for piece in partitions]
     size = sum(piece.size_bytes for piece in partitions)
@@ -79,7 +79,7 @@ def _land(_: Store, source: Any, piece: Partition, folder: Path) -> dict[str, An
 
 def landed_rows(source: Any, piece: Partition, store: Store) -> Rows | None:
     """The rows of a window whose messages are kept; None for a partition of another source."""
-    if not _is_stream(source):
+    if not is_stream(source):
         return None
     found: Rows = source.decoded(read_rows(store, STEP, piece.argument[STEP]), piece)
     return found
@@ -87,10 +87,10 @@ def landed_rows(source: Any, piece: Partition, store: Store) -> Rows | None:
 
 def acknowledge(source: Any) -> None:
     """Let a stream know that its messages are kept."""
-    if _is_stream(source):
+    if is_stream(source):
         source.acknowledge_read()
 
 
-def _is_stream(source: Any) -> bool:
+def is_stream(source: Any) -> bool:
     """Whether it is a sources.stream.StreamSource, asked so that only recipes with a stream depend on that module."""
     return hasattr(source, "acknowledge_read")

@@ -36,14 +36,15 @@ class Steps(nn.Module):
         """The vectors and the lengths; a row without a token has one step of padding."""
         if self.table is None:
             steps = values.transpose(1, 2)
-            return self.dropout(steps), torch.full((len(values),), steps.shape[1], device=values.device)
+            return self.dropout(steps), torch.full(values.shape[:1], steps.shape[1], device=values.device)
         lengths = (values != PADDING).sum(1).clamp(min=1)
-        # Nobody reads behind the longest row.
-        return self.dropout(self.table(values[:, : longest(lengths)])), lengths
+        return self.dropout(self.table(values[:, : longest(lengths, values)])), lengths
 
 
-def longest(lengths: Tensor) -> int:
-    """The most steps of a row; 1 where there is no row."""
+def longest(lengths: Tensor, tokens: Tensor) -> int:
+    """The most steps of a row: nobody reads behind them. In a graph, whose shapes hang on no values, all there are."""
+    if torch.compiler.is_exporting():
+        return tokens.shape[1]
     return int(lengths.max()) if len(lengths) else 1
 
 
@@ -84,7 +85,7 @@ def _in_order(steps: Tensor, order: Tensor) -> Tensor:
 def pooled(steps: Tensor, lengths: Tensor, how: Pool) -> Tensor:
     """float32[batch, steps, width] as float32[batch, width]; what lies behind a row's length does not count."""
     if how == "last":
-        return steps[torch.arange(len(steps), device=steps.device), lengths - 1]
+        return steps[torch.arange(steps.shape[0], device=steps.device), lengths - 1]
     inside = (torch.arange(steps.shape[1], device=steps.device) < lengths[:, None])[..., None]
     if how == "max":
         return steps.masked_fill(~inside, float("-inf")).amax(1)

@@ -27,7 +27,7 @@ class Writer(nn.Module):
         """float32[batch, longest row's tokens, words]: scores of the token behind each."""
         tokens = inputs[self.name]
         lengths = (tokens != PADDING).sum(1).clamp(min=1)
-        steps = self.table(tokens[:, : longest(lengths)])
+        steps = self.table(tokens[:, : longest(lengths, tokens)])
         # The table's vectors are short, so that as the answer's they begin with small scores.
         steps = self.blocks(self.dropout(steps * steps.shape[-1] ** 0.5), lengths, self._read(inputs))
         return {self.output: steps @ self.table.weight.T + self.bias}

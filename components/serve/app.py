@@ -11,41 +11,30 @@ import os
 import re
 import sys
 import time
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import orjson
 from fastapi import FastAPI
-from pydantic import Field
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from components.contracts.config import StepConfig
 from components.serve.batching import Batcher, FullError
+from components.serve.bodies import JSON, asked_in
 from components.serve.hosting import Host
+from components.serve.log import Log
 from components.serve.metrics import Metrics
 from components.serve.openapi import described
-from components.serve.wire import Asked, RefusedError, read_csv, read_json
+from components.serve.page import PAGE, PAGE_HEADERS, page_file
+from components.serve.settings import ServeConfig
+from components.serve.wire import Asked, RefusedError
 
-JSON, CSV = "application/json", "text/csv"
 REQUEST_ID = re.compile(r"^[\w.:-]{1,64}$", re.ASCII)
-LARGE = 2**16
-"""Bodies of more bytes are read beside the loop, which goes on with others."""
+EXPLAINING = 8
+"""Requests that wait to be explained at most."""
 Handler = Callable[[Request], Awaitable[Response]]
-
-
-class ServeConfig(StepConfig):
-    """What a server takes on."""
-
-    most_bytes: int = Field(16 * 2**20, ge=1, description="the largest body of a request, in bytes; more is 413")
-    most_rows: int = Field(10_000, ge=1, description="the most rows of a request; more is 413")
-    batch_rows: int = Field(256, ge=1, description="rows that are answered together at most; 1: none are")
-    queue_rows: int = Field(20_000, ge=1, description="rows that wait at most; more is 429")
-    body_seconds: float = Field(10.0, gt=0, description="how long a client may take to send its body; more is 408")
-    answer_seconds: float = Field(30.0, gt=0, description="how long an answer may take; more is 503")
-    look_seconds: float = Field(1.0, gt=0, description="how often the champion is looked for")
-    log: bool = Field(True, description="whether each request is a line of JSON on standard error")
 
 
 class Served:
@@ -53,6 +42,7 @@ class Served:
 
     def __init__(self, host: Host, config: ServeConfig) -> None:
         self.host = host
+        self.log = Log(host.ctx.store, host.name, config.log, host.told)
         self.batcher = Batcher(self._answers, most_rows=config.batch_rows, queue_rows=config.queue_rows)
 
     def _answers(self, asked: Sequence[Asked]) -> list[Any]:
@@ -62,13 +52,15 @@ class Served:
 
 
 def create(hosts: Sequence[Host], config: ServeConfig, token: str = "") -> FastAPI:
-    """The application; where a `token` is given every route but /ping and /health asks for it."""
+    """The application; where a `token` is given every route but /ping, /health and the page's asks for it."""
     desk = Desk({one.name: Served(one, config) for one in hosts}, config)
     app = FastAPI(title="Millrace", lifespan=desk.open, docs_url=None, redoc_url=None, openapi_url=None)
     guard = _guarded(desk.metrics, config, token)
     for path, handler, method in (
         ("/invocations", desk.invocations, "POST"),
         ("/models/{name}/invocations", desk.invocations, "POST"),
+        ("/explain", desk.explain, "POST"),
+        ("/models/{name}/explain", desk.explain, "POST"),
         ("/version", desk.version, "GET"),
         ("/metrics", desk.counts, "GET"),
         ("/openapi.json", desk.document, "GET"),
@@ -76,6 +68,8 @@ def create(hosts: Sequence[Host], config: ServeConfig, token: str = "") -> FastA
         app.add_route(path, guard(handler), methods=[method])
     for path in ("/ping", "/health"):
         app.add_route(path, desk.ping, methods=["GET"])
+    for path in PAGE:
+        app.add_route(path, desk.page, methods=["GET"])
     return app
 
 
@@ -84,33 +78,32 @@ class Desk:
 
     def __init__(self, served: dict[str, Served], config: ServeConfig) -> None:
         self.served, self.config, self.metrics, self.draining = served, config, Metrics(served), False
+        self._explaining, self._explains = 0, asyncio.Semaphore(1)
 
     @asynccontextmanager
     async def open(self, _: FastAPI) -> AsyncIterator[None]:
         """While the server runs: look for new champions; in the end let what waits be answered."""
-        looking = asyncio.create_task(_look(self.served, self.config.look_seconds))
+        served = self.served.values()
+        again: list[tuple[float, list[Callable[[], object]]]] = [
+            (self.config.look_seconds, [one.host.look for one in served]),
+            (self.config.log.seconds, [one.log.write for one in served]),
+        ]
+        every = [asyncio.create_task(_again(seconds, works)) for seconds, works in again]
         yield
         self.draining = True
-        looking.cancel()
-        with suppress(asyncio.CancelledError):
-            await looking
+        for task in every:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
         for one in self.served.values():
             await one.batcher.drained()
             one.batcher.close()
+            await asyncio.to_thread(one.log.write)
 
     async def invocations(self, request: Request) -> Response:
         """The answers to a body's rows."""
         config, chosen = self.config, _chosen(self.served, request)
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind not in {JSON, CSV}:
-            raise RefusedError(415, "E_CONTENT_TYPE", f"send {JSON} or {CSV}")
-        body = await _body(request, config)
-        columns = chosen.host.now.columns
-
-        def read() -> Asked:
-            return read_json(body, config.most_rows) if kind == JSON else read_csv(body, columns, config.most_rows)
-
-        asked = await asyncio.to_thread(read) if len(body) > LARGE else read()
+        asked = await asked_in(request, config, chosen.host.now.columns)
         request.state.rows = asked.rows
         try:
             async with asyncio.timeout(config.answer_seconds):
@@ -119,8 +112,31 @@ class Desk:
             raise RefusedError(429, "E_BUSY", "too many rows wait already; try again") from None
         except TimeoutError:
             raise RefusedError(503, "E_BUSY", f"no answer within {config.answer_seconds:g} s; try again") from None
+        chosen.log.note(by, asked, answers, request.state.number)
         headers = {"x-model-name": by.name, "x-model-version": by.place.version}
         return Response(orjson.dumps({"predictions": answers}), media_type=JSON, headers=headers)
+
+    async def explain(self, request: Request) -> Response:
+        """The answer to a body of one row, and why it is so."""
+        now = _chosen(self.served, request).host.now
+        asked = await asked_in(request, self.config, now.columns)
+        if asked.rows != 1:
+            raise RefusedError(400, "E_FORMAT", f"one row is explained at a time, and these are {asked.rows}")
+        if self._explaining >= EXPLAINING:
+            raise RefusedError(429, "E_BUSY", "others are explained already; try again")
+        self._explaining += 1
+        try:
+            async with self._explains:
+                told = await asyncio.to_thread(now.explained, asked)
+        finally:
+            self._explaining -= 1
+        headers = {"x-model-name": now.name, "x-model-version": now.place.version}
+        return Response(orjson.dumps(told), media_type=JSON, headers=headers)
+
+    async def page(self, request: Request) -> Response:
+        """The page to try a model by hand, or a file of it; without anything of the models."""
+        kind, body = page_file(request.url.path)
+        return Response(body, media_type=kind, headers=PAGE_HEADERS)
 
     async def ping(self, _: Request) -> Response:
         """Whether requests are taken."""
@@ -158,16 +174,22 @@ def _guarded(metrics: Metrics, config: ServeConfig, token: str) -> Callable[[Han
             given = request.headers.get("x-request-id", "")
             number = given if REQUEST_ID.match(given) else os.urandom(8).hex()
             try:
+                request.state.number = number
                 _allowed(request, token)
                 answer = await handler(request)
             except RefusedError as refused:
                 answer = _refusal(refused, number)
             except ClientDisconnect:
                 answer = _refusal(RefusedError(400, "E_CLIENT_GONE", "the client went away"), number)
+            except Exception as error:  # noqa: BLE001 - a defect of ours: it is told, counted, and ends nothing else
+                sys.stderr.write("".join(traceback.format_exception(error)))
+                answer = _refusal(
+                    RefusedError(500, "E_INTERNAL", "this is a defect; the server's log says more"), number
+                )
             answer.headers["x-request-id"] = number
             seconds = time.perf_counter() - began
             metrics.counted(request.url.path, answer.status_code, getattr(request.state, "rows", 0), seconds)
-            if config.log:
+            if config.lines:
                 line = {
                     "time": round(time.time(), 3),
                     "request": number,
@@ -202,25 +224,6 @@ def _chosen(served: dict[str, Served], request: Request) -> Served:
     raise RefusedError(404, "E_MODEL", f"this server has {', '.join(served)}: /models/NAME/invocations")
 
 
-async def _body(request: Request, config: ServeConfig) -> bytes:
-    """The whole body, no more of which is held than may be, and for no longer than it may take."""
-    length = request.headers.get("content-length", "")
-    too_large = RefusedError(413, "E_TOO_LARGE", f"the body has more than {config.most_bytes:,} bytes")
-    if length.isdigit() and int(length) > config.most_bytes:
-        raise too_large
-    pieces, size = [], 0
-    try:
-        async with asyncio.timeout(config.body_seconds):
-            async for piece in request.stream():
-                size += len(piece)
-                if size > config.most_bytes:
-                    raise too_large
-                pieces.append(piece)
-    except TimeoutError:
-        raise RefusedError(408, "E_SLOW", f"the body took longer than {config.body_seconds:g} s") from None
-    return b"".join(pieces)
-
-
 def _refusal(refused: RefusedError, number: str) -> Response:
     said = {"error_code": refused.code, "message": refused.message, "request_id": number}
     headers = {"retry-after": "1"} if refused.status in {429, 503} else {}
@@ -232,8 +235,8 @@ def _refusal(refused: RefusedError, number: str) -> Response:
     return Response(orjson.dumps(said), refused.status, headers, JSON)
 
 
-async def _look(served: dict[str, Served], seconds: float) -> None:
+async def _again(seconds: float, works: Sequence[Callable[[], object]]) -> None:
     while True:
         await asyncio.sleep(seconds)
-        for one in served.values():
-            await asyncio.to_thread(one.host.look)
+        for work in works:
+            await asyncio.to_thread(work)

@@ -6,28 +6,28 @@ altered, or does not answer, is refused, and the old one stays.
 """
 
 import json
+import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from components.adapters.model_registry import CHAMPION, FINGERPRINT_TAG, PACKAGE_TAG, VERIFIED_TAG
-from components.adapters.pointers import Pointer
+import pyarrow as pa
+
 from components.adapters.store import Store
 from components.context import RunContext
-from components.contracts.errors import ConfigError, IntegrityError, MillraceError
+from components.contracts.errors import EnvironmentFault, IntegrityError, MillraceError
 from components.contracts.spec import Column
+from components.explanations.attribution import check_captum
+from components.explanations.single import EXPLAINED, looked_at
+from components.explanations.single import told as single
+from components.exports.engine import Engine, check_engine
+from components.exports.graph import check_onnx, write_onnx
 from components.packages import PARTS, open_package
+from components.registered import Place, find, package_folder
 from components.serve.wire import Asked, RefusedError, table_of
-
-
-@dataclass(frozen=True)
-class Place:
-    """Which package is asked for: a version of a model."""
-
-    version: str
-    content: str
-    fingerprint: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +37,7 @@ class Hosted:
     name: str
     place: Place
     predictor: Any
+    predict: Callable[[pa.Table], Any]
     columns: tuple[Column, ...]
     outputs: list[dict[str, Any]]
     example: dict[str, Any]
@@ -54,36 +55,57 @@ class Hosted:
         return found
 
     def _told(self, asked: Sequence[Asked]) -> list[dict[str, Any]]:
-        told: list[dict[str, Any]] = self.predictor.predict(table_of(asked, self.columns)).table().to_pylist()
+        told: list[dict[str, Any]] = self.predict(table_of(asked, self.columns)).table().to_pylist()
         return told
 
     def _alone(self, asked: Asked) -> Any:
         try:
             return self._told([asked])
-        except RefusedError as refused:
-            return refused
         except Exception as error:  # noqa: BLE001 - a defect is the answer to this request, and to no other
-            # Of the package's own classes.
-            code = getattr(error, "code", "")
-            if not code:
-                return error
-            status = 400 if code == "E_COLUMN_MISSING" else 422
-            return RefusedError(status, code, getattr(error, "what", str(error)) + _where(error))
+            return _refusal(error)
+
+    def explained(self, asked: Asked) -> dict[str, Any]:
+        """The answer to one row, the names of its classes, and why it is so, or why that is not said.
+
+        One call at a time: it listens at the layers of a network of its own.
+
+        Raises:
+            RefusedError: What is wrong with the row.
+        """
+        try:
+            rows = table_of([asked], self.columns)
+            (answer,) = self.predict(rows).table().to_pylist()
+        except Exception as error:
+            raise _refusal(error) from error
+        told = {"answer": answer, "classes": list(self.predictor.target.classes), "explanation": None, "why_not": ""}
+        try:
+            check_captum()
+        except EnvironmentFault as fault:
+            return told | {"why_not": f"{fault.what}: {fault.action}"}
+        if self.predictor.objective.kind not in EXPLAINED:
+            return told | {"why_not": f"answers of kind {self.predictor.objective.kind} are not explained"}
+        return told | {"explanation": single(*looked_at(self.predictor, rows, self._listened), rows)}
+
+    @cached_property
+    def _listened(self) -> Any:
+        return deepcopy(self.predictor.network)
 
 
 class Host:
     """One model's name, with what answers under it now. `alias` is champion, another alias, or a version's number."""
 
-    def __init__(self, ctx: RunContext, name: str, alias: str, told: Callable[[str], None]) -> None:
-        self.ctx, self.name, self.alias, self._told = ctx, name, alias, told
+    def __init__(
+        self, ctx: RunContext, name: str, alias: str, told: Callable[[str], None], *, graph: bool = False
+    ) -> None:
+        self.ctx, self.name, self.alias, self.told, self._graph = ctx, name, alias, told, graph
         self.refused = ""
         self.swaps = 0
-        self.now = self._loaded(find(ctx, name, alias))
+        self.now = self._loaded(find(ctx, f"{name}@{alias}"))
 
     def look(self) -> bool:
         """Whether another version answers from now on; what is wrong with one that does not come in is said once."""
         try:
-            wanted = find(self.ctx, self.name, self.alias)
+            wanted = find(self.ctx, f"{self.name}@{self.alias}")
             if wanted == self.now.place:
                 self.refused = ""
                 return False
@@ -91,18 +113,18 @@ class Host:
         except Exception as error:  # noqa: BLE001 - a version that does not come in, for any reason, ends nothing
             key = error.line() if isinstance(error, MillraceError) else f"{type(error).__name__}: {error}"
             if key != self.refused:
-                self._told(f"{self.name} stays at version {self.now.place.version}: {key}")
+                self.told(f"{self.name} stays at version {self.now.place.version}: {key}")
             self.refused = key
             return False
         before, self.now, self.refused = self.now, came, ""
         self.swaps += 1
-        self._told(f"{self.name} version {came.place.version} answers in the place of {before.place.version}")
+        self.told(f"{self.name} version {came.place.version} answers in the place of {before.place.version}")
         return True
 
     def _loaded(self, place: Place) -> Hosted:
         # Of its own, so that files which were right once are looked at again.
         store = Store(self.ctx.store.files)
-        folder = store.folder(store.artifact("package", place.fingerprint).standing()) / "model"
+        folder = package_folder(store, place)
         predictor = open_package(folder)
         said = json.loads((folder / PARTS / "model.json").read_bytes())
         needed = set(said["needed"])
@@ -112,19 +134,19 @@ class Host:
             name=self.name,
             place=place,
             predictor=predictor,
+            predict=predictor.predict,
             columns=columns,
             outputs=_outputs(folder),
             example=example,
         )
+        if self._graph:
+            hosted = replace(hosted, predict=_engine(hosted).predict)
         self._check(hosted, folder)
         return hosted
 
     def _check(self, hosted: Hosted, folder: Path) -> None:
         """Ask the package its own example: it has to answer as when it was made, and is warm then."""
-        split = hosted.example
-        cells = dict(zip(split["columns"], zip(*split["data"], strict=True), strict=True))
-        asked = Asked(cells, len(split["data"]))
-        (answer,) = hosted.answers([asked])
+        (answer,) = hosted.answers([_example(hosted)])
         golden = folder / PARTS / "golden.json"
         wanted = json.loads(golden.read_bytes()).get("prediction") if golden.exists() else None
         if isinstance(answer, Exception) or (wanted and [one["prediction"] for one in answer] != wanted):
@@ -136,33 +158,19 @@ class Host:
             )
 
 
-def find(ctx: RunContext, name: str, alias: str) -> Place:
-    """Which version stands under an alias (champion, another one of the registry's, or a number) now.
-
-    Raises:
-        ConfigError: E_CONFIG, there is none that a run registered whole.
-    """
-    if alias == CHAMPION:
-        standing = Pointer(ctx.store, f"champion/{name}").read()
-        if standing is None:
-            raise _unknown("no model of that name was ever champion", name, alias)
-        said = standing.value
-        return Place(str(said["version"]), str(said["content"]), str(said["fingerprint"]))
-    version = alias if alias.isdigit() else ctx.tracker.aliased(name, alias)
-    tags = ctx.tracker.version_tags(name, version) if version else {}
-    if tags.get(VERIFIED_TAG) != "true":
-        raise _unknown("there is no such version that a run registered whole", name, alias)
-    return Place(version, tags[PACKAGE_TAG], tags[FINGERPRINT_TAG])
+def _engine(hosted: Hosted) -> Engine:
+    """The same network as a graph of ONNX Runtime, which has to answer the example alike (`Host._check`)."""
+    check_onnx()
+    check_engine(hosted.predictor)
+    rows = hosted.predictor.cleaned(table_of([_example(hosted)], hosted.columns))
+    with tempfile.TemporaryDirectory(prefix="millrace-graph-") as scratch:
+        write_onnx(hosted.predictor, rows, path := Path(scratch) / "model.onnx")
+        return Engine(hosted.predictor, path, threads=1)
 
 
-def _unknown(what: str, name: str, alias: str) -> ConfigError:
-    return ConfigError(
-        "E_CONFIG",
-        what,
-        place="NAME",
-        value=f"{name}@{alias}",
-        action="`millrace champions` lists what there is; run a recipe first",
-    )
+def _example(hosted: Hosted) -> Asked:
+    split = hosted.example
+    return Asked(dict(zip(split["columns"], zip(*split["data"], strict=True), strict=True)), len(split["data"]))
 
 
 def _outputs(folder: Path) -> list[dict[str, Any]]:
@@ -171,6 +179,15 @@ def _outputs(folder: Path) -> list[dict[str, Any]]:
     said = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))["signature"]["outputs"]
     found: list[dict[str, Any]] = json.loads(said)
     return found
+
+
+def _refusal(error: Exception) -> Exception:
+    """What is wrong with a request, of an error of the package's own classes; any other is what it is."""
+    code = getattr(error, "code", "")
+    if not code or isinstance(error, RefusedError):
+        return error
+    status = 400 if code == "E_COLUMN_MISSING" else 422
+    return RefusedError(status, code, getattr(error, "what", str(error)) + _where(error))
 
 
 def _where(error: Any) -> str:

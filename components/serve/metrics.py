@@ -8,7 +8,7 @@ from typing import Any
 
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 """Seconds up to which requests are counted together."""
-ROUTES = ("/invocations", "/models", "/version", "/metrics", "/openapi.json")
+ROUTES = ("/invocations", "/explain", "/models", "/version", "/metrics", "/openapi.json")
 """What paths are counted as: a client cannot make up others."""
 
 
@@ -47,6 +47,8 @@ class Metrics:
             ("waiting_rows", "gauge", lambda one: one.batcher.waiting_rows),
             ("swaps_total", "counter", lambda one: one.host.swaps),
             ("refused_version", "gauge", lambda one: int(bool(one.host.refused))),
+            ("logged_rows_total", "counter", lambda one: one.log.written),
+            ("log_lost_rows_total", "counter", lambda one: one.log.lost),
         ):
             lines.append(f"# TYPE millrace_{name} {kind}")
             lines += [f'millrace_{name}{{model="{model}"}} {value(one)}' for model, one in self._served.items()]

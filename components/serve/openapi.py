@@ -5,11 +5,13 @@ from typing import Any
 
 from components.contracts.spec import Column
 from components.serve.hosting import Hosted
+from components.serve.wire import BYTES
 
 CELLS: dict[str, dict[str, Any]] = {
     "string": {"type": "string"},
     "int64": {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1},
-    "float64": {"type": "number"},
+    # What 32 bits hold: networks compute with those.
+    "float64": {"type": "number", "minimum": -3.4e38, "maximum": 3.4e38},
     "bool": {"type": "boolean"},
     "date": {"type": "string", "format": "date"},
     "timestamp": {"type": "string", "format": "date-time"},
@@ -49,6 +51,7 @@ def described(hosted: Sequence[Hosted]) -> dict[str, Any]:
         schemas[answer] = _answer(one.outputs)
         path = "/invocations" if len(hosted) == 1 else f"/models/{one.name}/invocations"
         paths[path] = {"post": _invocation(one, row, answer)}
+        paths[path.replace("invocations", "explain")] = {"post": _explain(one, row, answer)}
     for path, said in (("/ping", "whether the server answers"), ("/version", "which versions answer")):
         paths[path] = {"get": {"summary": said, "responses": {"200": {"description": said}}}}
     return {
@@ -84,15 +87,9 @@ def _invocation(one: Hosted, row: str, answer: str) -> dict[str, Any]:
     }
     forms = [("dataframe_split", split), ("dataframe_records", rows), ("inputs", rows), ("instances", rows)]
     told = {"type": "array", "items": {"$ref": f"#/components/schemas/{answer}"}}
-    refusals = {
-        status: {
-            "description": said,
-            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
-        }
-        for status, said in REFUSALS.items()
-    }
     return {
         "summary": f"Answers of {one.name} version {one.place.version}",
+        "x-row": row,
         "requestBody": {
             "required": True,
             "content": {
@@ -106,6 +103,7 @@ def _invocation(one: Hosted, row: str, answer: str) -> dict[str, Any]:
                     "example": {"dataframe_split": {name: one.example[name] for name in ("columns", "data")}},
                 },
                 "text/csv": {"schema": {"type": "string"}},
+                "multipart/form-data": {"schema": _form(one.columns)},
             },
         },
         "responses": {
@@ -113,9 +111,46 @@ def _invocation(one: Hosted, row: str, answer: str) -> dict[str, Any]:
                 "description": "an answer for each row, in their order",
                 "content": {"application/json": {"schema": {"type": "object", "properties": {"predictions": told}}}},
             },
-            **refusals,
+            **_refusals(),
         },
     }
+
+
+def _explain(one: Hosted, row: str, answer: str) -> dict[str, Any]:
+    records = {"type": "array", "minItems": 1, "maxItems": 1, "items": {"$ref": f"#/components/schemas/{row}"}}
+    body = {"type": "object", "required": ["dataframe_records"], "properties": {"dataframe_records": records}}
+    weight = {"type": "object", "properties": {"name": {"type": "string"}, "weight": {"type": "number"}}}
+    said = {
+        "type": "object",
+        "required": ["answer", "classes", "explanation", "why_not"],
+        "properties": {
+            "answer": {"$ref": f"#/components/schemas/{answer}"},
+            "classes": {"type": "array", "items": {"type": "string"}},
+            "explanation": {
+                "type": ["object", "null"],
+                "properties": {
+                    "towards": {"type": "string"},
+                    "columns": {"type": "array", "items": weight},
+                    "words": {"type": "array"},
+                    "pictures": {"type": "array"},
+                },
+            },
+            "why_not": {"type": "string"},
+        },
+    }
+    return {
+        "summary": f"An answer of {one.name} version {one.place.version}, and what speaks for it",
+        "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
+        "responses": {
+            "200": {"description": "one answer", "content": {"application/json": {"schema": said}}},
+            **_refusals(),
+        },
+    }
+
+
+def _refusals() -> dict[str, Any]:
+    content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    return {status: {"description": said, "content": content} for status, said in REFUSALS.items()}
 
 
 def _row(columns: Sequence[Column]) -> dict[str, Any]:
@@ -124,6 +159,11 @@ def _row(columns: Sequence[Column]) -> dict[str, Any]:
         "required": [one.name for one in columns if not one.nullable],
         "properties": {one.name: _cell(one) for one in columns},
     }
+
+
+def _form(columns: Sequence[Column]) -> dict[str, Any]:
+    cells = {one.name: {"type": "string", **({"format": "binary"} if one.type in BYTES else {})} for one in columns}
+    return {"type": "object", "required": [one.name for one in columns if not one.nullable], "properties": cells}
 
 
 def _cell(column: Column) -> dict[str, Any]:

@@ -1,14 +1,15 @@
 """Requests as bytes to typed rows, and answers to bytes: MLflow's wire format, without data frames in between.
 
 JSON holds `dataframe_split`, `dataframe_records`, `inputs` or `instances`; CSV has a header. Cells are read by the
-model's signature: nothing is guessed. Files are base64 texts in JSON.
+model's signature: nothing is guessed. Files are base64 texts in JSON; a form, or a body that is a file, has them as
+they are.
 """
 
 import base64
 import binascii
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
+from starlette.datastructures import Headers
 
 from components.cleaning.cells import ARROW
 from components.contracts.errors import shorten
@@ -82,12 +84,70 @@ def read_csv(body: bytes, columns: Sequence[Column], most_rows: int) -> Asked:
             csv.ReadOptions(use_threads=False),
             convert_options=csv.ConvertOptions(column_types=kinds, strings_can_be_null=True, null_values=[""]),
         )
+        names = table.column_names
     except (pa.ArrowInvalid, UnicodeDecodeError) as error:
         raise RefusedError(400, "E_FORMAT", f"the body is no CSV: {shorten(str(error), 200)}") from error
-    if len(set(table.column_names)) < len(table.column_names):
+    if len(set(names)) < len(names):
         raise RefusedError(400, "E_DUP_COLUMN", "the header has a name twice")
     _few(table.num_rows, most_rows)
-    return Asked({name: table[name] for name in table.column_names if name in kinds}, table.num_rows)
+    return Asked({name: table[name] for name in names if name in kinds}, table.num_rows)
+
+
+async def read_form(headers: Headers, body: bytes, columns: Sequence[Column], most_rows: int) -> Asked:
+    """The rows of an HTML form, files as files: a column that comes several times has as many rows.
+
+    Raises:
+        RefusedError: 400, it cannot be read, or columns come unequally often; 413, it has too many rows.
+    """
+    from starlette.datastructures import UploadFile
+    from starlette.formparsers import MultiPartException, MultiPartParser
+
+    async def whole() -> AsyncGenerator[bytes, None]:
+        yield body
+
+    most = most_rows * max(len(columns), 1)
+    cells: dict[str, list[Any]] = {}
+    try:
+        # Its own limits are of what it takes in; all of that is here already.
+        form = await MultiPartParser(
+            headers, whole(), max_files=most, max_fields=most, max_part_size=len(body) + 1
+        ).parse()
+    except (MultiPartException, KeyError, ValueError) as error:
+        said = shorten(str(error), 200)
+        if said.startswith("'Too many"):
+            raise RefusedError(413, "E_TOO_MANY_ROWS", f"at most {most_rows:,} rows are taken") from error
+        raise RefusedError(400, "E_FORMAT", f"the body is no form of several parts: {said}") from error
+    for name, value in form.multi_items():
+        found = await value.read() if isinstance(value, UploadFile) else value
+        cells.setdefault(name, []).append(found or None)
+    await form.close()
+    files = {one.name for one in columns if one.type in BYTES}
+    lengths = {len(cells[one.name]) for one in columns if one.name in cells}
+    if len(lengths) > 1:
+        raise RefusedError(400, "E_FORMAT", "every column has to come as often as the others")
+    _few(max(lengths, default=0), most_rows)
+    arrays = {}
+    for one in columns:
+        if one.name in cells:
+            kind, wrong = (pa.binary(), str) if one.name in files else (pa.string(), bytes)
+            if any(isinstance(cell, wrong) for cell in cells[one.name]):
+                raise RefusedError(400, "E_TYPE", f"{one.name} has to be {'a file' if one.name in files else 'text'}")
+            arrays[one.name] = pa.chunked_array([pa.array(cells[one.name], kind)])
+    return Asked(arrays, max(lengths))
+
+
+def read_file(body: bytes, columns: Sequence[Column]) -> Asked:
+    """One row, of a file as the whole body, for a model that needs nothing else.
+
+    Raises:
+        RefusedError: 400, it is empty; 415, the model asks for more or for something else.
+    """
+    needed = [one for one in columns if not one.nullable] or list(columns[:1] if len(columns) == 1 else ())
+    if len(needed) != 1 or needed[0].type not in BYTES:
+        raise RefusedError(415, "E_CONTENT_TYPE", "the model asks for other columns than one file: send JSON or a form")
+    if not body:
+        raise RefusedError(400, "E_NO_ROWS", "the request has no rows")
+    return Asked({needed[0].name: pa.chunked_array([pa.array([body], pa.binary())])}, 1)
 
 
 def table_of(asked: Sequence[Asked], columns: Sequence[Column]) -> pa.Table:
@@ -96,11 +156,7 @@ def table_of(asked: Sequence[Asked], columns: Sequence[Column]) -> pa.Table:
     Raises:
         RefusedError: 400, a column or a cell is missing, or a cell is not of its type.
     """
-    arrays = {}
-    for column in columns:
-        pieces = [_array(one, column) for one in asked]
-        arrays[column.name] = pieces[0] if len(pieces) == 1 else pa.chunked_array(pieces).combine_chunks()
-    return pa.table(arrays)
+    return pa.table({one.name: _joined(asked, one) for one in columns})
 
 
 def _with_nan(body: bytes) -> Any:
@@ -152,6 +208,16 @@ def _few(rows: int, most_rows: int) -> None:
         raise RefusedError(413, "E_TOO_MANY_ROWS", f"the request has {rows:,} rows; at most {most_rows:,} are taken")
 
 
+def _joined(asked: Sequence[Asked], column: Column) -> pa.Array:
+    """A column's cells of all requests: read at once where they are, as in JSON, Python's own."""
+    given = [one.cells.get(column.name) for one in asked]
+    if len(asked) > 1 and all(isinstance(one, (list, tuple)) for one in given):
+        cells = [cell for one in given if one is not None for cell in one]
+        return _array(Asked({column.name: cells}, len(cells)), column)
+    pieces = [_array(one, column) for one in asked]
+    return pieces[0] if len(pieces) == 1 else pa.chunked_array(pieces).combine_chunks()
+
+
 def _array(asked: Asked, column: Column) -> pa.Array:
     values = asked.cells.get(column.name)
     if values is None:
@@ -196,6 +262,7 @@ def _bytes(value: Any, column: Column) -> bytes | None:
     if value is None:
         return None
     try:
-        return base64.b64decode(value, validate=True)
-    except (binascii.Error, TypeError, ValueError) as error:
+        # MLflow breaks its lines.
+        return base64.b64decode(value.replace("\n", ""), validate=True)
+    except (AttributeError, binascii.Error, TypeError, ValueError) as error:
         raise RefusedError(400, "E_TYPE", f"{column.name} has to be a file as base64 text") from error

@@ -22,6 +22,7 @@ from components.features.several import parts_of_fitted
 from components.features.shards import shard_files
 from components.objectives.objective import check_monitor
 from components.statistics.keys import TRAIN, VALIDATION
+from components.train import teaching
 from components.train.devices import check_devices, processes
 from components.train.pretrained import located
 from components.train.settings import TrainSettings
@@ -66,6 +67,7 @@ def run(config: TrainConfig, dataset: Dataset, *, ctx: RunContext) -> Checkpoint
             result = {"metrics": metrics, "history": told.history, "device": "cpu"}
         else:
             kept = {"pretrained": str(weights or ""), "checkpoints": str(progress), "meeting": progress.name}
+            kept["teacher"] = teacher
             job = job_of(config, dataset, ctx, folder) | kept
             result = supervise(job, ctx.placement.home / "logs", told)
         return Checkpoint(
@@ -80,8 +82,9 @@ def run(config: TrainConfig, dataset: Dataset, *, ctx: RunContext) -> Checkpoint
     kinds = sorted({
         type(load_feature(one)).__module__ for one in (*dataset.features, *parts_of_fitted(dataset.target))
     })
+    teacher, taught = teaching.found(config.settings.teacher, config.objective.kind, dataset, ctx)
     with located(config.settings.pretrained, ctx) as (weights, found):
-        inputs = {"dataset": dataset.content, **found}
+        inputs = {"dataset": dataset.content, **found, **taught}
         key = ctx.key(Checkpoint, __name__, config, inputs, kinds=kinds)
         progress = ctx.placement.home / "training" / key.key
         tracked: list[dict[str, float]] = []
@@ -169,6 +172,7 @@ def _check_engine(config: TrainConfig, dataset: Dataset) -> None:
     """Raise E_CONFIG where a model that is fitted in passes is asked for what only gradients know."""
     asked = {
         "train.pretrained": config.settings.pretrained is not None,
+        "train.teacher": config.settings.teacher is not None,
         "train.precision": config.settings.precision != "float32",
         "augment": bool(config.augment),
         "rebalance": bool(dataset.rates or dataset.weights),

@@ -27,6 +27,7 @@ from components.objectives import KINDS as OBJECTIVES
 from components.train.blame import refused
 from components.train.entry import starved
 from components.train.starting import take_over
+from components.train.teaching import distilled, teacher_of
 
 HALVES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 """What is computed in, by `precision`."""
@@ -51,6 +52,8 @@ class Forward(pl.LightningModule):
         self.network = model.build(inputs, self._outputs)
         if job.get("pretrained"):
             take_over(self.network, Path(job["pretrained"]), self.settings["pretrained"]["parts"])
+        # Not a part of this module: its weights are neither learnt nor kept.
+        self._teacher = [teacher_of(job["teacher"])] if job.get("teacher") else []
         self._own = custom_modules(model)
         if not self._own and any(isinstance(one, torch.nn.Conv2d) for one in self.network.modules()):
             # Convolutions are faster where a pixel's channels lie side by side; inputs follow the weights. Of a user's
@@ -128,6 +131,8 @@ class Forward(pl.LightningModule):
             own_ones = {name: one for name, one in targets.items() if name in labels or name == GROUPS}
             theirs = {**targets, **{name: one[other] for name, one in own_ones.items()}}
             loss = loss + self._loss(outputs, theirs, filled, split, 1 - own)
+        if self._teacher and split == "train":
+            loss = self._taught(loss, outputs, inputs, filled.get(ROW_WEIGHT))
         rows = torch.tensor(float(len(next(iter(labels.values())))))
         with torch.no_grad():
             sums = {"loss": loss.detach() * rows, **self.objective.scores(outputs, targets | filled)}
@@ -138,6 +143,15 @@ class Forward(pl.LightningModule):
                 rows = (weights > 0).sum().float()
             self._add(split, {**sums, "rows": rows})
         return loss
+
+    def _taught(self, loss: Tensor, outputs: Any, inputs: dict[str, Tensor], weights: Tensor | None) -> Tensor:
+        """The loss, a share of which is how far the outputs are from what the teacher gives for the same inputs."""
+        teacher, asked = self._teacher[0].to(self.device), self.settings["teacher"]
+        with torch.no_grad(), self._cast():
+            known = teacher(inputs)
+        away = distilled(self.objective.kind, outputs, known, weights, asked["temperature"])
+        mixed: Tensor = (1 - asked["share"]) * loss + asked["share"] * away
+        return mixed
 
     def _answers(self, inputs: dict[str, Tensor]) -> Any:
         """What the network gives; a mistake in a user's own is told as such."""

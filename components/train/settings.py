@@ -6,6 +6,7 @@ from pydantic import Field
 
 from components.contracts.config import StepConfig, placed
 from components.train.pretrained import Pretrained
+from components.train.teaching import Teacher
 
 TIMEOUT_SECONDS = 90.0
 
@@ -60,6 +61,7 @@ class TrainSettings(StepConfig):
         "exceed memory; auto: everywhere, while the training rows take up to half of the memory",
     )
     pretrained: Pretrained | None = Field(None, description="weights that training begins with")
+    teacher: Teacher | None = Field(None, description="a registered model that a smaller one learns from")
     seed: int = Field(0, ge=0, description="of weights, order and dropout")
     accelerator: Literal["auto", "cpu", "gpu"] = placed("auto", description="auto: a GPU where there is one")
     devices: Annotated[int, Field(ge=1)] | Literal["auto"] = placed(

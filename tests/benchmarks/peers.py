@@ -21,6 +21,10 @@ PACKAGES = {
         ("--no-deps", "litdata==0.2.76", "webdataset==1.0.2"),
         ("datasets==5.2.0", "braceexpand", "obstore", "tifffile", "boto3", "lightning-utilities", "pillow==13.0.0"),
     ],
+    "serving": [
+        ("torch==2.13.0",),
+        ("litserve==0.2.19", "onnxruntime==1.31.1", "uvicorn[standard]", "fastapi", "numpy"),
+    ],
     "mosaic": [
         ("torch==2.13.0",),
         ("--no-deps", "mosaicml-streaming==0.13.0", "torchvision==0.28.0"),

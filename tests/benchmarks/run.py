@@ -14,6 +14,8 @@ from tests.benchmarks import (
     memory,
     orchestration,
     prepare,
+    scoring,
+    serving,
     start_up,
     tracked,
     training,
@@ -41,6 +43,9 @@ GOALS = {
     "G14": tuple(accuracy.beside(peer, part) for peer in ("torch", "keras") for part in ("whole", "training")),
     "G15": (training.one_process(1.5, 1.8), training.script(0.97, 1.0)),
     "G19": (tracked.cost, tracked.added),
+    "G21": (scoring.script, scoring.command),
+    "G22": (*map(serving.against, ("mlflow", "litserve", "bare")), serving.latency),
+    "G23": (serving.together, serving.alone),
     "memory": (memory.training,),
     "incremental": (incremental.media, incremental.middling_media, incremental.partitions, incremental.small_media),
 }

@@ -289,7 +289,7 @@ def test_what_cannot_be_served_is_one_line(millrace):
             (
                 ("nobody", "--port", "0"),
                 2,
-                "E_CONFIG NAME: no model of that name was ever champion (got 'nobody@champion')",
+                "E_CONFIG NAME: no model of that name was ever champion (got 'nobody')",
             ),
             (("nobody", "--port", "0", "--workers", "2"), 2, "E_CONFIG NAME: no model of that name was ever champion"),
             (("nobody@7", "--port", "0"), 2, "E_CONFIG NAME: there is no such version that a run registered whole"),

@@ -12,12 +12,13 @@ import uvicorn
 from components.adapters.compute import Compute
 from components.context import open_context
 from components.contracts.placement import Placement
-from components.serve.app import ServeConfig, create
+from components.serve.app import create
 from components.serve.hosting import Host
+from components.serve.settings import ServeConfig
 from components.train import TrainSettings
 from tests.line import registered, table_recipe, write_table
 
-QUIET = ServeConfig(log=False, look_seconds=0.05)
+QUIET = ServeConfig(lines=False, look_seconds=0.05)
 
 
 def row(**cells):

@@ -8,6 +8,7 @@ from components import register
 from components.contracts.artifacts import Approval
 from components.contracts.errors import ConfigError, IntegrityError
 from components.serve import hosting
+from components.serve.hosting import Host
 from components.serve.wire import Asked, RefusedError
 from tests.serve.conftest import row, serving
 
@@ -91,13 +92,12 @@ def test_a_row_that_is_refused_leaves_the_others_of_its_batch_alone(line):
 def test_a_defect_in_one_request_is_the_answer_to_no_other(line):
     host = line.host("toy")
 
-    class Broken:
-        def predict(self, rows):
-            if "odd" in rows["c"].to_pylist():
-                raise TypeError("a defect")
-            return host.now.predictor.predict(rows)
+    def broken(rows):
+        if "odd" in rows["c"].to_pylist():
+            raise TypeError("a defect")
+        return host.now.predictor.predict(rows)
 
-    hosted = replace(host.now, predictor=Broken())
+    hosted = replace(host.now, predict=broken)
     good, odd = Asked({"n": [1.5], "c": ["a"]}, 1), Asked({"n": [1.5], "c": ["odd"]}, 1)
     found = hosted.answers([good, odd, good])
     assert isinstance(found[1], TypeError)
@@ -119,3 +119,14 @@ def test_a_champion_that_cannot_be_looked_for_ends_nothing(line, swapped, monkey
     assert line.told == [f"{swapped} stays at version 1: KeyError: 'anything'"]
     assert host.look()
     assert host.now.place.version == "2"
+
+
+def test_a_graph_answers_as_the_network_does(line):
+    """ONNX Runtime in its place: the same answers, from the same cleaning and features."""
+    network, graph = line.host("toy"), Host(line.context("serving"), "toy", "champion", print, graph=True)
+    assert graph.now.predict != network.now.predict
+    asked = Asked({"n": [1.5, -3.0, 0.25], "c": ["a", None, "never seen"]}, 3)
+    (found,), (wanted,) = graph.now.answers([asked]), network.now.answers([asked])
+    assert [one["prediction"] for one in found] == [one["prediction"] for one in wanted]
+    for one, other in zip(found, wanted, strict=True):
+        assert one["probabilities"] == pytest.approx(other["probabilities"], abs=1e-5)

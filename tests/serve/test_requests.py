@@ -138,7 +138,7 @@ def test_bad_input_B48_a_request_that_is_wrong_is_told_so(client, case):
 
 @pytest.mark.bad_input
 def test_bad_input_B48_what_is_too_large_is_not_held(line):
-    config = ServeConfig(log=False, most_bytes=1000)
+    config = ServeConfig(lines=False, most_bytes=1000)
     with serving([line.host("toy")], config) as client:
         large = client.post("/invocations", **text(b" " * 1001))
         assert (large.status_code, large.json()["error_code"]) == (413, "E_TOO_LARGE")
@@ -154,7 +154,7 @@ def test_bad_input_B48_what_is_too_large_is_not_held(line):
 
 @pytest.mark.bad_input
 def test_bad_input_B48_a_body_that_does_not_come_is_given_up(line):
-    config = ServeConfig(log=False, body_seconds=0.3)
+    config = ServeConfig(lines=False, body_seconds=0.3)
     with serving([line.host("toy")], config) as client:
         with socket.create_connection((client.base_url.host, client.base_url.port)) as slow:
             slow.sendall(
@@ -178,7 +178,7 @@ def test_bad_input_B48_a_flood_is_turned_away_and_what_was_taken_is_answered(lin
         gate.wait(20)
         return real(hosted, asked)
 
-    config = ServeConfig(log=False, queue_rows=8, batch_rows=4)
+    config = ServeConfig(lines=False, queue_rows=8, batch_rows=4)
     with pytest.MonkeyPatch.context() as patch, serving([host], config) as client:
         patch.setattr(type(host.now), "answers", slow)
         codes = []

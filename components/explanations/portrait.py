@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from components.evaluate.attribution import Explained
-from components.evaluate.units import Seen
+from components.explanations.attribution import Explained
+from components.explanations.units import Seen
 
 WORDS, LEAST = 300, 5
 """Of a text, the first ones are shown; a word has to be seen as often to be put in order."""

@@ -1,0 +1,1 @@
+"""A packaged network as a graph that other runtimes run: ONNX, torch.export, fewer bits, and a bundle for devices."""
