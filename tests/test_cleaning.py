@@ -53,6 +53,13 @@ CASES = {
 }
 
 
+@pytest.mark.parametrize("form", ["NFC", "NFKC"])
+def test_letters_and_their_marks_are_one_sign_in_the_forms_that_compose(form):
+    cells = pa.chunked_array([["u\u0308ber", None], ["caf\u00e9", "plain", "e\u0301"]])
+    made = NormaliseText(columns=("t",), form=form).values(pa.table({"t": cells}))["t"].to_pylist()
+    assert made == ["\u00fcber", None, "caf\u00e9", "plain", "\u00e9"]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_operation_changes_what_it_says_and_doing_it_twice_nothing_more(kind):
     operation, cells, keeps = CASES[kind]

@@ -42,7 +42,7 @@ async function open() {
     const row = document_.components.schemas[said.post["x-row"]];
     const { columns, data } = content.example.dataframe_split;
     const example = Object.fromEntries(columns.map((name, at) => [name, data[0][at]]));
-    models[path.replace(/invocations$/, "explain")] = { row, example, title: said.post.summary };
+    models[path.replace(/invocations$/, "explain")] = { row, example, title: said.post.summary.replace("Answers of ", "") };
   }
   const paths = Object.keys(models);
   one("model").replaceChildren(...paths.map((path) => made("option", { value: path }, models[path].title)));
@@ -55,7 +55,7 @@ function choose(path) {
   chosen = path;
   for (const name of Object.keys(files)) delete files[name];
   const { row, example, title } = models[path];
-  one("about").textContent = `${title}. The form is filled with a row of its training data.`;
+  one("about").textContent = `${title}: the form is filled with a row of its training data.`;
   const fields = Object.entries(row.properties).map(([name, schema]) => field(name, schema, example[name]));
   const buttons = made("div", { class: "wide" }, made("button", {}, "Answer"));
   one("row").replaceChildren(...fields, buttons);
@@ -196,7 +196,9 @@ const numbers = (values) => values.slice(0, SHOWN).map((one_) => (typeof one_ ==
   + (values.length > SHOWN ? ", …" : "");
 
 function reasons({ towards, columns, words, pictures }) {
-  const parts = [made("h2", {}, "Why"), made("p", { class: "dim" }, `Green speaks ${towards}, red against.`)];
+  const colours = columns.length || words.length ? `Green speaks ${towards}, red against.` : "";
+  const points = pictures.length ? "In pictures red points speak for what is predicted, blue ones against." : "";
+  const parts = [made("h2", {}, "Why"), made("p", { class: "dim" }, `${colours} ${points}`)];
   if (columns.length) {
     const most = Math.max(...columns.map((cell) => Math.abs(cell.weight))) || 1;
     const lines = columns.slice(0, SHOWN).map((cell) => [`${cell.name} = ${cell.value}`, cell.weight]);
