@@ -10,12 +10,17 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from components.adapters.compute import Compute
 from components.context import open_context
 from components.contracts.errors import MillraceError
 from components.contracts.placement import Placement
 from tests.s3 import Server
+
+# A machine that is busy takes its time: what is too slow is a benchmark's business.
+settings.register_profile("millrace", deadline=None)
+settings.load_profile("millrace")
 
 SKIPPED: list[str] = []
 # Two workers on two cores: torch's threads of one would wait for those of the other (84 s for a training of 4).

@@ -35,7 +35,7 @@ from tests.line import image_recipe, png, registered, table_recipe, write_images
 from tests.serve.conftest import Line
 
 COLUMNS, CLASSES, HIDDEN = 64, 10, (128, 128)
-ROUNDS, SECONDS, CLIENTS, MANY = 10, 3.0, 16, 64
+ROUNDS, SECONDS, CLIENTS, MANY = 7, 2.0, 16, 64
 MUST = {"mlflow": (4.0, 10.0), "litserve": (1.0, 1.3), "bare": (0.8, 0.95)}
 
 
@@ -66,7 +66,7 @@ def layers(predictor):
     """The network's weights and biases, the standardising of its inputs in the first."""
     found = list(predictor.network.state_dict().values())
     state = predictor.fitted[0].state
-    mean, scale = torch.tensor(state["mean"]), torch.tensor(state["scale"])
+    mean, scale = (torch.tensor(state[name], dtype=torch.float64) for name in ("mean", "scale"))
     pairs = [(weight.double(), bias.double()) for weight, bias in zip(found[::2], found[1::2], strict=True)]
     weight, bias = pairs[0]
     pairs[0] = weight / scale, bias - weight @ (mean / scale)
@@ -88,7 +88,8 @@ class Server:
         self.port, self.path = port, path
         self._process = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT), **more},
+            # MLflow starts the uvicorn that it finds.
+            env={**os.environ, "PYTHONPATH": str(ROOT), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **more},
         )  # fmt: skip
 
     def wait(self, body):
@@ -161,7 +162,8 @@ def tables():
         _mlflow(sequential(pairs), cells, names, folder / "mlflow")
         body = folder / "body.json"
         body.write_text(json.dumps({"dataframe_split": {"columns": names, "data": [cells[0].tolist()]}}))
-        python, script = environment("serving"), str(Path(__file__).with_name("serving_peers.py"))
+        python = environment("serving")
+        script, lit = (str(Path(__file__).with_name(f"serving_{name}.py")) for name in ("peers", "litserve"))
         ports = [free() for _ in range(4)]
         served = [
             sys.executable,
@@ -177,9 +179,9 @@ def tables():
         servers = {
             "onnx": ours(folder / "home", "wide", "engine=onnx"),
             "torch": ours(folder / "home", "wide"),
-            "bare": Server([python, script, "bare", str(folder), str(ports[0])], ports[0]),
-            "litserve": Server([python, script, "litserve", str(folder), str(ports[1]), "1"], ports[1]),
-            "litserve in batches": Server([python, script, "litserve", str(folder), str(ports[2]), "16"], ports[2]),
+            "bare": Server([python, script, str(folder), str(ports[0])], ports[0]),
+            "litserve": Server([python, lit, str(folder), str(ports[1]), "1"], ports[1]),
+            "litserve in batches": Server([python, lit, str(folder), str(ports[2]), "16"], ports[2]),
             "mlflow": Server([*served, "-p", str(ports[3])], ports[3]),
         }
         for one in servers.values():
@@ -212,7 +214,8 @@ def _mlflow(net, cells, names, path):
     frame = pd.DataFrame(cells[:4], columns=names)
     with torch.inference_mode():
         logits = net(torch.tensor(cells[:4], dtype=torch.float32)).numpy()
-    mlflow.pytorch.save_model(net, str(path), signature=infer_signature(frame, pd.DataFrame(logits)))
+    signature = infer_signature(frame, pd.DataFrame(logits))
+    mlflow.pytorch.save_model(net, str(path), signature=signature, serialization_format="pickle")
 
 
 def against(peer):
