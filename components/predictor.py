@@ -96,29 +96,25 @@ class Predictor:
         Raises:
             DataError: E_COLUMN_MISSING; E_ROW_REJECTED, with the row's number counted from 1.
         """
-        needed = [*(name for feature in self.features for name in feature.columns), *self.decision.columns]
-        for name in needed:
-            if name not in rows.column_names:
-                raise DataError(
-                    "E_COLUMN_MISSING", "the model needs this column", place="request", value=name, action="add it"
-                )
-        _check_types(rows, [column for column in self.raw if column.name in needed])
-        accepted, rows = self._swept(rows)
+        needed = {name for feature in self.features for name in feature.columns} | set(self.decision.columns)
+        for name in sorted(needed - set(rows.column_names)):
+            raise DataError(
+                "E_COLUMN_MISSING", "the model needs this column", place="request", value=name, action="add it"
+            )
+        accepted, rows = self._swept(_read(rows, self.raw, needed))
         lost = pc.index(accepted, False).as_py()
         if lost >= 0:
             raise _rejected(lost, "cleaning would drop it")
-        made = [column for column in self.columns if column.name in rows.column_names]
-        made = [column for column in made if rows[column.name].type != ARROW[column.type]]
-        _check_types(rows, [column for column in made if column.name in needed])
-        return typed(rows, made)
+        kinds = dict(zip(rows.schema.names, rows.schema.types, strict=True))
+        made = [one for one in self.columns if kinds.get(one.name, ARROW[one.type]) != ARROW[one.type]]
+        return _read(rows, made, needed) if made else rows
 
     def accepts(self, rows: pa.Table) -> pa.ChunkedArray:
         """bool[rows]: the raw rows that cleaning would keep."""
-        return self._swept(rows)[0]
+        return self._swept(typed(rows, self.raw))[0]
 
     def _swept(self, rows: pa.Table) -> tuple[pa.ChunkedArray, pa.Table]:
-        """Which rows cleaning would keep, and all of them as its operations leave them."""
-        rows = typed(rows, self.raw)
+        """Which typed rows cleaning would keep, and all of them as its operations leave them."""
         accepted = pa.chunked_array([np.ones(rows.num_rows, bool)])
         for operation in self.operations:
             keeps = operation.keeps(rows)
@@ -192,12 +188,16 @@ def _as_asked(column: dict[str, Any]) -> Column:
     return found.model_copy(update={"timezone": found.timezone or "UTC"}) if found.type == "timestamp" else found
 
 
-def _check_types(rows: pa.Table, columns: Sequence[Column]) -> None:
-    for column in columns:
-        faults = read_cells(rows[column.name], column).faults
-        if faults:
-            lost = min(int(one.rows.argmax()) for one in faults)
-            raise _rejected(lost, f"{column.name} is not of type {column.type}")
+def _read(rows: pa.Table, columns: Sequence[Column], needed: set[str]) -> pa.Table:
+    """`rows` with these columns as their types; a cell of one that is needed has to be of it."""
+    declared, names, read = {one.name: one for one in columns}, rows.column_names, []
+    for name, cells in zip(names, rows.columns, strict=True):
+        found = read_cells(cells, declared[name]) if name in declared else None
+        if found is not None and found.faults and name in needed:
+            lost = min(int(one.rows.argmax()) for one in found.faults)
+            raise _rejected(lost, f"{name} is not of type {declared[name].type}")
+        read.append(cells if found is None else found.values)
+    return pa.Table.from_arrays(read, names)
 
 
 def _sibling(package: str) -> str:

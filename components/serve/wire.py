@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -30,6 +31,8 @@ FORMS = ("dataframe_split", "dataframe_records", "inputs", "instances")
 NUMBERS = frozenset({"int64", "float64", "floats"})
 WRONG = (pa.ArrowException, OverflowError, TypeError, ValueError)
 VALUE = 60
+EXACT = 2**53
+"""Up to here every whole number is a real one of 64 bits."""
 
 
 class RefusedError(Exception):
@@ -46,6 +49,8 @@ class Asked:
 
     cells: Mapping[str, Sequence[Any]]
     rows: int
+    lines: Sequence[Sequence[Any]] = ()
+    """The same row by row, in the order of `cells`, where they came so."""
 
 
 def read_json(body: bytes, most_rows: int) -> Asked:
@@ -156,7 +161,7 @@ def table_of(asked: Sequence[Asked], columns: Sequence[Column]) -> pa.Table:
     Raises:
         RefusedError: 400, a column or a cell is missing, or a cell is not of its type.
     """
-    return pa.table({one.name: _joined(asked, one) for one in columns})
+    return _of_floats(asked, columns) or pa.table({one.name: _joined(asked, one) for one in columns})
 
 
 def _with_nan(body: bytes) -> Any:
@@ -182,7 +187,7 @@ def _split(rows: Any, most_rows: int) -> Asked:
     for number, row in enumerate(data, 1):
         if not isinstance(row, list) or len(row) != len(names):
             raise RefusedError(400, "E_ROW_FIELDS", f"row {number} has to be a list of {len(names)} cells")
-    return Asked(dict(zip(names, zip(*data, strict=True), strict=True)) if data else {}, len(data))
+    return Asked(dict(zip(names, zip(*data, strict=True), strict=True)), len(data), data)
 
 
 def _columns(cells: Mapping[str, Any], form: str, most_rows: int) -> Asked:
@@ -206,6 +211,25 @@ def _few(rows: int, most_rows: int) -> None:
         raise RefusedError(400, "E_NO_ROWS", "the request has no rows")
     if rows > most_rows:
         raise RefusedError(413, "E_TOO_MANY_ROWS", f"the request has {rows:,} rows; at most {most_rows:,} are taken")
+
+
+def _of_floats(asked: Sequence[Asked], columns: Sequence[Column]) -> pa.Table | None:
+    """The same at once where every cell is a number of a column of real ones: the commonest case, and the widest."""
+    names = list(asked[0].cells)
+    if any(one.type != "float64" for one in columns) or not all(
+        one.lines and list(one.cells) == names for one in asked
+    ):
+        return None
+    lines = [line for one in asked for line in one.lines]
+    exact = all(type(cell) is float or (type(cell) is int and abs(cell) <= EXACT) for line in lines for cell in line)
+    if not exact:
+        return None
+    # Turned round, so that each column lies together.
+    matrix = np.array(lines, np.float64).T.copy()
+    places = {name: at for at, name in enumerate(names)}
+    if any(one.name not in places for one in columns):
+        return None
+    return pa.table({one.name: pa.array(matrix[places[one.name]]) for one in columns})
 
 
 def _joined(asked: Sequence[Asked], column: Column) -> pa.Array:
@@ -255,7 +279,7 @@ def _numbers(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     inner = found.type.value_type if pa.types.is_list(found.type) else found.type
     if not (pa.types.is_integer(inner) or pa.types.is_floating(inner) or pa.types.is_null(inner)):
         raise TypeError(str(inner))
-    return found.cast(kind)
+    return found if found.type == kind else found.cast(kind)
 
 
 def _bytes(value: Any, column: Column) -> bytes | None:

@@ -11,9 +11,10 @@ from pydantic import ValidationError
 from scipy.fft import dct
 
 from components.contracts.errors import DataError
-from components.features.audio import FLOOR, Audio
+from components.features.audio import Audio
 from components.features.boxes import Boxes
 from components.features.image import Image
+from components.features.sound import FLOOR
 from tests.features.cases import applied, boxes_table, fit, wav
 
 
