@@ -5,7 +5,7 @@ copied beside the weights. So it reads only what lies in the package's folder, a
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,16 +123,13 @@ class Predictor:
             rows = operation.values(rows)
         return accepted, rows
 
-    def predict(self, rows: pa.Table) -> Predictions:
-        """Predictions for raw rows, in their order, in batches."""
-        cleaned = self.cleaned(rows)
+    def predict(self, rows: pa.Table, batch: Callable[[pa.Table], Answers] | None = None) -> Predictions:
+        """Predictions for raw rows, in their order; `batch` answers cleaned rows in the place of the network."""
+        cleaned, answered = self.cleaned(rows), batch or self._batch
         pieces = [
-            self._batch(cleaned.slice(start, BATCH_ROWS)) for start in range(0, max(cleaned.num_rows, 1), BATCH_ROWS)
+            answered(cleaned.slice(start, BATCH_ROWS)) for start in range(0, max(cleaned.num_rows, 1), BATCH_ROWS)
         ]
-        return self.predictions({name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]})
-
-    def predictions(self, answers: Answers) -> Predictions:
-        """Answers with what tells them."""
+        answers = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
         return Predictions(answers=answers, objective=self.objective, target=self.target)
 
     def truth(self, rows: pa.Table) -> NDArray[Any]:

@@ -24,7 +24,7 @@ from components.contracts.spec import OWN_COLUMNS
 from components.exports.bundle import check_bundle, check_device, pack, write_bundle
 from components.exports.engine import Engine, check_engine
 from components.exports.graph import check_onnx, stored, write_onnx, write_program
-from components.exports.shrink import BATCH, Quantise, pruned, quantised
+from components.exports.shrink import BATCH, Quantise, prune, quantised
 from components.packages import PARTS, open_package
 from components.raw_rows import accepted, folder_of, sampled
 from components.reports.compression import compression_page
@@ -124,7 +124,7 @@ def _asked(predictor: Any, rows: pa.Table) -> pa.Table:
 def _thinned(predictor: Any, share: float) -> Iterator[None]:
     whole = predictor.network
     predictor.network = deepcopy(whole)
-    pruned(predictor.network, share)
+    prune(predictor.network, share)
     try:
         yield
     finally:

@@ -14,7 +14,7 @@ from components.contracts.errors import DataError, IntegrityError
 from components.contracts.findings import Shrunk
 from components.contracts.spec import OWN_COLUMNS
 from components.exports.bundle import pack
-from components.exports.engine import Engine, of_network
+from components.exports.engine import Engine, answers, of_network
 from components.exports.graph import stored
 from components.exports.measured import footprint, speed
 from components.packages import PARTS, own_errors
@@ -95,10 +95,3 @@ def compared(
         )
         packed.unlink()
     return whole[NETWORK].rows, tuple(versions)
-
-
-def answers(predictor: Any, outputs: Mapping[str, NDArray[Any]], cleaned: pa.Table) -> Any:
-    """What outputs say of cleaned rows."""
-    import torch
-
-    return predictor.decoded({name: torch.from_numpy(one) for name, one in outputs.items()}, {}, cleaned)

@@ -4,14 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from components.contracts.errors import ConfigError
 from components.exports.graph import Arrays, is_ready, stored
 
-BATCH_ROWS = 1024
 NEEDS_INPUTS = frozenset({"reconstruction", "adversarial", "language-model", "word-embedding"})
 """Objectives whose answers compare what the network gives with what it was given."""
 Outputs = Callable[[Arrays], dict[str, NDArray[Any]]]
@@ -40,18 +38,17 @@ class Engine:
 
     def predict(self, rows: pa.Table) -> Any:
         """What the predictor's own `predict` gives for raw rows."""
-        cleaned = self._predictor.cleaned(rows)
-        starts = range(0, max(cleaned.num_rows, 1), BATCH_ROWS)
-        pieces = [self._batch(cleaned.slice(start, BATCH_ROWS)) for start in starts]
-        answers = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
-        return self._predictor.predictions(answers)
+        return self._predictor.predict(rows, self._batch)
 
     def _batch(self, cleaned: pa.Table) -> Any:
-        import torch
+        return answers(self._predictor, self.outputs(stored(self._predictor, cleaned)), cleaned)
 
-        found = self.outputs(stored(self._predictor, cleaned))
-        tensors = {name: torch.from_numpy(one) for name, one in found.items()}
-        return self._predictor.decoded(tensors, {}, cleaned)
+
+def answers(predictor: Any, outputs: Arrays, cleaned: pa.Table) -> Any:
+    """What outputs say of cleaned rows."""
+    import torch
+
+    return predictor.decoded({name: torch.from_numpy(one) for name, one in outputs.items()}, {}, cleaned)
 
 
 def of_network(predictor: Any) -> Outputs:
