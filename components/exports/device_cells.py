@@ -1,16 +1,17 @@
 """Cells of a device's rows: their types, and the recipe's cleaning of values, in plain Python."""
 
 import math
+import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from re import ASCII, compile, sub  # noqa: A004 - what is compiled is a pattern
 from typing import Any
 
 from components.cleaning.misread import MARKS, fixed_text
 
 Cells = Mapping[str, Sequence[Any]]
-BLANKS = compile(r"\s+", ASCII)
-ODD = compile(MARKS)
+BLANKS = re.compile(r"[\t\n\f\r ]+")
+"""What Arrow's expressions take for blanks."""
+ODD = re.compile(MARKS)
 KINDS: dict[str, Any] = {
     "string": str,
     "int64": int,
@@ -111,7 +112,7 @@ def _normal(one: Mapping[str, Any]) -> Callable[[Any], Any]:
         if one["form"] != "none":
             text = unicodedata.normalize(one["form"], text)
         if one["blanks"]:
-            text = sub(BLANKS, " ", text).strip()
+            text = BLANKS.sub(" ", text).strip()
         return lowered(text) if one["lower"] else text
 
     return _on_text(change)
