@@ -1,19 +1,14 @@
 """G22, G23: rows answered over HTTP, beside MLflow's server, LitServe and a bare app; and with batches or without."""
 
+import base64
 import contextlib
 import json
-import os
-import signal
-import socket
-import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -30,12 +25,12 @@ from components.train import TrainSettings
 from components.validate import ValidateConfig
 from tests.benchmarks.measure import compared
 from tests.benchmarks.peers import environment
-from tests.benchmarks.start_up import ROOT
+from tests.benchmarks.servers import Server, free, ours
 from tests.line import image_recipe, png, registered, table_recipe, write_images
 from tests.serve.conftest import Line
 
 COLUMNS, CLASSES, HIDDEN = 64, 10, (128, 128)
-ROUNDS, SECONDS, CLIENTS, MANY = 7, 2.0, 16, 64
+ROUNDS, CLIENTS, MANY = 7, 16, 64
 MUST = {"mlflow": (4.0, 10.0), "litserve": (1.0, 1.3), "bare": (0.8, 0.95)}
 
 
@@ -79,68 +74,6 @@ def sequential(pairs):
         made += [torch.nn.Linear(weight.shape[1], weight.shape[0]), torch.nn.ReLU()]
         made[-2].load_state_dict({"weight": weight, "bias": bias})
     return torch.nn.Sequential(*made[:-1]).eval()
-
-
-class Server:
-    """A server in a process group of its own, which is stopped while another has its turn."""
-
-    def __init__(self, command, port, path="/invocations", **more):
-        self.port, self.path = port, path
-        self._process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-            # MLflow starts the uvicorn that it finds.
-            env={**os.environ, "PYTHONPATH": str(ROOT), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **more},
-        )  # fmt: skip
-
-    def wait(self, body):
-        """Until it answers; what it says."""
-        end = time.monotonic() + 120
-        while time.monotonic() < end:
-            with contextlib.suppress(httpx.TransportError):
-                said = httpx.post(
-                    f"http://127.0.0.1:{self.port}{self.path}",
-                    content=body,
-                    headers={"content-type": "application/json"},
-                )
-                if said.status_code == 200:
-                    return said.json()["predictions"][0]
-            time.sleep(0.2)
-        raise RuntimeError(f"no answer at port {self.port}")
-
-    def turn(self, body, clients, seconds=SECONDS):
-        """What so many clients get, nobody else working."""
-        os.killpg(self._process.pid, signal.SIGCONT)
-        script = Path(__file__).with_name("serving_load.py")
-        asked = [str(one) for one in (self.port, self.path, clients, seconds, body)]
-        try:
-            done = subprocess.run([sys.executable, script, *asked], capture_output=True, text=True, check=True)
-        finally:
-            os.killpg(self._process.pid, signal.SIGSTOP)
-        found = json.loads(done.stdout)
-        if found["wrong"]:
-            raise RuntimeError(f"{found['wrong']} refused at port {self.port}")
-        return found
-
-    def end(self):
-        for sign in (signal.SIGCONT, signal.SIGTERM):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, sign)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(10)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-
-
-def free():
-    with socket.create_server(("127.0.0.1", 0)) as one:
-        return one.getsockname()[1]
-
-
-def ours(home, name, *changes):
-    port = free()
-    sets = [part for one in ("lines=false", *changes) for part in ("--set", one)]
-    command = [sys.executable, "-m", "flows.cli", "serve", name, "--port", str(port), *sets]
-    return Server(command, port, MILLRACE_HOME=str(home))
 
 
 @cache
@@ -259,8 +192,6 @@ def pictures():
         recipe = image_recipe(write_images(folder / "images"), model=network)
         registered(replace(recipe, features=(recipe.features[0].model_copy(update={"height": 16, "width": 16}),)),
                    line.context("bench"), "pictures")  # fmt: skip
-        import base64
-
         body = folder / "body.json"
         body.write_text(json.dumps({"dataframe_records": [{"image": base64.b64encode(png(30, 16)).decode()}]}))
         servers = {
