@@ -52,8 +52,12 @@ def _spread(rows: int, share: float) -> NDArray[np.int64]:
 
 def folder_of(package: ModelPackage, store: Store) -> Path:
     """The package's MLflow model folder."""
-    record = store.artifact("package", package.fingerprint).standing()
-    return store.folder(record) / "model"
+    return package_folder(store, package.fingerprint)
+
+
+def package_folder(store: Store, fingerprint: str) -> Path:
+    """The same by its fingerprint; each of its files is checked once in this process."""
+    return store.folder(store.artifact("package", fingerprint).standing()) / "model"
 
 
 def opened(champion: ModelPackage, store: Store) -> Any:

@@ -1,11 +1,9 @@
-"""Which package stands under a registered model's name, and where its files are: what serves, scores and teaches."""
+"""Which package stands under a registered model's name: what serves, scores and teaches."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from components.adapters.model_registry import CHAMPION, FINGERPRINT_TAG, PACKAGE_TAG, VERIFIED_TAG
 from components.adapters.pointers import Pointer
-from components.adapters.store import Store
 from components.context import RunContext
 from components.contracts.errors import ConfigError
 
@@ -43,11 +41,6 @@ def find(ctx: RunContext, model: str, place: str = "NAME") -> Place:
     if tags.get(VERIFIED_TAG) != "true":
         raise _unknown("there is no such version that a run registered whole", model, place)
     return Place(version, tags[PACKAGE_TAG], tags[FINGERPRINT_TAG])
-
-
-def package_folder(store: Store, place: Place) -> Path:
-    """Its MLflow model folder, every file of which was checked once in this process."""
-    return store.folder(store.artifact("package", place.fingerprint).standing()) / "model"
 
 
 def _unknown(what: str, value: str, place: str) -> ConfigError:

@@ -30,6 +30,7 @@ from components.contracts.spec import FILE, KEY, OWN_COLUMNS, ROW
 from components.ingest import IngestConfig, digests_of, partitions_of, read_rows_of
 from components.ingest.conform import bad_lines
 from components.packages import open_package, own_errors
+from components.raw_rows import package_folder
 from components.sources.partition import Partition
 
 ROWS = "predictions.parquet"
@@ -83,9 +84,7 @@ def run_on(config: ScoreConfig, reads: IngestConfig, package: ModelPackage, *, c
     def build(_: Path) -> Scored:
         what = [package.content, config.name, config.version, list(config.keep)]
         with partitions_of(reads.source, ctx, digests) as (_source, pieces):
-            items = [
-                (piece.place, digest([piece.version, *what]), (piece, reads, package.fingerprint)) for piece in pieces
-            ]
+            items = [(piece.place, digest([piece.version, *what]), (piece, package.fingerprint)) for piece in pieces]
             size = sum(piece.size_bytes for piece in pieces)
             parts, records = ctx.parts(
                 "score",
@@ -134,15 +133,12 @@ def score_part(store: Store, config: ScoreConfig, argument: tuple[Part, str], fo
 
 
 def score_partition(
-    store: Store, config: Sequence[Any], argument: tuple[Partition, IngestConfig, str], folder: Path
+    store: Store, config: Sequence[Any], argument: tuple[Partition, str], folder: Path
 ) -> dict[str, Any]:
     """Read one partition of a source and write the answers to its rows."""
-    piece, reads, fingerprint = argument
-    source = reads.source
-    if reads.columns and hasattr(source, "declaring"):
-        source = source.declaring(reads.columns)
-    table, rows, _ = read_rows_of(store, reads, source, piece)
-    found, lost = _answered(store, config[0], fingerprint, table)
+    (own, reads), (piece, fingerprint) = config, argument
+    table, rows, _ = read_rows_of(store, reads, piece)
+    found, lost = _answered(store, own, fingerprint, table)
     return _written(found, [*bad_lines(rows, piece), *lost], folder, entered=None)
 
 
@@ -150,7 +146,7 @@ def _answered(
     store: Store, config: ScoreConfig, fingerprint: str, rows: pa.Table
 ) -> tuple[pa.Table, list[dict[str, Any]]]:
     """The answers to rows, and those of them that the model's cleaning would drop."""
-    predictor = _opened(str(store.folder(store.artifact("package", fingerprint).standing()) / "model"))
+    predictor = _opened(str(package_folder(store, fingerprint)))
     for name in config.keep:
         if name not in rows.column_names:
             raise _no_column(name, rows.column_names)

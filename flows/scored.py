@@ -15,7 +15,8 @@ from components.contracts.registry import load_kind
 from components.contracts.spec import Column
 from components.ingest.streams import is_stream
 from components.packages import told_of
-from components.registered import find, named, package_folder
+from components.raw_rows import package_folder
+from components.registered import find, named
 from components.sinks import KINDS
 from components.sources.files import FilesSource
 from flows.mistakes import holds_secret
@@ -46,7 +47,7 @@ def scored(order: Order, ctx: RunContext) -> Scored:
     place, name = find(ctx, order.model), named(order.model)[0]
     package = ctx.load(ModelPackage, place.fingerprint)
     sink, source = _sink(order.to), _source(order, name, ctx)
-    said, _ = told_of(package_folder(ctx.store, place))
+    said, _ = told_of(package_folder(ctx.store, place.fingerprint))
     columns = tuple(Column.model_validate(one) for one in said["raw"] if one["name"] in said["needed"])
     reads = ingest.IngestConfig(source=source, columns=columns)
     config = score.ScoreConfig(name=name, version=place.version, keep=tuple(order.keep), to=sink)

@@ -121,9 +121,7 @@ def read_partition(
     Of a group that a part (named by its key) had before some of its files changed, only these are read.
     """
     piece, before = item
-    source = config.source
-    if config.columns and hasattr(source, "declaring"):
-        source = source.declaring(config.columns)
+    source = _declared(config)
     standing = Before.find(store, before, piece) if before else None
     if standing:
         few = source.some(piece, standing.new.tolist())
@@ -134,7 +132,7 @@ def read_partition(
         if made:
             return made
     try:
-        table, rows, columns = read_rows_of(store, config, source, piece)
+        table, rows, columns = read_rows_of(store, config, piece)
     except DataError as error:
         if not config.set_aside_files or error.code not in SET_ASIDE:
             raise
@@ -155,18 +153,23 @@ def read_partition(
     }
 
 
-def read_rows_of(
-    store: Store, config: IngestConfig, source: Any, piece: Partition
-) -> tuple[pa.Table, Rows, tuple[Column, ...]]:
+def read_rows_of(store: Store, config: IngestConfig, piece: Partition) -> tuple[pa.Table, Rows, tuple[Column, ...]]:
     """One partition's typed rows with the columns that every snapshot has, what was read, and the columns' types.
 
     Raises:
         DataError: What is wrong with the partition as a whole.
     """
+    source = _declared(config)
     found = landed_rows(source, piece, store) or source.read(piece)
     _check_unchanged(piece)
     rows, columns = conformed(found, _named(source, config), piece.place)
     return _with_own(rows, piece), rows, columns
+
+
+def _declared(config: IngestConfig) -> Any:
+    """The source, which may read columns as they are declared."""
+    source = config.source
+    return source.declaring(config.columns) if config.columns and hasattr(source, "declaring") else source
 
 
 def digests_of(ctx: RunContext) -> FileDigests:

@@ -26,7 +26,8 @@ from components.explanations.single import told as single
 from components.exports.engine import Engine, check_engine
 from components.exports.graph import check_onnx, write_onnx
 from components.packages import PARTS, open_package
-from components.registered import Place, find, package_folder
+from components.raw_rows import package_folder
+from components.registered import Place, find
 from components.serve.wire import Asked, RefusedError, table_of
 
 
@@ -124,7 +125,7 @@ class Host:
     def _loaded(self, place: Place) -> Hosted:
         # Of its own, so that files which were right once are looked at again.
         store = Store(self.ctx.store.files)
-        folder = package_folder(store, place)
+        folder = package_folder(store, place.fingerprint)
         predictor = open_package(folder)
         said = json.loads((folder / PARTS / "model.json").read_bytes())
         needed = set(said["needed"])

@@ -222,13 +222,11 @@ def _of_floats(asked: Sequence[Asked], columns: Sequence[Column]) -> pa.Table | 
         return None
     lines = [line for one in asked for line in one.lines]
     exact = all(type(cell) is float or (type(cell) is int and abs(cell) <= EXACT) for line in lines for cell in line)
-    if not exact:
+    places = {name: at for at, name in enumerate(names)}
+    if not exact or any(one.name not in places for one in columns):
         return None
     # Turned round, so that each column lies together.
     matrix = np.array(lines, np.float64).T.copy()
-    places = {name: at for at, name in enumerate(names)}
-    if any(one.name not in places for one in columns):
-        return None
     return pa.table({one.name: pa.array(matrix[places[one.name]]) for one in columns})
 
 

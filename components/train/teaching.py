@@ -15,7 +15,8 @@ from components.contracts.artifacts import Dataset
 from components.contracts.config import StepConfig, placed
 from components.contracts.errors import ConfigError
 from components.packages import PARTS
-from components.registered import find, package_folder
+from components.raw_rows import package_folder
+from components.registered import find
 
 TAUGHT = ("classification", "multi-label", "regression")
 """Objectives whose outputs a teacher's can be compared with."""
@@ -42,7 +43,7 @@ def found(config: Teacher | None, objective: str, dataset: Dataset, ctx: RunCont
     if objective not in TAUGHT:
         raise _wrong("no teacher can say what is learnt here", objective, ", ".join(TAUGHT))
     place = find(ctx, config.model, "train.teacher.model")
-    folder = package_folder(ctx.store, place)
+    folder = package_folder(ctx.store, place.fingerprint)
     said = json.loads((folder / PARTS / "model.json").read_bytes())
     ours = [one.model_dump(mode="json") for one in dataset.features]
     if said["features"] != ours or said["inputs"] != [one.model_dump(mode="json") for one in dataset.inputs]:

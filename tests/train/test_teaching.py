@@ -11,7 +11,8 @@ from components.features.number import Number
 from components.models.linear import Linear
 from components.models.mlp import Mlp
 from components.packages import PARTS
-from components.registered import find, package_folder
+from components.raw_rows import package_folder
+from components.registered import find
 from components.train import TrainConfig, TrainSettings
 from components.train.teaching import Teacher, distilled, teacher_of
 from tests.line import packaged, prepared, registered, table_recipe, write_table
@@ -38,7 +39,7 @@ def learnt(known, ctx, **teacher):
 
 def test_who_learns_from_a_teacher_alone_ends_nearer_to_what_it_says(known, shared_ctx):
     """Than who learns from the targets: the teacher's probabilities are what is compared, on all rows."""
-    folder = package_folder(shared_ctx.store, find(shared_ctx, "teacher"))
+    folder = package_folder(shared_ctx.store, find(shared_ctx, "teacher").fingerprint)
     teacher = teacher_of(str(folder))
     away = {}
     for name, how in {"targets": {}, "teacher": {"share": 1.0, "temperature": 1.0}}.items():
