@@ -7,8 +7,9 @@ copied beside the weights. So it reads only what lies in the package's folder, a
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -132,6 +133,39 @@ class Predictor:
         answers = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
         return Predictions(answers=answers, objective=self.objective, target=self.target)
 
+    @cached_property
+    def plain(self) -> tuple[str, ...]:
+        """The columns of real numbers that are all that a row says, if they need no cleaning; else none."""
+        read = [name for feature in self.features for name in feature.columns]
+        real = [{one.name for one in columns if one.type == "float64"} for columns in (self.raw, self.columns)]
+        fit = all(hasattr(one, "of_matrix") for one in self.features) and not self.decision.columns
+        spared = all(getattr(one, "spares_numbers", False) for one in self.operations)
+        return tuple(dict.fromkeys(read)) if fit and spared and real[0] & real[1] >= set(read) else ()
+
+    @cached_property
+    def _places(self) -> dict[str, list[int]]:
+        return {one.name: [self.plain.index(name) for name in one.columns] for one in self.features}
+
+    def predict_matrix(
+        self, cells: NDArray[np.float64], outputs: Callable[[dict[str, NDArray[Any]]], Mapping[str, Any]] | None = None
+    ) -> Predictions:
+        """What `predict` says of rows of finite numbers, float64[rows, columns] in the order of `plain`.
+
+        `outputs` gives the tensors of what features store in the place of the network.
+        """
+        import torch
+
+        stored = {
+            one.name: one.of_matrix(cells if one.columns == self.plain else cells[:, self._places[one.name]])
+            for one in cast(list[Any], self.features)
+        }
+        with torch.inference_mode():
+            inputs: dict[str, Any] = {}
+            if outputs is None:
+                inputs = self._applied({name: torch.from_numpy(one) for name, one in stored.items()})
+            answers = self.decoded(outputs(stored) if outputs else self.network(inputs), inputs, None)
+        return Predictions(answers=answers, objective=self.objective, target=self.target)
+
     def truth(self, rows: pa.Table) -> NDArray[Any]:
         """Each raw row's own target: a class index, -1 for one that the model does not know; or numbers."""
         truth: NDArray[Any] = self.target.feature.truth(
@@ -156,8 +190,11 @@ class Predictor:
             inputs = self._tensors(rows)
             return self.decoded(self.network(inputs), inputs, rows)
 
-    def decoded(self, outputs: Mapping[str, Any], inputs: Mapping[str, Any], cleaned: pa.Table) -> Answers:
-        """What the network's outputs say of cleaned rows, tensors of which it made them."""
+    def decoded(self, outputs: Mapping[str, Any], inputs: Mapping[str, Any], cleaned: pa.Table | None) -> Answers:
+        """What the network's outputs say of cleaned rows, tensors of which it made them.
+
+        The rows themselves are looked at where the decision hangs on columns of theirs.
+        """
         return self.decision.applied(self.objective.decode(outputs, inputs, self.target), cleaned)
 
     def tensors(self, rows: pa.Table) -> dict[str, Any]:
@@ -172,7 +209,9 @@ class Predictor:
         }
 
     def _tensors(self, rows: pa.Table) -> dict[str, Any]:
-        found = self.stored(rows)
+        return self._applied(self.stored(rows))
+
+    def _applied(self, found: Mapping[str, Any]) -> dict[str, Any]:
         return {
             feature.name: feature.apply(found[feature.name], fitted.state)
             for feature, fitted in zip(self.features, self.fitted, strict=True)

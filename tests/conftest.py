@@ -29,7 +29,9 @@ REPORTS = Path(__file__).parents[1] / ".reports"
 
 
 def pytest_addoption(parser):
-    parser.addoption("--tenth", default="", metavar="TEXT", help="run a tenth of the chosen tests, drawn by this text")
+    parser.addoption(
+        "--share", default="", metavar="N:TEXT", help="run one of N of the chosen tests, drawn by the text"
+    )
 
 
 def pytest_xdist_make_scheduler(config, log):
@@ -50,17 +52,18 @@ def uses_server(path):
     return re.search(r"def test_\w+\([^)]*\b(millrace|served)\b", path.read_text()) is not None
 
 
-@pytest.hookimpl(tryfirst=True)
+@pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(config, items):
-    """The longest chain comes first; with `--tenth` keep a tenth of the fault tests, drawn by the text."""
+    """The longest chain comes first; with `--share` keep one of so many of what was chosen, drawn by the text."""
     items.sort(key=lambda item: not uses_server(item.path))
-    text = config.getoption("--tenth")
-    if text:
-        shift = int.from_bytes(text.encode(), "big")
-        faults = [item for item in items if item.get_closest_marker("faults")]
-        kept = [item for number, item in enumerate(faults) if (number + shift) % 10 == 0]
+    done = yield
+    every, _, text = config.getoption("--share").partition(":")
+    if every:
+        start = int.from_bytes(text.encode(), "big") % int(every)
+        kept = items[start :: int(every)]
         config.hook.pytest_deselected(items=[item for item in items if item not in kept])
         items[:] = kept
+    return done
 
 
 def pytest_runtest_logreport(report):

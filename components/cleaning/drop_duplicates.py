@@ -1,6 +1,6 @@
 """Rows that say the same as an earlier one; clean finds them over all partitions (components/duplicates.py)."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import pyarrow as pa
 from pydantic import Field
@@ -11,6 +11,7 @@ from components.contracts.config import StepConfig
 class DropDuplicates(StepConfig):
     """Keep the first of the rows that are equal in `columns`. A request's row is never a duplicate."""
 
+    spares_numbers: ClassVar[bool] = True
     kind: Literal["drop-duplicates"] = "drop-duplicates"
     columns: tuple[str, ...] = Field((), description="what is compared; none: everything")
 

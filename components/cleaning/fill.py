@@ -1,6 +1,6 @@
 """A constant in the place of what is missing. What is fitted (a mean, a median) belongs to preprocess."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,6 +13,7 @@ from components.contracts.config import StepConfig
 class Fill(StepConfig):
     """Put `value` into the missing cells of `columns`."""
 
+    spares_numbers: ClassVar[bool] = True
     kind: Literal["fill"] = "fill"
     columns: tuple[str, ...] = Field(min_length=1, description="columns of one type")
     value: bool | int | float | str = Field(description="what stands there then; of the columns' type")

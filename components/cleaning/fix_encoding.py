@@ -15,6 +15,7 @@ class FixEncoding(StepConfig):
     """Undo a wrong reading of the texts of `columns`; a text of which any part is right already stays."""
 
     needs: ClassVar[ColumnType] = "string"
+    spares_numbers: ClassVar[bool] = True
     kind: Literal["fix-encoding"] = "fix-encoding"
     columns: tuple[str, ...] = Field(min_length=1, description="text columns")
 

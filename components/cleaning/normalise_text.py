@@ -15,6 +15,7 @@ class NormaliseText(StepConfig):
     """Bring the texts of `columns` into one form."""
 
     needs: ClassVar[ColumnType] = "string"
+    spares_numbers: ClassVar[bool] = True
     kind: Literal["normalise-text"] = "normalise-text"
     columns: tuple[str, ...] = Field(min_length=1, description="text columns")
     form: Literal["none", "NFC", "NFKC"] = Field("NFC", description="of Unicode; NFKC also unites widths and ligatures")

@@ -1,4 +1,7 @@
-"""What a cleaning operation offers. Both methods are pure, and doing them twice changes nothing more."""
+"""What a cleaning operation offers. Both methods are pure, and doing them twice changes nothing more.
+
+One that leaves rows of real numbers, none of them missing, as they are says `spares_numbers`.
+"""
 
 from typing import Protocol
 

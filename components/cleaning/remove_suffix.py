@@ -14,6 +14,7 @@ class RemoveSuffix(StepConfig):
     """Cut `suffix` off the cells that end in it."""
 
     needs: ClassVar[ColumnType] = "string"
+    spares_numbers: ClassVar[bool] = True
     kind: Literal["remove-suffix"] = "remove-suffix"
     columns: tuple[str, ...] = Field(min_length=1, description="text columns")
     suffix: str = Field(min_length=1, description="the ending to cut, once")

@@ -1,6 +1,6 @@
 """Rows that must have a value."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,6 +12,7 @@ from components.contracts.config import StepConfig
 class Require(StepConfig):
     """Drop the rows in which one of `columns` is missing."""
 
+    spares_numbers: ClassVar[bool] = True
     kind: Literal["require"] = "require"
     columns: tuple[str, ...] = Field(min_length=1, description="columns that may not be missing")
 

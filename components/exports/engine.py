@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
@@ -40,15 +41,23 @@ class Engine:
         """What the predictor's own `predict` gives for raw rows."""
         return self._predictor.predict(rows, self._batch)
 
+    def predict_matrix(self, cells: NDArray[np.float64]) -> Any:
+        """What the predictor's own `predict_matrix` gives."""
+        return self._predictor.predict_matrix(cells, lambda given: _tensors(self.outputs(given)))
+
     def _batch(self, cleaned: pa.Table) -> Any:
         return answers(self._predictor, self.outputs(stored(self._predictor, cleaned)), cleaned)
 
 
 def answers(predictor: Any, outputs: Arrays, cleaned: pa.Table) -> Any:
     """What outputs say of cleaned rows."""
+    return predictor.decoded(_tensors(outputs), {}, cleaned)
+
+
+def _tensors(outputs: Arrays) -> dict[str, Any]:
     import torch
 
-    return predictor.decoded({name: torch.from_numpy(one) for name, one in outputs.items()}, {}, cleaned)
+    return {name: torch.from_numpy(one) for name, one in outputs.items()}
 
 
 def of_network(predictor: Any) -> Outputs:

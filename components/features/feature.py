@@ -4,7 +4,8 @@
 state, `merge` joins two in any order, `finish` makes the state: plain JSON. `apply` turns a stored batch into the
 tensor that the model sees; training, scoring and serving run that same code. A feature that changes cells may offer
 `counted(values, state)`: how many of the stored training cells it fills, clips or whatever it calls what it does. One
-whose `finish` is too slow for every change of the rows says `dear`: its state is kept (preprocess/kept.py).
+of real numbers alone may offer `of_matrix(float64[rows, columns])`: what `prepare` stores of them. One whose `finish`
+is too slow for every change of the rows says `dear`: its state is kept (preprocess/kept.py).
 """
 
 from collections.abc import Sequence

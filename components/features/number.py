@@ -55,7 +55,10 @@ class Number(OfNumbers, StepConfig):
     def prepare(self, table: pa.Table) -> Prepared:
         """float32[rows, columns], NaN where missing."""
         cells = [numbers_of(table[name], name, f"features.{self.name}", pa.float64()) for name in self.columns]
-        values = np.stack(cells, axis=1)
+        return Prepared(values=self.of_matrix(np.stack(cells, axis=1)))
+
+    def of_matrix(self, values: NDArray[np.float64]) -> NDArray[np.float32]:
+        """The same of float64[rows, columns]."""
         if np.nanmax(np.abs(values), initial=0) > np.finfo(np.float32).max:
             raise DataError(
                 "E_VALUE",
@@ -65,7 +68,7 @@ class Number(OfNumbers, StepConfig):
                 allowed=f"up to {np.finfo(np.float32).max:.4g}",
                 action="set a maximum for the column in checks.columns",
             )
-        return Prepared(values=values.astype(np.float32))
+        return values.astype(np.float32)
 
     def fit(self, prepared: Prepared) -> State:
         """Count, mean and sum of squared deviations per column, and what `missing` and `outliers` need."""

@@ -30,8 +30,11 @@ class Decision(Frozen):
     thresholds: dict[str, float] = Field({})
     columns: tuple[str, ...] = ()
 
-    def applied(self, answers: Mapping[str, NDArray[Any]], rows: pa.Table) -> dict[str, NDArray[Any]]:
-        """The answers for these raw rows with their probabilities softened, and decided."""
+    def applied(self, answers: Mapping[str, NDArray[Any]], rows: pa.Table | None) -> dict[str, NDArray[Any]]:
+        """The answers for these raw rows with their probabilities softened, and decided.
+
+        A decision without columns asks for no rows.
+        """
         found = dict(answers)
         if "probabilities" not in found:
             return found
@@ -40,7 +43,7 @@ class Decision(Frozen):
         if self.thresholds:
             bound = np.full(len(probabilities), self.thresholds[EVERYBODY])
             for group, threshold in self.thresholds.items():
-                if group != EVERYBODY:
+                if group != EVERYBODY and rows is not None:
                     bound[group_of(rows, self.columns) == group] = threshold
             found[DECIDED] = (probabilities[:, 1] >= bound).astype(np.int64)
         return found

@@ -14,8 +14,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from components.adapters.store import Store
 from components.context import RunContext
 from components.contracts.errors import EnvironmentFault, IntegrityError, MillraceError
@@ -28,17 +26,25 @@ from components.exports.graph import check_onnx, write_onnx
 from components.packages import PARTS, open_package
 from components.raw_rows import package_folder
 from components.registered import Place, find
-from components.serve.wire import Asked, RefusedError, table_of
+from components.serve.wire import Asked, RefusedError, matrix_of, table_of
+
+AT_ONCE = 1024
+"""Rows of a matrix at most: more are answered piece by piece, as tables."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hosted:
-    """A loaded version; `columns` are those of a request, `outputs` what MLflow's signature says it gives."""
+    """A loaded version; `columns` are those of a request, `outputs` what MLflow's signature says it gives.
+
+    `plain` names the columns of rows that are taken as a matrix where all cells are numbers.
+    """
 
     name: str
     place: Place
     predictor: Any
-    predict: Callable[[pa.Table], Any]
+    answerer: Any
+    """The predictor itself, or a graph in its place."""
+    plain: tuple[str, ...]
     columns: tuple[Column, ...]
     outputs: list[dict[str, Any]]
     example: dict[str, Any]
@@ -56,7 +62,12 @@ class Hosted:
         return found
 
     def _told(self, asked: Sequence[Asked]) -> list[dict[str, Any]]:
-        told: list[dict[str, Any]] = self.predict(table_of(asked, self.columns)).table().to_pylist()
+        matrix = matrix_of(asked, self.plain) if self.plain and sum(one.rows for one in asked) <= AT_ONCE else None
+        if matrix is None:
+            found = self.answerer.predict(table_of(asked, self.columns))
+        else:
+            found = self.answerer.predict_matrix(matrix)
+        told: list[dict[str, Any]] = found.table().to_pylist()
         return told
 
     def _alone(self, asked: Asked) -> Any:
@@ -75,7 +86,7 @@ class Hosted:
         """
         try:
             rows = table_of([asked], self.columns)
-            (answer,) = self.predict(rows).table().to_pylist()
+            (answer,) = self.answerer.predict(rows).table().to_pylist()
         except Exception as error:
             raise _refusal(error) from error
         told = {"answer": answer, "classes": list(self.predictor.target.classes), "explanation": None, "why_not": ""}
@@ -135,13 +146,14 @@ class Host:
             name=self.name,
             place=place,
             predictor=predictor,
-            predict=predictor.predict,
+            answerer=predictor,
+            plain=getattr(predictor, "plain", ()),
             columns=columns,
             outputs=_outputs(folder),
             example=example,
         )
         if self._graph:
-            hosted = replace(hosted, predict=_engine(hosted).predict)
+            hosted = replace(hosted, answerer=_engine(hosted))
         self._check(hosted, folder)
         return hosted
 

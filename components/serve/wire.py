@@ -1,24 +1,24 @@
 """Requests as bytes to typed rows, and answers to bytes: MLflow's wire format, without data frames in between.
 
 JSON holds `dataframe_split`, `dataframe_records`, `inputs` or `instances`; CSV has a header. Cells are read by the
-model's signature: nothing is guessed. Files are base64 texts in JSON; a form, or a body that is a file, has them as
-they are.
+model's signature: nothing is guessed. Files are base64 texts in JSON.
 """
 
 import base64
 import binascii
 import io
 import json
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 from pyarrow import csv
-from starlette.datastructures import Headers
 
 from components.cleaning.cells import ARROW
 from components.contracts.errors import shorten
@@ -94,65 +94,16 @@ def read_csv(body: bytes, columns: Sequence[Column], most_rows: int) -> Asked:
         raise RefusedError(400, "E_FORMAT", f"the body is no CSV: {shorten(str(error), 200)}") from error
     if len(set(names)) < len(names):
         raise RefusedError(400, "E_DUP_COLUMN", "the header has a name twice")
-    _few(table.num_rows, most_rows)
+    check_rows(table.num_rows, most_rows)
     return Asked({name: table[name] for name in names if name in kinds}, table.num_rows)
 
 
-async def read_form(headers: Headers, body: bytes, columns: Sequence[Column], most_rows: int) -> Asked:
-    """The rows of an HTML form, files as files: a column that comes several times has as many rows.
-
-    Raises:
-        RefusedError: 400, it cannot be read, or columns come unequally often; 413, it has too many rows.
-    """
-    from starlette.datastructures import UploadFile
-    from starlette.formparsers import MultiPartException, MultiPartParser
-
-    async def whole() -> AsyncGenerator[bytes, None]:
-        yield body
-
-    most = most_rows * max(len(columns), 1)
-    cells: dict[str, list[Any]] = {}
-    try:
-        # Its own limits are of what it takes in; all of that is here already.
-        form = await MultiPartParser(
-            headers, whole(), max_files=most, max_fields=most, max_part_size=len(body) + 1
-        ).parse()
-    except (MultiPartException, KeyError, ValueError) as error:
-        said = shorten(str(error), 200)
-        if said.startswith("'Too many"):
-            raise RefusedError(413, "E_TOO_MANY_ROWS", f"at most {most_rows:,} rows are taken") from error
-        raise RefusedError(400, "E_FORMAT", f"the body is no form of several parts: {said}") from error
-    for name, value in form.multi_items():
-        found = await value.read() if isinstance(value, UploadFile) else value
-        cells.setdefault(name, []).append(found or None)
-    await form.close()
-    files = {one.name for one in columns if one.type in BYTES}
-    lengths = {len(cells[one.name]) for one in columns if one.name in cells}
-    if len(lengths) > 1:
-        raise RefusedError(400, "E_FORMAT", "every column has to come as often as the others")
-    _few(max(lengths, default=0), most_rows)
-    arrays = {}
-    for one in columns:
-        if one.name in cells:
-            kind, wrong = (pa.binary(), str) if one.name in files else (pa.string(), bytes)
-            if any(isinstance(cell, wrong) for cell in cells[one.name]):
-                raise RefusedError(400, "E_TYPE", f"{one.name} has to be {'a file' if one.name in files else 'text'}")
-            arrays[one.name] = pa.chunked_array([pa.array(cells[one.name], kind)])
-    return Asked(arrays, max(lengths))
-
-
-def read_file(body: bytes, columns: Sequence[Column]) -> Asked:
-    """One row, of a file as the whole body, for a model that needs nothing else.
-
-    Raises:
-        RefusedError: 400, it is empty; 415, the model asks for more or for something else.
-    """
-    needed = [one for one in columns if not one.nullable] or list(columns[:1] if len(columns) == 1 else ())
-    if len(needed) != 1 or needed[0].type not in BYTES:
-        raise RefusedError(415, "E_CONTENT_TYPE", "the model asks for other columns than one file: send JSON or a form")
-    if not body:
+def check_rows(rows: int, most_rows: int) -> None:
+    """Raise RefusedError where a request has no rows, or too many."""
+    if not rows:
         raise RefusedError(400, "E_NO_ROWS", "the request has no rows")
-    return Asked({needed[0].name: pa.chunked_array([pa.array([body], pa.binary())])}, 1)
+    if rows > most_rows:
+        raise RefusedError(413, "E_TOO_MANY_ROWS", f"the request has {rows:,} rows; at most {most_rows:,} are taken")
 
 
 def table_of(asked: Sequence[Asked], columns: Sequence[Column]) -> pa.Table:
@@ -161,7 +112,33 @@ def table_of(asked: Sequence[Asked], columns: Sequence[Column]) -> pa.Table:
     Raises:
         RefusedError: 400, a column or a cell is missing, or a cell is not of its type.
     """
-    return _of_floats(asked, columns) or pa.table({one.name: _joined(asked, one) for one in columns})
+    names = [one.name for one in columns]
+    matrix = matrix_of(asked, names) if all(one.type == "float64" for one in columns) else None
+    if matrix is not None:
+        return pa.table(dict(zip(names, map(pa.array, matrix.T.copy()), strict=True)))
+    return pa.table({one.name: _joined(asked, one) for one in columns})
+
+
+def matrix_of(asked: Sequence[Asked], names: Sequence[str]) -> NDArray[np.float64] | None:
+    """The same as float64[rows, columns], where every cell came as a number that a real one of 64 bits is.
+
+    The commonest case of requests, and the widest. Otherwise None.
+    """
+    order = list(asked[0].cells)
+    if not all(one.lines and list(one.cells) == order for one in asked):
+        return None
+    lines = [line for one in asked for line in one.lines]
+    kinds = set(map(type, chain.from_iterable(lines)))
+    places = {name: at for at, name in enumerate(order)}
+    if not kinds <= {int, float} or any(name not in places for name in names):
+        return None
+    try:
+        matrix = np.array(lines, np.float64)
+    except OverflowError:
+        return None
+    if not np.isfinite(matrix).all() or (int in kinds and np.abs(matrix).max() > EXACT):
+        return None
+    return matrix if list(names) == order else matrix[:, [places[name] for name in names]]
 
 
 def _with_nan(body: bytes) -> Any:
@@ -183,7 +160,7 @@ def _split(rows: Any, most_rows: int) -> Asked:
         raise RefusedError(400, "E_FORMAT", "dataframe_split has to have columns (texts) and data (rows)")
     if len(set(names)) < len(names):
         raise RefusedError(400, "E_DUP_COLUMN", "dataframe_split.columns has a name twice")
-    _few(len(data), most_rows)
+    check_rows(len(data), most_rows)
     for number, row in enumerate(data, 1):
         if not isinstance(row, list) or len(row) != len(names):
             raise RefusedError(400, "E_ROW_FIELDS", f"row {number} has to be a list of {len(names)} cells")
@@ -194,40 +171,17 @@ def _columns(cells: Mapping[str, Any], form: str, most_rows: int) -> Asked:
     lengths = {len(one) if isinstance(one, list) else -1 for one in cells.values()}
     if len(lengths) != 1 or -1 in lengths:
         raise RefusedError(400, "E_FORMAT", f"{form} has to hold lists of one length, one for each column")
-    _few(max(lengths), most_rows)
+    check_rows(max(lengths), most_rows)
     return Asked(cells, max(lengths))
 
 
 def _records(rows: Any, form: str, most_rows: int) -> Asked:
     if not isinstance(rows, list) or not all(isinstance(one, dict) for one in rows):
         raise RefusedError(400, "E_FORMAT", f"{form} has to be a list of objects, one for each row")
-    _few(len(rows), most_rows)
+    check_rows(len(rows), most_rows)
     names = dict.fromkeys(name for one in rows for name in one)
-    return Asked({name: [one.get(name) for one in rows] for name in names}, len(rows))
-
-
-def _few(rows: int, most_rows: int) -> None:
-    if not rows:
-        raise RefusedError(400, "E_NO_ROWS", "the request has no rows")
-    if rows > most_rows:
-        raise RefusedError(413, "E_TOO_MANY_ROWS", f"the request has {rows:,} rows; at most {most_rows:,} are taken")
-
-
-def _of_floats(asked: Sequence[Asked], columns: Sequence[Column]) -> pa.Table | None:
-    """The same at once where every cell is a number of a column of real ones: the commonest case, and the widest."""
-    names = list(asked[0].cells)
-    if any(one.type != "float64" for one in columns) or not all(
-        one.lines and list(one.cells) == names for one in asked
-    ):
-        return None
-    lines = [line for one in asked for line in one.lines]
-    exact = all(type(cell) is float or (type(cell) is int and abs(cell) <= EXACT) for line in lines for cell in line)
-    places = {name: at for at, name in enumerate(names)}
-    if not exact or any(one.name not in places for one in columns):
-        return None
-    # Turned round, so that each column lies together.
-    matrix = np.array(lines, np.float64).T.copy()
-    return pa.table({one.name: pa.array(matrix[places[one.name]]) for one in columns})
+    lines = [[one.get(name) for name in names] for one in rows]
+    return Asked(dict(zip(names, zip(*lines, strict=True), strict=True)), len(rows), lines)
 
 
 def _joined(asked: Sequence[Asked], column: Column) -> pa.Array:
@@ -274,10 +228,17 @@ def _typed(values: Sequence[Any], column: Column) -> pa.Array:
 def _numbers(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     """Whole numbers and real ones, or lists of them: Arrow alone would cut 3.5 to 3 and take a truth for 1."""
     found = pa.array(values)
+    # Among numbers Arrow takes a truth for one of them.
+    if bool in set(map(type, values)) or bool in set(map(type, chain.from_iterable(filter(_is_list, values)))):
+        raise TypeError("bool")
     inner = found.type.value_type if pa.types.is_list(found.type) else found.type
     if not (pa.types.is_integer(inner) or pa.types.is_floating(inner) or pa.types.is_null(inner)):
         raise TypeError(str(inner))
     return found if found.type == kind else found.cast(kind)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list)
 
 
 def _bytes(value: Any, column: Column) -> bytes | None:

@@ -1,6 +1,7 @@
 """The champion that answers, and what comes in its place: nothing that is altered, and never two in one answer."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -97,7 +98,7 @@ def test_a_defect_in_one_request_is_the_answer_to_no_other(line):
             raise TypeError("a defect")
         return host.now.predictor.predict(rows)
 
-    hosted = replace(host.now, predict=broken)
+    hosted = replace(host.now, answerer=SimpleNamespace(predict=broken))
     good, odd = Asked({"n": [1.5], "c": ["a"]}, 1), Asked({"n": [1.5], "c": ["odd"]}, 1)
     found = hosted.answers([good, odd, good])
     assert isinstance(found[1], TypeError)
@@ -124,7 +125,7 @@ def test_a_champion_that_cannot_be_looked_for_ends_nothing(line, swapped, monkey
 def test_a_graph_answers_as_the_network_does(line):
     """ONNX Runtime in its place: the same answers, from the same cleaning and features."""
     network, graph = line.host("toy"), Host(line.context("serving"), "toy", "champion", print, graph=True)
-    assert graph.now.predict != network.now.predict
+    assert graph.now.answerer is not graph.now.predictor
     asked = Asked({"n": [1.5, -3.0, 0.25], "c": ["a", None, "never seen"]}, 3)
     (found,), (wanted,) = graph.now.answers([asked]), network.now.answers([asked])
     assert [one["prediction"] for one in found] == [one["prediction"] for one in wanted]
