@@ -30,7 +30,8 @@ from components.objectives import KINDS as OBJECTIVES
 from components.objectives.decision import Decision
 from components.objectives.objective import Answers, Target, target_of
 
-BATCH_ROWS = 1024
+BATCH_ROWS, PLAIN_ROWS = 1024, 8192
+"""Rows that are answered at a time: of any kind, and of nothing but real numbers."""
 FORMAT = 2
 """Of what lies in a package, and of what a Predictor offers."""
 
@@ -112,6 +113,8 @@ class Predictor:
 
     def accepts(self, rows: pa.Table) -> pa.ChunkedArray:
         """bool[rows]: the raw rows that cleaning would keep."""
+        if not self.operations:
+            return pa.chunked_array([np.ones(rows.num_rows, bool)])
         return self._swept(typed(rows, self.raw))[0]
 
     def _swept(self, rows: pa.Table) -> tuple[pa.ChunkedArray, pa.Table]:
@@ -127,11 +130,23 @@ class Predictor:
     def predict(self, rows: pa.Table, batch: Callable[[pa.Table], Answers] | None = None) -> Predictions:
         """Predictions for raw rows, in their order; `batch` answers cleaned rows in the place of the network."""
         cleaned, answered = self.cleaned(rows), batch or self._batch
-        pieces = [
-            answered(cleaned.slice(start, BATCH_ROWS)) for start in range(0, max(cleaned.num_rows, 1), BATCH_ROWS)
-        ]
+        size = BATCH_ROWS
+        if batch is None and self._is_plain(cleaned):
+            size, answered = PLAIN_ROWS, self._plain_batch
+        pieces = [answered(cleaned.slice(start, size)) for start in range(0, max(cleaned.num_rows, 1), size)]
+        return self._joined(pieces)
+
+    def _joined(self, pieces: Sequence[Answers]) -> Predictions:
         answers = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
         return Predictions(answers=answers, objective=self.objective, target=self.target)
+
+    def _is_plain(self, cleaned: pa.Table) -> bool:
+        """Whether cleaned rows say nothing but real numbers."""
+        columns = [cleaned[name] for name in self.plain]
+        return bool(columns) and all(one.type == pa.float64() and not one.null_count for one in columns)
+
+    def _plain_batch(self, cleaned: pa.Table) -> Answers:
+        return self.predict_matrix(np.stack([cleaned[name].to_numpy() for name in self.plain], axis=1)).answers
 
     @cached_property
     def plain(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ wherever the process ended before. Rows that the model's cleaning would drop are
 """
 
 import json
+import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -114,19 +115,27 @@ def _delivered(sink: Any, made: Scored, ctx: RunContext) -> int:
     """How many parts the sink did not have. It is asked every time: what it had may be gone."""
     count = 0
     for number, part in enumerate(made.parts, 1):
-        count += sink.deliver(part.key, scored_rows(ctx.store, part))
+        if hasattr(sink, "deliver_file"):
+            count += sink.deliver_file(part.key, _file(ctx.store, part))
+        else:
+            count += sink.deliver(part.key, scored_rows(ctx.store, part))
         ctx.progress.advanced("score", number, len(made.parts), "parts", "delivered")
     return count
 
 
 def scored_rows(store: Store, part: Part) -> pa.Table:
     """A part's predictions."""
-    return pq.read_table(store.open(store.part("score", part.key).standing(), ROWS), page_checksum_verification=True)
+    return pq.read_table(_file(store, part), page_checksum_verification=True)
+
+
+def _file(store: Store, part: Part) -> Path:
+    return store.open(store.part("score", part.key).standing(), ROWS)
 
 
 def score_part(store: Store, config: ScoreConfig, argument: tuple[Part, str], folder: Path) -> dict[str, Any]:
     """Write the answers to the rows of one part of a snapshot."""
     part, fingerprint = argument
+    _one_core()
     rows = read_rows(store, "ingest", part.key)
     found, bad = _answered(store, config, fingerprint, rows)
     return _written(found, bad, folder, entered=part.rows)
@@ -137,9 +146,18 @@ def score_partition(
 ) -> dict[str, Any]:
     """Read one partition of a source and write the answers to its rows."""
     (own, reads), (piece, fingerprint) = config, argument
+    _one_core()
     table, rows, _ = read_rows_of(store, reads, piece)
     found, lost = _answered(store, own, fingerprint, table)
     return _written(found, [*bad_lines(rows, piece), *lost], folder, entered=None)
+
+
+def _one_core() -> None:
+    """Where partitions are answered side by side, the network of each takes one core: OpenMP counts by thread."""
+    import torch
+
+    if threading.current_thread() is not threading.main_thread():
+        torch.set_num_threads(1)
 
 
 def _answered(
@@ -152,7 +170,8 @@ def _answered(
             raise _no_column(name, rows.column_names)
     with own_errors("correct the data: the model needs what it was trained on"):
         kept = predictor.accepts(rows.drop(list(OWN_COLUMNS)))
-        lost, rows = rows.filter(pa.array(~np.asarray(kept))), rows.filter(kept)
+        keeps = np.asarray(kept)
+        lost, rows = rows.filter(pa.array(~keeps)), rows if keeps.all() else rows.filter(kept)
         told = predictor.predict(rows.drop(list(OWN_COLUMNS))).table() if rows.num_rows else pa.table({})
     beside = {
         **{name: rows[name] for name in config.keep},
@@ -172,7 +191,9 @@ def _answered(
 
 def _written(found: pa.Table, bad: list[dict[str, Any]], folder: Path, *, entered: int | None) -> dict[str, Any]:
     """`entered` rows of a snapshot came in; where it is None, all that came were read anew."""
-    pq.write_table(found, folder / ROWS, write_page_checksum=True)
+    texts = [one.name for one in found.schema if pa.types.is_string(one.type) and one.name != "row_key"]
+    # Numbers and keys hardly repeat: to look for those that do would take as long as all else.
+    pq.write_table(found, folder / ROWS, write_page_checksum=True, use_dictionary=texts)
     if bad:
         (folder / "rejected.jsonl").write_text("".join(json.dumps(line) + "\n" for line in bad))
     came = {"added": found.num_rows + len(bad)} if entered is None else {"rows_in": entered}

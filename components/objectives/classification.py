@@ -73,11 +73,13 @@ class Classification(StepConfig):
     def table(self, answers: Answers, target: Target) -> pa.Table:
         """The class that is said, its probability, and those of all classes."""
         probabilities, chosen, types = answers["probabilities"], decided(answers), self.columns(target)
-        names = np.array([int(name) for name in target.classes] if target.whole else target.classes, object)
+        names = pa.array(list(map(int, target.classes)) if target.whole else target.classes, types["prediction"])
+        rows, classes = probabilities.shape
+        ends = pa.array(np.arange(0, rows * classes + 1, classes, np.int32))
         return pa.table({
-            "prediction": pa.array(names[chosen], types["prediction"]),
-            "confidence": pa.array(probabilities[np.arange(len(chosen)), chosen].astype(np.float64)),
-            "probabilities": pa.array(list(probabilities.astype(np.float64)), types["probabilities"]),
+            "prediction": names.take(pa.array(chosen)),
+            "confidence": pa.array(probabilities[np.arange(rows), chosen].astype(np.float64)),
+            "probabilities": pa.ListArray.from_arrays(ends, pa.array(probabilities.astype(np.float64).ravel())),
         })
 
     def row_metrics(self, answers: Answers, truth: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:

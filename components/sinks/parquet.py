@@ -28,8 +28,15 @@ class ParquetSink(StepConfig):
         """
         body = io.BytesIO()
         pq.write_table(rows, body, write_page_checksum=True)
+        return self._created(key, body.getvalue())
+
+    def deliver_file(self, key: str, path: Path) -> bool:
+        """The same of a Parquet file, as it is."""
+        return self._created(key, path.read_bytes())
+
+    def _created(self, key: str, body: bytes) -> bool:
         try:
-            made: bool = self._files().create(f"part-{key}.parquet", body.getvalue())
+            made: bool = self._files().create(f"part-{key}.parquet", body)
         except (FileExistsError, NotADirectoryError) as error:
             raise EnvironmentFault(
                 "E_IO",
