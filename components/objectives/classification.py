@@ -75,7 +75,7 @@ class Classification(StepConfig):
         probabilities, chosen, types = answers["probabilities"], decided(answers), self.columns(target)
         names = pa.array(list(map(int, target.classes)) if target.whole else target.classes, types["prediction"])
         rows, classes = probabilities.shape
-        ends = pa.array(np.arange(0, rows * classes + 1, classes, np.int32))
+        ends = pa.array(np.arange(rows + 1, dtype=np.int32) * classes)
         return pa.table({
             "prediction": names.take(pa.array(chosen)),
             "confidence": pa.array(probabilities[np.arange(rows), chosen].astype(np.float64)),
