@@ -19,8 +19,9 @@ from components.adapters.pointers import Pointer
 from components.adapters.store import Record, Store
 from components.adapters.stores import open_store
 from components.adapters.tracking import Tracker
-from components.contracts.artifacts import Artifact, Ledger, Part, content_of
+from components.contracts.artifacts import Artifact, Ledger, Part
 from components.contracts.config import Frozen
+from components.contracts.content import content_of
 from components.contracts.errors import IntegrityError
 from components.contracts.fingerprint import Fingerprint, code_of, digest, fingerprint
 from components.contracts.placement import Placement

@@ -13,11 +13,11 @@ from typing import Any
 
 from components.adapters.collect import Removal, collect
 from components.adapters.pointers import RENEWALS, Lease, Pointer
+from components.adapters.prediction_log import LOGS, began
 from components.adapters.store import Store
 from components.adapters.tracking import Tracker
 from components.contracts.errors import EnvironmentFault
 from components.contracts.fingerprint import Fingerprint
-from components.serve.log import LOGS, began
 
 DAY_SECONDS = 24 * 3600.0
 RENEW_SECONDS = 20.0

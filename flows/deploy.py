@@ -10,17 +10,19 @@ from components.contracts.closure import ROOT
 from components.contracts.errors import ConfigError, EnvironmentFault
 from components.contracts.placement import Placement
 from flows import recipe_files, server, settings
+from flows.automations import automate
 from flows.pipeline import load_recipe
 from flows.processes import Running, python
 
 FILE = ROOT / "infra" / "prefect" / "prefect.yaml"
 BUILT_IN = "built in"
+RETRAINS = "flows/retraining.py"
 POOL_LIMIT = 2
 """Runs at a time of the local pool: a training uses every core."""
 
 
 def deploy(placement: Placement, cron: str = "") -> tuple[Running, list[dict[str, Any]]]:
-    """Create or update every deployment on the running server; `cron` replaces the schedules' own times.
+    """Create or update every deployment on the running server; `cron` replaces the times of retraining.
 
     Returns the server and the deployments as they stand in the file.
 
@@ -36,7 +38,7 @@ def deploy(placement: Placement, cron: str = "") -> tuple[Running, list[dict[str
     if cron:
         _check_cron(cron)
         for one in content["deployments"]:
-            for schedule in one.get("schedules", ()):
+            for schedule in one.get("schedules", ()) if one["entrypoint"].startswith(RETRAINS) else ():
                 schedule["cron"] = cron
     pools = {one["work_pool"]["name"] for one in content["deployments"]}
     written = placement.home / "prefect" / "deployments.yaml"
@@ -50,6 +52,7 @@ def deploy(placement: Placement, cron: str = "") -> tuple[Running, list[dict[str
         raise _refused(done.stdout + done.stderr)
     for one in content["deployments"]:
         _close(f"{one['entrypoint'].rpartition(':')[2]}/{one['name']}")
+    automate(placement)
     return running, content["deployments"]
 
 

@@ -17,6 +17,8 @@ def add(app: typer.Typer) -> None:
     app.command("champions")(list_champions)
     app.command("promote")(promote)
     app.command("rollback")(rollback)
+    app.command("monitor")(monitor)
+    app.command("retrain")(retrain)
     app.command("score")(score)
     app.command("serve")(serve)
 
@@ -37,6 +39,45 @@ def score(
 
     order = Order(model=model, source=source, overrides=overrides, keep=keep, to=to)
     score_rows(settings.read(), order, as_json=as_json)
+
+
+def monitor(
+    model: Annotated[str, typer.Argument(metavar="NAME[@ALIAS]", help="a registered model; the champion if no alias")],
+    source: Annotated[str, typer.Argument(help="a file, a folder or a recipe; the prediction log if not given")] = "",
+    overrides: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="change the recipe")] = [],  # noqa: B006
+    *,
+    hours: Annotated[float, typer.Option(min=0.01, help="how far back the prediction log is read")] = 24.0,
+    simulate_drift: Annotated[float, typer.Option(min=0, help="move the rows by so many deviations first")] = 0.0,
+    as_json: Listed = False,
+) -> None:
+    """Hold new rows against those that a model was tested on; exit code 3 where they have moved."""
+    from flows import settings
+    from flows.operate import watch
+    from flows.watched import Order
+
+    order = Order(model=model, source=source, overrides=overrides, hours=hours, simulate=simulate_drift)
+    code = watch(settings.read(), order, as_json=as_json)
+    if code:
+        raise typer.Exit(code)
+
+
+def retrain(
+    model: Annotated[str, typer.Argument(help="a registered model")],
+    recipe: Annotated[str, typer.Argument(help="a recipe of it; the one that made the champion if not given")] = "",
+    overrides: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="change the recipe")] = [],  # noqa: B006
+    *,
+    reason: Annotated[
+        str, typer.Option(help="hand, data, drift, performance or schedule: all but hand ask retrain.on and the window")
+    ] = "hand",
+    as_json: Listed = False,
+) -> None:
+    """Train a model again by the recipe that made it, where its section `retrain` finds that worth it."""
+    from flows import settings
+    from flows.operate import train_again
+
+    code = train_again(settings.read(), (model, recipe, overrides, reason), as_json=as_json)
+    if code:
+        raise typer.Exit(code)
 
 
 def serve(

@@ -24,6 +24,7 @@ from components.features import KINDS as FEATURES
 from components.features.several import parts_of
 from components.gate import METRIC_RULES, GateConfig
 from components.models import KINDS as MODELS
+from components.monitor.settings import MonitorConfig
 from components.objectives import KINDS as OBJECTIVES
 from components.objectives.objective import check_metrics, check_model, check_monitor, check_target
 from components.package import PackageConfig
@@ -33,6 +34,7 @@ from components.preprocess.leaks import LeakConfig
 from components.preprocess.outliers import OutlierConfig
 from components.preprocess.rebalance import Rebalance
 from components.register import RegisterConfig
+from components.retrain import RetrainPolicy
 from components.sources import KINDS as SOURCES
 from components.statistics.splits import SplitConfig
 from components.train import TrainSettings
@@ -97,6 +99,8 @@ class PipelineConfig(Frozen):
     compress: CompressConfig | None = Field(None, description="smaller versions of the model; none if not given")
     gate: GateConfig = GateConfig()
     register_as: RegisterConfig = Field(RegisterConfig(), alias="register")
+    monitor: MonitorConfig = Field(MonitorConfig(), description="how new rows are held against the test rows")
+    retrain: RetrainPolicy = Field(RetrainPolicy(), description="when the model is worth training again")
     proof: ProofConfig = ProofConfig()
     search: SearchConfig = Field(SearchConfig(), description="what `millrace tune` varies; no step reads it")
 

@@ -17,8 +17,8 @@ from prefect.runtime import flow_run
 from prefect.states import Completed
 
 from components import smoke
-from components.adapters.model_registry import CARD
-from components.contracts.artifacts import Checkpoint, Compressed, Dataset, ModelVersion, Snapshot, Verdict
+from components.adapters.model_registry import CARD, CHAMPION
+from components.contracts.artifacts import Checkpoint, Compressed, Dataset, EvalReport, ModelVersion, Snapshot, Verdict
 from components.contracts.errors import MillraceError
 from components.train import supervisor
 from components.train.devices import check_devices
@@ -27,6 +27,7 @@ from flows.pipeline import load_recipe
 from flows.plan import will_train
 from flows.progress import Both, RunPage, mistakes_in_one_line
 from flows.runs import CURRENT, RUN_TAG, Run, alive, open_run, remember
+from flows.told import PROMOTION, tell
 
 UNFIT = re.compile(r"[^\w\-. /]")
 """What MLflow does not take in a parameter's name; column names may hold anything."""
@@ -148,12 +149,23 @@ def published(
         "model": version.model_dump(include={"name", "version", "aliases"}) if version else {},
     }
     remember(run, report)
+    _tell(run, version, report)
     artifacts.show_data(run, data, tracker.artifact_link("data.html"))
     artifacts.show_metrics(run, report.metrics, report.champion)
     artifacts.show_links(run, link, version)
     artifacts.show_steps(f"{run.config.name}-steps", run.ctx.outcomes)
     _rename(run, f"{run.config.name} v{version.version}" if version else f"{run.config.name} {state.lower()}")
     return Completed(name=state, message="; ".join(verdict.checks))
+
+
+def _tell(run: Run, version: ModelVersion | None, report: EvalReport) -> None:
+    """A new champion, for whoever wants to know."""
+    registered = next((one for one in run.ctx.outcomes if one.step == "register"), None)
+    if version is None or registered is None or registered.reused or CHAMPION not in version.aliases:
+        return
+    figures = ", ".join(f"{name} {one.value:.4g}" for name, one in report.metrics.items())
+    why = f"version {version.version}, {figures} on the test part ({registered.why})"
+    tell(PROMOTION, version.name, {"version": str(version.version), "why": why, "run": run.name})
 
 
 def _rename(run: Run, name: str) -> None:

@@ -24,6 +24,7 @@ from components.contracts.artifacts import Approval, EvalReport
 from components.contracts.config import Frozen
 from components.contracts.errors import ConfigError
 from components.contracts.placement import Placement
+from components.registered import lineage_pointer
 from flows.origin import git_commit
 from flows.pipeline import PipelineConfig
 
@@ -115,6 +116,9 @@ def remember(run: Run, report: EvalReport) -> None:
         "ended": time.time(),
     }
     Pointer(run.ctx.store, f"runs/{run.name}").set(value)
+    if package := value["results"].get("package"):
+        made_of = {name: value[name] for name in ("recipe", "overrides", "results")}
+        lineage_pointer(run.ctx.store, package).set(made_of)
 
 
 def approve(placement: Placement, name: str, approval: Approval) -> tuple[str, list[str]]:

@@ -46,7 +46,7 @@ def scored(order: Order, ctx: RunContext) -> Scored:
     """
     place, name = find(ctx, order.model), named(order.model)[0]
     package = ctx.load(ModelPackage, place.fingerprint)
-    sink, source = _sink(order.to), _source(order, name, ctx)
+    sink, source = _sink(order.to), source_of(order.source, order.overrides, name, ctx)
     said, _ = told_of(package_folder(ctx.store, place.fingerprint))
     columns = tuple(Column.model_validate(one) for one in said["raw"] if one["name"] in said["needed"])
     reads = ingest.IngestConfig(source=source, columns=columns)
@@ -56,12 +56,13 @@ def scored(order: Order, ctx: RunContext) -> Scored:
     return score.run_on(config, reads, package, ctx=ctx)
 
 
-def _source(order: Order, name: str, ctx: RunContext) -> Any:
-    path = Path(order.source)
-    if order.source and path.exists() and path.suffix not in {".yaml", ".yml"}:
-        return FilesSource(uri=order.source)
+def source_of(named_source: str, overrides: Sequence[str], model: str, ctx: RunContext) -> Any:
+    """A file or folder as a source, or that of a recipe; of the recipe of the model's name where none is named."""
+    path = Path(named_source)
+    if named_source and path.exists() and path.suffix not in {".yaml", ".yml"}:
+        return FilesSource(uri=named_source)
     placement = ctx.placement
-    return load_recipe(order.source or name, order.overrides, placement.data, placement.recipes).source
+    return load_recipe(named_source or model, overrides, placement.data, placement.recipes).source
 
 
 def _sink(to: str) -> Any:

@@ -27,6 +27,7 @@ NAMES = {
     "DASK_ADDRESS": "dask_address",
     "DATA": "data",
     "RECIPES": "recipes",
+    "NOTIFY": "notify",
     "PREFECT_PORT": "prefect_port",
     "MLFLOW_PORT": "mlflow_port",
 }

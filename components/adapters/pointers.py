@@ -92,6 +92,11 @@ class Lease:
         """Show that the holder lives; False where the lease was lost."""
         return self.epoch is not None and self._move(self.epoch, self.holder)
 
+    @property
+    def seen(self) -> int:
+        """The epoch that was seen when it was last asked for and somebody else had it; 0 before."""
+        return self._seen[0] if self._seen else 0
+
     def release(self) -> bool:
         """Let the next one in at once."""
         freed = self.epoch is not None and self._move(self.epoch, "")

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from components.contracts.config import Frozen
 from components.contracts.errors import IntegrityError
-from components.contracts.findings import Cost, Explanation, Fairness, Interval, Shrunk, Slice, Tryout
+from components.contracts.findings import Cost, Explanation, Fairness, Interval, Moved, Shrunk, Slice, Tryout
 from components.contracts.spec import Column, TensorSpec
 
 
@@ -267,19 +267,23 @@ class Scored(Artifact):
     delivered: int = 0
 
 
-def content_of(value: Any) -> Any:
-    """What `value` says, without where its bytes lie: parts by digest, inner artifacts by content."""
-    if isinstance(value, Part):
-        return [value.digest, value.rows]
-    if isinstance(value, Frozen):
-        skip = {"fingerprint", "content", "files", "ledger"}
-        return {
-            name: inner.content if isinstance(inner := getattr(value, name), Artifact) else content_of(inner)
-            for name in type(value).model_fields
-            if name not in skip
-        }
-    if isinstance(value, dict):
-        return {key: content_of(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [content_of(item) for item in value]
-    return value
+class DriftReport(Artifact):
+    """Whether new rows are like those that a model was tested on; `drift.html` shows it.
+
+    `alarms` names what moved. Of `draws` batches of as many test rows, `false_alarms` would have been alarms. `first`
+    and `last` are when the rows of a prediction log came. Fewer rows than are asked for have no findings.
+    """
+
+    step = "monitor"
+    name: str
+    version: str
+    package: str
+    rows: int
+    reference_rows: int
+    found: tuple[Moved, ...]
+    alarms: tuple[str, ...]
+    draws: int
+    false_alarms: int
+    first: str = ""
+    last: str = ""
+    simulated: float = 0.0

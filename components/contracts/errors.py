@@ -49,6 +49,7 @@ CODES = {
     "E_IO": "the file system reported an error",
     "E_LABEL": "the target column cannot be learned from",
     "E_LEAK": "training has seen what the test part asks for",
+    "E_LEASE": "another process took this one for dead and goes on in its place",
     "E_LEDGER": "rows went missing between a step's input and its output",
     "E_LINE_TOO_LONG": "a line is longer than is read",
     "E_MODEL": "a server has no model of that name",

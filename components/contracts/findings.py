@@ -1,5 +1,7 @@
 """What is found out about a package, as it stands in reports."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from components.contracts.config import Frozen
@@ -49,6 +51,23 @@ class Shrunk(Frozen):
     memory_mb: float
     metrics: dict[str, float]
     difference: float
+
+
+class Moved(Frozen):
+    """What one test of monitoring found: the size of the change, and how often chance would bring any test so far.
+
+    `what` is a column, or what else is compared; `before` and `now` tell a person what stood in test rows and in new
+    ones. An alarm is one that chance does not explain, and that is of size `least` and more.
+    """
+
+    what: str
+    kind: Literal["column", "missing", "prediction", "inner", "refused", "performance"]
+    size: float
+    least: float
+    p: float
+    before: str
+    now: str
+    alarm: bool
 
 
 class Explanation(Frozen):

@@ -20,6 +20,7 @@ class Placement(Frozen):
     dask_address: str = ""
     data: Path | None = None
     recipes: Path | None = None
+    notify: str = Field("", pattern=r"^([a-z0-9-]+/[a-z0-9-]+)?$", description="block TYPE/NAME of who is told")
     prefect_port: int = Field(0, ge=0, le=65535)
     mlflow_port: int = Field(0, ge=0, le=65535)
     mlflow_server: str = Field("", description="where the local MLflow server answers; found, not set")

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from components.context import RunContext
-from components.contracts.artifacts import Dataset, EvalReport, ModelPackage, content_of
+from components.contracts.artifacts import Dataset, EvalReport, ModelPackage
 from components.contracts.config import StepConfig
+from components.contracts.content import content_of
 from components.contracts.errors import DataError
 from components.contracts.fingerprint import digest
 from components.contracts.spec import OWN_COLUMNS

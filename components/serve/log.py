@@ -7,7 +7,7 @@ named as redacted always is. Writing happens beside the answers: what it loses i
 
 import random
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from os import urandom
@@ -16,15 +16,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.adapters.store import Record, Store
+from components.adapters.prediction_log import ROWS, TIME, log_name
+from components.adapters.store import Store
 from components.cleaning.typed import typed
 from components.contracts.spec import Column
 from components.serve.hosting import Hosted
 from components.serve.settings import LogConfig
 from components.serve.wire import BYTES, Asked, table_of
 
-ROWS = "rows.parquet"
-LOGS, TIME = "served-", "%Y%m%dT%H%M%S"
 NAMES = frozenset({"category", "boolean", "bins", "number", "datetime"})
 """Features that read a column as a value, and not as text that somebody wrote."""
 
@@ -122,16 +121,6 @@ class Log:
             })
 
 
-def log_name(model: str) -> str:
-    """Where the parts of a model's log lie in a store."""
-    return LOGS + model
-
-
-def began(key: str) -> datetime:
-    """When the first row of a part came."""
-    return datetime.strptime(key.partition("-")[0], TIME).replace(tzinfo=UTC)
-
-
 def logged_columns(by: Hosted, config: LogConfig) -> list[Column]:
     """The columns of a request that are written."""
     values = {
@@ -143,15 +132,6 @@ def logged_columns(by: Hosted, config: LogConfig) -> list[Column]:
         return not text and column.type not in BYTES
 
     return [one for one in by.columns if one.name not in config.redact and (plain(one) or one.name in config.write)]
-
-
-def logged(store: Store, model: str, since: datetime) -> Iterator[tuple[Record, pa.Table]]:
-    """The parts of a model's log that were begun at `since` or later, oldest first."""
-    step = log_name(model)
-    for key in store.files.names(f"{step}/parts"):
-        record = store.part(step, key).record() if began(key) >= since else None
-        if record is not None:
-            yield record, pq.read_table(store.open(record, ROWS), page_checksum_verification=True)
 
 
 def _single(noted: Noted) -> Asked:

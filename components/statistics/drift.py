@@ -20,7 +20,7 @@ def number_drift(before: NDArray[np.float64], now: NDArray[np.float64]) -> float
     """Of numbers, NaN where missing: bins are the tenths of `before`."""
     known = before[~np.isnan(before)]
     edges = np.unique(np.quantile(known, np.linspace(0, 1, BINS + 1)[1:-1])) if len(known) else np.empty(0)
-    return _index(_counts(before, edges), _counts(now, edges))
+    return index(_counts(before, edges), _counts(now, edges))
 
 
 def _counts(values: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -40,10 +40,11 @@ def text_drift(before: Sequence[Any], now: Sequence[Any]) -> float:
         missing = found[None]
         return np.array([*known, sum(found.values()) - sum(known) - missing, missing], np.float64)
 
-    return _index(counts(first), counts(second))
+    return index(counts(first), counts(second))
 
 
-def _index(before: NDArray[np.float64], now: NDArray[np.float64]) -> float:
+def index(before: NDArray[np.float64], now: NDArray[np.float64]) -> float:
+    """Of categories that were counted in both samples."""
     used = (before + now) > 0
     before, now = before[used], now[used]
     if not before.sum() or not now.sum() or len(before) < 2:

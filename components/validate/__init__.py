@@ -16,8 +16,9 @@ from pydantic import Field
 from components.adapters.snapshot_rows import read_rows, write_sample, write_view
 from components.adapters.store import Record, Store
 from components.context import RunContext, summed
-from components.contracts.artifacts import Ledger, Part, RawSnapshot, ValidSnapshot, content_of
+from components.contracts.artifacts import Ledger, Part, RawSnapshot, ValidSnapshot
 from components.contracts.config import StepConfig, identity
+from components.contracts.content import content_of
 from components.contracts.errors import ConfigError, DataError, shorten
 from components.contracts.fingerprint import digest
 from components.contracts.registry import nearest

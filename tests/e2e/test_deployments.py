@@ -38,9 +38,10 @@ def ended(millrace, api):
 def test_every_deployment_runs_with_its_defaults(millrace, api, ended):
     for name, run in ended.items():
         assert run["state_type"] == "COMPLETED", (name, run["state"]["message"])
-    version = millrace.run("digits-cnn")["model"]["version"]
     assert ended["digits-cnn-retraining"]["state_name"] == "Unchanged"
-    assert ended["digits-cnn-retraining"]["name"] == f"digits-cnn v{version}"
+    assert ended["digits-cnn-retraining"]["name"] == "digits-cnn again: schedule"
+    assert ended["any-retraining"]["state_name"] == "Unchanged"
+    assert {ended[name]["state_name"] for name in ("any-monitoring", "digits-cnn-monitoring")} == {"TooFew"}
     assert ended["any-step"]["name"] == "ingest of digits-cnn"
 
 

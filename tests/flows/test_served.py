@@ -93,12 +93,15 @@ def test_each_quick_recipe_on_built_in_data_has_a_deployment(served):
         if proof.quick and proof.data == "built in":
             quick.add(name)
     assert set(found) == {
+        "any-monitoring",
         "any-recipe",
+        "any-retraining",
         "any-scoring",
         "any-search",
         "approval",
         "any-step",
         "any-trial",
+        "digits-cnn-monitoring",
         "digits-cnn-retraining",
         *quick,
     }
@@ -112,6 +115,8 @@ def test_each_quick_recipe_on_built_in_data_has_a_deployment(served):
         assert one["global_concurrency_limit"]["limit"] >= 1
     (schedule,) = found["digits-cnn-retraining"]["schedules"]
     assert (schedule["active"], schedule["schedule"]["cron"]) == (True, "0 3 * * *")
+    (schedule,) = found["digits-cnn-monitoring"]["schedules"]
+    assert (schedule["active"], schedule["schedule"]["cron"]) == (False, "30 * * * *")
     assert served.api.get("/work_pools/millrace")["concurrency_limit"] == 2
 
 

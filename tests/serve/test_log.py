@@ -5,9 +5,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from components.adapters.prediction_log import began, log_name, logged
 from components.contracts.spec import Column
 from components.serve import log as logs
-from components.serve.log import Log, began, log_name, logged, logged_columns
+from components.serve.log import Log, logged_columns
 from components.serve.settings import LogConfig
 from components.serve.wire import Asked
 from flows.collection import collected

@@ -1,0 +1,156 @@
+"""Training again: which recipe, what was before, how many rows are new, and the claim that makes it happen once."""
+
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from components import ingest
+from components.adapters.pointers import Lease, Pointer
+from components.context import RunContext
+from components.contracts.artifacts import RawSnapshot
+from components.contracts.errors import ConfigError, ConflictError
+from components.registered import find, lineage
+from components.retrain import Last, Reason, RetrainPolicy
+from flows.line import STAGES
+from flows.pipeline import PipelineConfig, load_recipe
+
+RENEW_SECONDS, POLL_SECONDS = 20.0, 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What is to be trained again, and what asks for it; `due` is a schedule's time."""
+
+    model: str
+    reason: Reason
+    due: str = ""
+    recipe: str = ""
+    overrides: Sequence[str] = ()
+
+
+def recipe_for(order: Order, ctx: RunContext) -> tuple[str, list[str], PipelineConfig]:
+    """The recipe's name, all changes to it, and both as a config.
+
+    Raises:
+        ConfigError: E_CONFIG, the model has no champion and no recipe was named, or the recipe makes another model.
+    """
+    recipe, changes = order.recipe, list(order.overrides)
+    if not recipe:
+        made_of = lineage(ctx, find(ctx, order.model))
+        recipe, changes = made_of["recipe"], [*made_of["overrides"], *changes]
+    placement = ctx.placement
+    config = load_recipe(recipe, changes, placement.data, placement.recipes)
+    if config.model_name != order.model:
+        raise ConfigError(
+            "E_CONFIG",
+            "the recipe makes another model",
+            place="recipe",
+            value=f"{recipe}: {config.model_name}",
+            allowed=order.model,
+            action="name the recipe of this model, or none",
+        )
+    more = _windowed(config.retrain, time.time())
+    if more:
+        changes = [*changes, *more]
+        config = load_recipe(recipe, changes, placement.data, placement.recipes)
+    return recipe, changes, config
+
+
+def newcomers(order: Order, config: PipelineConfig, ctx: RunContext) -> int | None:
+    """How many rows the source has more than the champion saw; None where that is not asked, or nobody knows."""
+    least = config.retrain.least_new_rows
+    if order.reason == "hand" or not (least or order.reason == "data"):
+        return None
+    stage = STAGES["ingest"]
+    raw = ingest.run(stage.config(config), ctx=ctx)
+    try:
+        results = lineage(ctx, find(ctx, order.model))["results"]
+    except ConfigError:
+        return raw.rows
+    return raw.rows - ctx.load(RawSnapshot, results["ingest"]).rows
+
+
+def _windowed(policy: RetrainPolicy, now: float) -> list[str]:
+    """The policy's own changes of the recipe, SINCE being the day from which on rows count."""
+    since = datetime.fromtimestamp(now, UTC) - timedelta(days=policy.days)
+    return [one.replace("SINCE", f"{since:%Y-%m-%d}") for one in policy.overrides]
+
+
+def _pointer(ctx: RunContext, model: str) -> Pointer:
+    return Pointer(ctx.store, f"retraining/{model}")
+
+
+class Claim:
+    """The right to train a model again, held while its process lives; `last` is what the one before said of itself."""
+
+    def __init__(self, ctx: RunContext, model: str, lease: Lease) -> None:
+        self._pointer, self._lease = _pointer(ctx, model), lease
+        now = self._pointer.read()
+        self._epoch = now.epoch if now else 0
+        self._said: dict[str, Any] = {}
+        self.last = Last.model_validate(dict(now.value)) if now else None
+        if self.last is not None and self.last.state == "running":
+            # Who holds the lease now is not the one that said so.
+            self.last = self.last.model_copy(update={"state": "failed"})
+
+    def begin(self, order: Order) -> None:
+        """Say that a retraining is under way."""
+        self._said = {"at": time.time(), "reason": order.reason, "due": order.due}
+        self._say("running")
+
+    def ended(self, *, well: bool) -> None:
+        """Say how it went."""
+        self._say("done" if well else "failed")
+
+    def _say(self, state: str) -> None:
+        if not self._pointer.move({**self._said, "state": state}, after=self._epoch):
+            raise ConflictError(
+                "E_LEASE",
+                "another process took this retraining for dead and began one of its own",
+                place="retraining",
+                action="nothing is lost: look at the other run",
+            )
+        self._epoch += 1
+
+    def renew(self) -> bool:
+        """Show that the holder lives."""
+        return self._lease.renew()
+
+
+@contextmanager
+def claimed(ctx: RunContext, model: str) -> Iterator[Claim | None]:
+    """The right to train the model again while the block runs; None where a living process has it."""
+    lease = Lease(ctx.store, f"retraining/{model}", os.urandom(6).hex(), RENEW_SECONDS)
+    if not _taken(lease):
+        yield None
+        return
+    claim, over = Claim(ctx, model, lease), threading.Event()
+
+    def renewing() -> None:
+        while not over.wait(RENEW_SECONDS) and claim.renew():
+            pass
+
+    renews = threading.Thread(target=renewing, name="claim", daemon=True)
+    renews.start()
+    try:
+        yield claim
+    finally:
+        over.set()
+        renews.join()
+        lease.release()
+
+
+def _taken(lease: Lease) -> bool:
+    """Take the lease; where somebody has it, wait to see whether they live."""
+    first = 0
+    while not lease.acquire():
+        if first and lease.seen != first:
+            return False
+        first = lease.seen
+        time.sleep(POLL_SECONDS)
+    return True
