@@ -12,6 +12,8 @@ TORCH_FROM := $(if $(shell command -v nvidia-smi),,--no-deps --extra-index-url $
 RECIPE ?= digits-cnn
 MODEL ?= digits-cnn
 PORT ?= 8080
+SOURCE ?=
+REASON ?=
 SET ?=
 CRON ?=
 FORCE ?=
@@ -64,12 +66,20 @@ deploy: $(INSTALLED) ## make the Prefect pages able to start runs, and the sched
 	@$(BIN)/millrace deploy $(if $(CRON),--cron "$(CRON)")
 
 .PHONY: status
-status: $(INSTALLED) ## which local servers run, and where
+status: $(INSTALLED) ## which local servers run, champions with their age and drift, last runs, what comes next
 	@$(BIN)/millrace status || test $$? -eq 1
 
 .PHONY: serve
 serve: $(INSTALLED) ## answer over HTTP with a registered model: MODEL=digits-cnn PORT=8080
 	@$(BIN)/millrace serve $(MODEL) --port $(PORT)
+
+.PHONY: monitor
+monitor: $(INSTALLED) ## hold new rows against those that a model was tested on: MODEL=digits-cnn SOURCE=<file, folder or recipe>
+	@$(BIN)/millrace monitor $(MODEL) $(SOURCE)
+
+.PHONY: retrain
+retrain: $(INSTALLED) ## train a model again by the recipe that made it: MODEL=digits-cnn REASON=data
+	@$(BIN)/millrace retrain $(MODEL) $(if $(REASON),--reason $(REASON)) $(if $(JSON),--json)
 
 .PHONY: down
 down: $(INSTALLED) ## end the local servers and the worker: FORCE=1 also while a run of a shell needs them

@@ -9,7 +9,8 @@ wherever the process ended before. Rows that the model's cleaning would drop are
 
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -37,6 +38,7 @@ from components.sources.partition import Partition
 ROWS = "predictions.parquet"
 SHOWN = 3
 BYTES_A_ROW = 200
+FILES_AT_ONCE = 4
 
 
 class ScoreConfig(StepConfig):
@@ -113,12 +115,19 @@ def _scored(config: ScoreConfig, package: ModelPackage, parts: Sequence[Part], l
 
 def _delivered(sink: Any, made: Scored, ctx: RunContext) -> int:
     """How many parts the sink did not have. It is asked every time: what it had may be gone."""
+    if not hasattr(sink, "deliver_file"):
+        return _counted((sink.deliver(one.key, scored_rows(ctx.store, one)) for one in made.parts), made, ctx)
+    # Files wait for the disk or the network, and not for each other.
+    with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
+        return _counted(
+            pool.map(lambda part: sink.deliver_file(part.key, _file(ctx.store, part)), made.parts), made, ctx
+        )
+
+
+def _counted(taken: Iterable[bool], made: Scored, ctx: RunContext) -> int:
     count = 0
-    for number, part in enumerate(made.parts, 1):
-        if hasattr(sink, "deliver_file"):
-            count += sink.deliver_file(part.key, _file(ctx.store, part))
-        else:
-            count += sink.deliver(part.key, scored_rows(ctx.store, part))
+    for number, new in enumerate(taken, 1):
+        count += new
         ctx.progress.advanced("score", number, len(made.parts), "parts", "delivered")
     return count
 
@@ -171,7 +180,8 @@ def _answered(
     with own_errors("correct the data: the model needs what it was trained on"):
         kept = predictor.accepts(rows.drop(list(OWN_COLUMNS)))
         keeps = np.asarray(kept)
-        lost, rows = rows.filter(pa.array(~keeps)), rows if keeps.all() else rows.filter(kept)
+        whole = bool(keeps.all())
+        lost, rows = rows.slice(0, 0) if whole else rows.filter(pa.array(~keeps)), rows if whole else rows.filter(kept)
         told = predictor.predict(rows.drop(list(OWN_COLUMNS))).table() if rows.num_rows else pa.table({})
     beside = {
         **{name: rows[name] for name in config.keep},

@@ -192,6 +192,14 @@ def status(*, as_json: Listed = False) -> None:
 
 
 @app.command()
+def reconcile() -> None:
+    """End runs whose process went away, in Prefect and MLflow, and start those of deployments again, once."""
+    from flows import operate, settings
+
+    operate.tell_the_truth(settings.read())
+
+
+@app.command()
 def deploy(
     *, cron: Annotated[str, typer.Option(help="when to retrain, instead of what prefect.yaml says")] = ""
 ) -> None:

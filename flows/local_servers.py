@@ -10,7 +10,7 @@ from components.contracts.errors import ConflictError, masked
 from components.contracts.placement import Placement
 from flows import mlflow_server, server, settings, worker
 from flows.processes import Running, Service, of_a_worker
-from flows.runs import gone, under_way
+from flows.runs import ended_at, gone, under_way
 
 Tell = Callable[[str], None]
 
@@ -45,7 +45,7 @@ def up(placement: Placement, tell: Tell) -> None:
         for _, running in started[1:]:
             mlflow_server.wait(placement, running)
             tell(_line("MLflow server", running, began))
-        for name in _reconciled(mlflow_server.found(placement), prefect):
+        for name in _reconciled(mlflow_server.found(placement), prefect, again=True):
             tell(f"run {name} went away earlier; it is now marked as crashed")
         taker = worker.ensure(mlflow_server.found(placement), prefect)
         started.append((worker.service(placement), taker))
@@ -53,7 +53,7 @@ def up(placement: Placement, tell: Tell) -> None:
         tell(_line(f"worker of pool {worker.POOL}", taker, began))
 
 
-def _reconciled(placement: Placement, prefect: Running) -> list[str]:
+def _reconciled(placement: Placement, prefect: Running, *, again: bool) -> list[str]:
     """Runs that went away: each would keep its place in the pool and its deployment's limit."""
     if not gone(placement):
         return []
@@ -61,7 +61,7 @@ def _reconciled(placement: Placement, prefect: Running) -> list[str]:
     from components.context import open_context
     from flows.reconcile import reconcile
 
-    return reconcile(open_context(placement))
+    return reconcile(open_context(placement), again=again)
 
 
 def _up_mlflow(placement: Placement, started: list[tuple[Service, Running]]) -> None:
@@ -111,7 +111,7 @@ def down(placement: Placement, tell: Tell, *, force: bool = False) -> None:
         ended = True
         tell(f"ended {names[name]}" + (f" at {running.address}" if running.address else ""))
         if name == "worker" and prefect is not None:
-            marked = _reconciled(mlflow_server.found(placement), prefect)
+            marked = _reconciled(mlflow_server.found(placement), prefect, again=False)
             still = {name for name, _ in under_way(placement)}
             for run in dict.fromkeys((*marked, *alive)):
                 if run not in still:
@@ -119,6 +119,10 @@ def down(placement: Placement, tell: Tell, *, force: bool = False) -> None:
                     tell(f"run {run} was under way; it {how}, and the same parameters continue it")
     if not ended:
         tell("nothing was running")
+        return
+    last = ended_at(placement)
+    last.parent.mkdir(parents=True, exist_ok=True)
+    last.touch()
 
 
 def _let_go(placement: Placement) -> None:

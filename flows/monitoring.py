@@ -14,6 +14,7 @@ from components.contracts.artifacts import DriftReport
 from components.monitor import REPORT, said_of
 from flows import mlflow_server, settings
 from flows.artifacts import show_steps
+from flows.glance import show_models
 from flows.progress import RunPage, mistakes_in_one_line
 from flows.runs import alive
 from flows.told import DRIFT, tell
@@ -50,6 +51,7 @@ def monitoring(
         report = watched(order, ctx)
     show_steps(f"{name}-monitoring", ctx.outcomes, "What ran and why")
     _show(report, ctx)
+    show_models(ctx)
     if report.alarms:
         _tell(report)
     return Completed(name=_state(report), message=said_of(report))

@@ -14,7 +14,7 @@ from components.contracts.errors import ConfigError
 from components.contracts.placement import Placement
 from components.monitor import REPORT, said_of
 from components.retrain import Asked, Reason, decide
-from flows import mlflow_server, settings
+from flows import mlflow_server, server, settings
 from flows.again import Order as Again
 from flows.again import claimed, newcomers, recipe_for
 from flows.console import Terminal
@@ -75,6 +75,25 @@ def train_again(placement: Placement, asked: tuple[str, str, Sequence[str], str]
         finally:
             claim.ended(well=code in {0, 3})
     return code
+
+
+def tell_the_truth(placement: Placement) -> None:
+    """End and start again what went away.
+
+    Raises:
+        EnvironmentFault: E_SERVER_UNREACHABLE, there is no Prefect server to be told.
+    """
+    running = server.required(placement, "reconcile")
+    placement = mlflow_server.found(placement)
+    settings.export(placement, running.api_url)
+    from flows.reconcile import reconcile
+
+    terminal = Terminal()
+    ended = reconcile(open_context(placement), again=True)
+    for name in ended:
+        terminal.note(f"run {name} went away; it is marked as crashed, and started again if a deployment started it")
+    if not ended:
+        terminal.note("every run that is said to run does")
 
 
 def _skipped(why: str, *, as_json: bool) -> int:

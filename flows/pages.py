@@ -183,8 +183,9 @@ def status(placement: Placement, *, as_json: bool) -> int:
     from flows import local_servers
 
     found = local_servers.status(placement)
+    seen = _seen(placement, found)
     if as_json:
-        _json([one.model_dump() for one in found])
+        _json({"services": [one.model_dump() for one in found], **seen.model_dump()})
     else:
         table = Table("service", "state", "address", "process", "log", box=None, header_style="dim")
         for one in found:
@@ -192,7 +193,38 @@ def status(placement: Placement, *, as_json: bool) -> int:
             process = str(one.process) if one.process else ""
             table.add_row(one.name, f"[{colour}]{one.state}[/{colour}]", escape(one.address), process, escape(one.log))
         _out().print(table)
+        _show(seen)
     return 0 if all(one.state in {"up", "elsewhere"} for one in found) else 1
+
+
+def _seen(placement: Placement, services: Sequence[Any]) -> Any:
+    """Models and runs; the store and the server are only read."""
+    from components.context import open_context
+    from flows.glance import glance
+
+    ready = {one.name: one.address for one in services if one.state in {"up", "elsewhere"}}
+    address = placement.prefect_api_url.rstrip("/") or (f"{ready['prefect']}/api" if "prefect" in ready else "")
+    return glance(open_context(placement), address)
+
+
+def _show(seen: Any) -> None:
+    from flows.glance import age
+
+    out = _out()
+    if seen.models:
+        table = Table(
+            "model", "version", "champion for", "test part", "rows until", "drift", box=None, header_style="dim"
+        )
+        for one in seen.models:
+            figures = ", ".join(f"{name} {value:.3f}" for name, value in list(one.metrics.items())[:2])
+            colour = "" if one.drift in {"", "none"} else "red"
+            drift = f"[{colour}]{escape(one.drift)}[/{colour}]" if colour else one.drift
+            drift += f" [dim]{age(one.drift_hours)} ago[/dim]" if one.drift else "[dim]not looked at[/dim]"
+            table.add_row(escape(one.name), one.version, age(one.hours), figures, one.rows_until[:16], drift)
+        out.print(table)
+    for title, runs in (("last", seen.runs), ("next", seen.next)):
+        for one in runs:
+            out.print(f"  [dim]{title} {one['at'][:16]}[/dim]  {escape(one['name'])}  {one.get('state', '')}")
 
 
 def deploy(placement: Placement, cron: str) -> int:

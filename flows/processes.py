@@ -263,7 +263,7 @@ def python(*arguments: str) -> list[str]:
     return [sys.executable, *arguments]
 
 
-def fetched(url: str) -> bytes:
+def fetched(url: str | urllib.request.Request) -> bytes:
     """The body of a page, asked without a proxy; raises OSError or ValueError."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(url, timeout=ANSWER_SECONDS) as reply:

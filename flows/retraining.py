@@ -14,6 +14,7 @@ from components.context import open_context
 from components.retrain import Asked, Reason, decide
 from flows import mlflow_server, settings
 from flows.again import Order, claimed, newcomers, recipe_for
+from flows.glance import show_models
 from flows.progress import RunPage, mistakes_in_one_line
 from flows.runs import alive
 from flows.training import training
@@ -61,6 +62,7 @@ def retraining(
                 claim.ended(well=False)
                 raise
             claim.ended(well=state.is_completed())
+    show_models(ctx)
     if not state.is_completed():
         return state
     return Completed(name=state.name, message=f"{decision.why}; {state.message or ''}".rstrip("; "))

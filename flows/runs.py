@@ -168,6 +168,20 @@ def alive(placement: Placement, name: str, prefect_run: str = "") -> Iterator[No
 
 def under_way(placement: Placement) -> list[tuple[str, int]]:
     """The runs whose process lives, with its number."""
+    return [(name, known.get("process", 0)) for name, known in _living(placement)]
+
+
+def numbers_under_way(placement: Placement) -> set[str]:
+    """Prefect's numbers of the runs whose process lives, as far as they know theirs."""
+    return {known["prefect_run"] for _, known in _living(placement) if known.get("prefect_run")}
+
+
+def ended_at(placement: Placement) -> Path:
+    """A file that was touched when the servers were last ended."""
+    return placement.home / "runs" / "ended"
+
+
+def _living(placement: Placement) -> list[tuple[str, dict[str, Any]]]:
     found = []
     for path in sorted((placement.home / "runs").glob("*.json")):
         with suppress(FileNotFoundError), path.open() as file:
@@ -175,7 +189,7 @@ def under_way(placement: Placement) -> list[tuple[str, int]]:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
                 text = file.read()
-                found.append((path.stem, json.loads(text)["process"] if text else 0))
+                found.append((path.stem, json.loads(text) if text else {}))
     return found
 
 

@@ -145,7 +145,7 @@ class Number(OfNumbers, StepConfig):
             # What is neither filled nor clipped is not rounded on the way.
             bare = self._scaled_tensor(values)
             found = torch.where(lost | (standard != unclipped), found, bare)
-        return torch.cat([found, *flags], 1)
+        return torch.cat([found, *flags], 1) if flags else found
 
     def total(self, partial: State, state: State) -> dict[str, int] | None:
         """What `counted` would find in all training rows; None where the partial state does not say."""

@@ -27,7 +27,7 @@ def address(millrace):
         done = millrace(command)
         assert done.returncode == 0, done.err
         print(f"{command}: {time.monotonic() - began:.1f} s")
-    return json.loads(millrace("status", "--json").out)[0]["address"]
+    return json.loads(millrace("status", "--json").out)["services"][0]["address"]
 
 
 @pytest.fixture(scope="session")

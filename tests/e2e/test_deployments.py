@@ -62,7 +62,7 @@ def test_a_person_approves_a_run_from_a_form(millrace, api, ended):
 
 
 def test_a_runs_page_shows_data_metrics_steps_and_links_that_open(millrace, api, ended):
-    mlflow = json.loads(millrace("status", "--json").out)[1]["address"]
+    mlflow = json.loads(millrace("status", "--json").out)["services"][1]["address"]
     number = ended["digits-cnn"]["id"]
     shown = api.artifacts(number)
     assert {key.removeprefix("digits-cnn-"): one["type"] for key, one in shown.items()} == {

@@ -138,7 +138,7 @@ def test_down_waits_for_a_run_of_a_shell_and_says_so(millrace, api):
     assert refused.err.startswith(
         "E_RUN_UNDER_WAY millrace down: a run that was started from a shell needs the servers"
     )
-    assert {one["state"] for one in json.loads(millrace("status", "--json").out)} == {"up"}
+    assert {one["state"] for one in json.loads(millrace("status", "--json").out)["services"]} == {"up"}
     process.terminate()
     _, err = process.communicate(timeout=60)
     assert process.returncode == 75
@@ -198,7 +198,7 @@ def api_champions(millrace):
 
 def test_up_and_down_after_everything_was_killed(millrace, api):
     """Servers, worker and a run die without a word; `up` starts all again, `down` leaves nothing behind."""
-    states = json.loads(millrace("status", "--json").out)
+    states = json.loads(millrace("status", "--json").out)["services"]
     interrupted = api.start(api.deployments()["digits-cnn"], overrides=LONG)
     api.until(interrupted, lambda run: training(api, interrupted))
     for one in states:
@@ -208,15 +208,21 @@ def test_up_and_down_after_everything_was_killed(millrace, api):
     left = [one for one in family(millrace) if one.pid not in {state["process"] for state in states}]
     assert left, "the killed server's children live on"
     status = millrace("status", "--json")
-    assert (status.returncode, [one["state"] for one in json.loads(status.out)]) == (1, ["down"] * 3)
+    assert (status.returncode, [one["state"] for one in json.loads(status.out)["services"]]) == (1, ["down"] * 3)
     done = millrace("up")
     assert done.returncode == 0, done.err
     assert done.err.count("up after") == 3
     assert "went away earlier; it is now marked as crashed" in done.err
-    address = json.loads(millrace("status", "--json").out)[0]["address"]
+    address = json.loads(millrace("status", "--json").out)["services"][0]["address"]
     assert ask(f"{address}/api/health") == (200, True)
     again = Api(address)
     assert again.run(interrupted)["state_type"] == "CRASHED"
+    (second,) = [
+        run for run in again.runs(again.deployments()["digits-cnn"]) if f"millrace.again:{interrupted}" in run["tags"]
+    ]
+    again.until(second["id"], lambda run: training(again, second["id"]))
+    again.post(f"/flow_runs/{second['id']}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}})
+    assert again.follow(second["id"])["state_type"] == "CANCELLED"
     next_one = again.start(again.deployments()["digits-cnn"])
     assert again.follow(next_one)["state_type"] == "COMPLETED", "the run that went away blocks its deployment"
     places = {
@@ -249,5 +255,5 @@ def test_bad_input_B50_an_up_that_fails_ends_what_it_started(tmp_path):
     assert done.returncode == 1
     assert f"E_PORT_TAKEN MILLRACE_MLFLOW_PORT: something else listens there (got {port})" in done.err
     assert (tmp_path / "home" / "logs" / "prefect.log").is_file(), "Prefect's server was started before"
-    assert {one["state"] for one in json.loads(millrace("status", "--json").out)} == {"down"}
+    assert {one["state"] for one in json.loads(millrace("status", "--json").out)["services"]} == {"down"}
     assert family(millrace) == []

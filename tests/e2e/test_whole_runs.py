@@ -82,7 +82,7 @@ def test_the_champion_answers_in_an_environment_made_from_its_own_requirements(c
     assert any("answers its example in an environment of its own requirements" in one for one in record["checks"])
     (python,) = (command.home / "environments").glob("*/bin/python")
     assert command("up").returncode == 0
-    server = json.loads(command("status", "--json").out)[1]["address"]
+    server = json.loads(command("status", "--json").out)["services"][1]["address"]
     rows = load_iris(as_frame=True).data
     rows.columns = ["sepal_length", "sepal_width", "petal_length", "petal_width"]
     code = (

@@ -147,7 +147,7 @@ def served(millrace, first):
     for command in ("up", "deploy"):
         done = millrace(command)
         assert done.returncode == 0, done.err
-    states = {one["name"]: one for one in json.loads(millrace("status", "--json").out)}
+    states = {one["name"]: one for one in json.loads(millrace("status", "--json").out)["services"]}
     return Served(millrace, Api(states["prefect"]["address"]), states["mlflow"]["address"], states)
 
 

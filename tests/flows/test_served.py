@@ -27,7 +27,7 @@ def test_up_again_starts_nothing_and_status_names_what_runs(served):
     again = served.millrace("up")
     assert again.returncode == 0
     assert again.err.count("was up") == 3
-    states = {one["name"]: one for one in json.loads(served.millrace("status", "--json").out)}
+    states = {one["name"]: one for one in json.loads(served.millrace("status", "--json").out)["services"]}
     assert states == served.states
     assert {name: one["state"] for name, one in states.items()} == dict.fromkeys(("prefect", "mlflow", "worker"), "up")
 
@@ -103,6 +103,7 @@ def test_each_quick_recipe_on_built_in_data_has_a_deployment(served):
         "any-trial",
         "digits-cnn-monitoring",
         "digits-cnn-retraining",
+        "reconciling",
         *quick,
     }
     for name in quick:
@@ -195,7 +196,7 @@ def test_bad_input_B50_a_taken_port_and_a_server_that_is_missing(millrace, tmp_p
         assert done.err.splitlines()[-1].startswith(
             f"E_PORT_TAKEN MILLRACE_PREFECT_PORT: something else listens there (got {port})"
         )
-    assert json.loads(millrace("status", "--json", **home).out)[0]["state"] == "down"
+    assert json.loads(millrace("status", "--json", **home).out)["services"][0]["state"] == "down"
 
 
 @pytest.mark.bad_input

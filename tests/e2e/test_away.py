@@ -1,0 +1,86 @@
+"""F37: runs whose process goes away at any moment are told so, leave nothing blocked, and are started again once."""
+
+import json
+import os
+import signal
+import time
+
+import pytest
+
+from tests.e2e.test_served import of_run
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+LEASE = 60.0
+"""Seconds in which a run that went away has to be told so: the worker looks, and so does `millrace reconcile`."""
+
+
+def started(api, seed, moment):
+    """A run of a deployment so many seconds after its process came up."""
+    number = api.start(api.deployments()["any-recipe"], seed=seed, overrides=["train.max_epochs=40", "gate={}"])
+    end = time.monotonic() + 60
+    while not of_run(number):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    time.sleep(moment)
+    return number
+
+
+def kill(number):
+    processes = of_run(number)
+    assert processes, "it has ended before"
+    for one in processes:
+        one.kill()
+
+
+def second_of(api, number):
+    found = [run for run in api.runs(api.deployments()["any-recipe"]) if f"millrace.again:{number}" in run["tags"]]
+    assert len(found) <= 1, "it was started more than once"
+    return found[0] if found else None
+
+
+@pytest.mark.parametrize("moment", [0.0, 0.7, 2.0, 3.5, 5.0])
+def test_F37_a_run_that_is_killed_is_crashed_and_goes_on_once(millrace, api, moment):
+    number = started(api, 100 + int(10 * moment), moment)
+    kill(number)
+    began = time.monotonic()
+    assert api.follow(number, LEASE)["state_type"] == "CRASHED"
+    print(f"crashed {time.monotonic() - began:.1f} s after it was killed {moment} s into its life")
+    for _ in range(2):
+        assert millrace("reconcile").returncode == 0
+    ended = api.follow(second_of(api, number)["id"])
+    assert ended["state_type"] == "COMPLETED", ended["state"]["message"]
+    assert ended["parameters"] == api.run(number)["parameters"]
+    assert not list((millrace.home / "runs").glob("*.json")), "nothing is said to live that does not"
+
+
+def test_F37_worker_and_run_are_killed_and_up_again_starts_both(millrace, api):
+    """Nobody is left who could notice, before the run's process has said that it lives."""
+    worker = {one["name"]: one for one in json.loads(millrace("status", "--json").out)["services"]}["worker"]["process"]
+    number = started(api, 200, 0.0)
+    os.kill(worker, signal.SIGKILL)
+    kill(number)
+    state = api.run(number)["state_type"]
+    assert state in {"PENDING", "RUNNING"}, "both say so for ever"
+    began = time.monotonic()
+    while api.run(number)["state_type"] != "CRASHED":
+        assert time.monotonic() - began < 2 * LEASE
+        assert millrace("reconcile").returncode == 0
+        time.sleep(2)
+    print(f"crashed {time.monotonic() - began:.1f} s after both were killed")
+    assert millrace("up").returncode == 0
+    assert api.follow(second_of(api, number)["id"])["state_type"] == "COMPLETED"
+    fresh = api.follow(api.start(api.deployments()["any-recipe"], seed=201, epochs=1, overrides=["gate={}"]))
+    assert fresh["state_type"] == "COMPLETED", "the run that went away keeps its place in the pool"
+
+
+def test_F37_a_second_try_that_goes_away_is_not_tried_again(millrace, api):
+    number = started(api, 300, 2.0)
+    kill(number)
+    api.follow(number, LEASE)
+    assert millrace("reconcile").returncode == 0
+    second = second_of(api, number)["id"]
+    api.until(second, lambda run: run["state_type"] == "RUNNING")
+    kill(second)
+    api.follow(second, LEASE)
+    assert millrace("reconcile").returncode == 0
+    assert second_of(api, second) is None
