@@ -201,12 +201,17 @@ def reconcile() -> None:
 
 @app.command()
 def deploy(
-    *, cron: Annotated[str, typer.Option(help="when to retrain, instead of what prefect.yaml says")] = ""
+    *,
+    cron: Annotated[str, typer.Option(help="when to retrain, instead of what prefect.yaml says")] = "",
+    pool: Annotated[
+        list[str],
+        typer.Option(metavar="NAME[:RUNS]", help="a work pool for the steps that MILLRACE_PLACES names"),
+    ] = [],  # noqa: B006
 ) -> None:
     """Put the deployments on the Prefect server: what its pages can start, and what starts by itself."""
     from flows import pages, settings
 
-    _leave(pages.deploy(settings.read(), cron))
+    _leave(pages.deploy(settings.read(), cron, pool))
 
 
 @app.command()

@@ -1,7 +1,8 @@
 """`millrace deploy`: the deployments of infra/prefect/prefect.yaml and one for each quick recipe on built-in data."""
 
+import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import yaml
@@ -9,7 +10,7 @@ import yaml
 from components.contracts.closure import ROOT
 from components.contracts.errors import ConfigError, EnvironmentFault
 from components.contracts.placement import Placement
-from flows import recipe_files, server, settings
+from flows import recipe_files, server, settings, worker
 from flows.automations import automate
 from flows.pipeline import load_recipe
 from flows.processes import Running, python
@@ -21,8 +22,10 @@ POOL_LIMIT = 2
 """Runs at a time of the local pool: a training uses every core."""
 
 
-def deploy(placement: Placement, cron: str = "") -> tuple[Running, list[dict[str, Any]]]:
+def deploy(placement: Placement, cron: str = "", elsewhere: Sequence[str] = ()) -> tuple[Running, list[dict[str, Any]]]:
     """Create or update every deployment on the running server; `cron` replaces the times of retraining.
+
+    Each pool of `elsewhere` (NAME or NAME:RUNS) gets a deployment of its name that runs single steps.
 
     Returns the server and the deployments as they stand in the file.
 
@@ -35,6 +38,10 @@ def deploy(placement: Placement, cron: str = "") -> tuple[Running, list[dict[str
     settings.export(placement, running.api_url)
     content = yaml.safe_load(FILE.read_text())
     content["deployments"] += _of_recipes(content["definitions"]["recipe"])
+    limits = dict(map(_pool, elsewhere))
+    content["deployments"] += [
+        {**content["definitions"]["step"], "name": name, "work_pool": {"name": name}} for name in limits
+    ]
     if cron:
         _check_cron(cron)
         for one in content["deployments"]:
@@ -45,7 +52,7 @@ def deploy(placement: Placement, cron: str = "") -> tuple[Running, list[dict[str
     written.parent.mkdir(parents=True, exist_ok=True)
     written.write_text(yaml.safe_dump(content, sort_keys=False))
     for pool in sorted(pools):
-        _make_pool(pool)
+        _make_pool(pool, limits.get(pool, POOL_LIMIT))
     arguments = ("-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(written))
     done = subprocess.run(python(*arguments), cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -67,7 +74,22 @@ def _close(name: str) -> None:
         client.request("PATCH", "/deployments/{id}", path_params=place, json={"parameter_openapi_schema": schema})
 
 
-def _make_pool(name: str) -> None:
+def _pool(text: str) -> tuple[str, int]:
+    """NAME or NAME:RUNS of a work pool, and how many runs it takes at a time."""
+    found = re.fullmatch(r"([a-z0-9][a-z0-9-]{0,62})(?::([1-9][0-9]{0,3}))?", text)
+    if found is None or found[1] == worker.POOL:
+        raise ConfigError(
+            "E_CONFIG",
+            "this is no pool for steps",
+            place="--pool",
+            value=text,
+            allowed=f"NAME or NAME:RUNS of lower-case letters, digits and dashes, and not {worker.POOL}",
+            action="name another",
+        )
+    return found[1], int(found[2] or 1)
+
+
+def _make_pool(name: str, limit: int) -> None:
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.actions import WorkPoolCreate
     from prefect.workers.process import ProcessWorker
@@ -77,7 +99,7 @@ def _make_pool(name: str) -> None:
         type=ProcessWorker.type,
         description="Processes on this machine",
         base_job_template=ProcessWorker.get_default_base_job_template(),
-        concurrency_limit=POOL_LIMIT,
+        concurrency_limit=limit,
     )
     with get_client(sync_client=True) as client:
         client.create_work_pool(pool, overwrite=True)

@@ -227,13 +227,13 @@ def _show(seen: Any) -> None:
             out.print(f"  [dim]{title} {one['at'][:16]}[/dim]  {escape(one['name'])}  {one.get('state', '')}")
 
 
-def deploy(placement: Placement, cron: str) -> int:
+def deploy(placement: Placement, cron: str, elsewhere: Sequence[str]) -> int:
     """What was deployed; returns the exit code."""
     from flows.deploy import deploy as put
 
     terminal = Terminal()
     with terminal.out.status("deploying"):
-        running, deployments = put(placement, cron)
+        running, deployments = put(placement, cron, elsewhere)
     for one in deployments:
         times = ", ".join(f"cron {schedule['cron']}" for schedule in one.get("schedules", ()))
         terminal.note(f"{one['entrypoint'].rpartition(':')[2] + '/' + one['name']:<32}{times}")

@@ -28,9 +28,12 @@ NAMES = {
     "DATA": "data",
     "RECIPES": "recipes",
     "NOTIFY": "notify",
+    "PLACES": "places",
     "PREFECT_PORT": "prefect_port",
     "MLFLOW_PORT": "mlflow_port",
 }
+AWAY = ("ingest", "validate", "clean", "preprocess", "train", "package", "evaluate", "compress")
+"""Steps that may run in a work pool of their own; the gate and the registry are the run's own business."""
 LOGINS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 """Kept where a tracking server was set: it may ask for them."""
 
@@ -58,6 +61,8 @@ def read(environment: Mapping[str, str] = os.environ) -> Placement:
         values[name] = Path(values[name]).expanduser().absolute()
     if values.get("store") and "://" not in values["store"]:
         values["store"] = str(Path(values["store"]).expanduser().absolute())
+    if "places" in values:
+        values["places"] = _pairs(values["places"])
     if "recipes" in values and not values["recipes"].is_dir():
         what, action = "there is no such folder", "correct the setting or unset it"
         raise ConfigError("E_CONFIG", what, place=f"{PREFIX}RECIPES", value=str(values["recipes"]), action=action)
@@ -74,6 +79,24 @@ def read(environment: Mapping[str, str] = os.environ) -> Placement:
             value=masked(str(first["input"])),
             action="correct the setting",
         ) from None
+
+
+def _pairs(text: str) -> dict[str, str]:
+    """`step=deployment` pairs, with commas between."""
+    found = {}
+    for one in filter(None, (part.strip() for part in text.split(","))):
+        step, _, deployment = one.partition("=")
+        if step not in AWAY or not deployment:
+            raise ConfigError(
+                "E_CONFIG",
+                "this says not which step runs where",
+                place=f"{PREFIX}PLACES",
+                value=one,
+                allowed=f"STEP=DEPLOYMENT, with commas between; STEP is {', '.join(AWAY)}",
+                action="correct the setting",
+            )
+        found[step] = deployment
+    return found
 
 
 def export(placement: Placement, prefect_api_url: str, environment: MutableMapping[str, str] = os.environ) -> None:
@@ -101,6 +124,7 @@ def _no_proxy(environment: Mapping[str, str]) -> str:
 def own_settings(placement: Placement) -> dict[str, str]:
     """The `MILLRACE_*` variables that give this placement in any folder."""
     values = {name: getattr(placement, field) for name, field in NAMES.items()}
+    values["PLACES"] = ",".join(f"{step}={where}" for step, where in placement.places.items())
     return {PREFIX + name: str(value) for name, value in values.items() if value}
 
 

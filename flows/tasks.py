@@ -22,6 +22,7 @@ from components import validate as validate_step
 from components.contracts.artifacts import Compressed, EvalReport, Verdict
 from components.contracts.errors import EnvironmentFault
 from components.gate import GateConfig
+from flows.elsewhere import placed
 from flows.line import decided, shrunk
 from flows.runs import CURRENT, Run
 
@@ -46,7 +47,9 @@ def step_task(run: Callable[..., Any], name: str, hours: float) -> Any:
     """A step as a task, ended after `hours`."""
 
     def body(*arguments: Any) -> Any:
-        return run(*arguments, ctx=current().ctx)
+        now = current()
+        where = now.ctx.placement.places.get(name)
+        return placed(now, name, where, run, arguments) if where else run(*arguments, ctx=now.ctx)
 
     return task(
         name=name,

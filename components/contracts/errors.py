@@ -82,6 +82,7 @@ CODES = {
     "E_SQL_NOT_READ_ONLY": "SQL text is not a single read-only statement",
     "E_SQL_OBJECT": "a table, a column or a query is not known to the database",
     "E_STALE": "the newest row is older than the recipe allows",
+    "E_STEP_AWAY": "a step that runs in a work pool of its own did not end well there",
     "E_STORE": "the place that MILLRACE_STORE names cannot be a store",
     "E_TOKEN": "a request to a server misses its token",
     "E_TOO_FEW_ROWS": "a part of the split has too few rows",

@@ -103,6 +103,7 @@ def test_each_quick_recipe_on_built_in_data_has_a_deployment(served):
         "any-trial",
         "digits-cnn-monitoring",
         "digits-cnn-retraining",
+        "digits-cnn-scoring",
         "reconciling",
         *quick,
     }

@@ -1,0 +1,66 @@
+"""Steps in work pools of their own, chosen by a setting and not by a recipe."""
+
+import json
+import signal
+
+import pytest
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+CHANGES = ("--set", "register.name=spread", "--set", "train.seed=77")
+
+
+@pytest.fixture(scope="module")
+def pools(millrace, api):
+    """Two process pools beside the usual one, each with a worker."""
+    done = millrace("deploy", "--pool", "big:1", "--pool", "small")
+    assert done.returncode == 0, done.err
+    workers = [millrace.start("worker", "--pool", name) for name in ("big", "small")]
+    yield api.deployments()
+    for one in workers:
+        one.send_signal(signal.SIGTERM)
+        one.communicate(timeout=60)
+
+
+def test_steps_run_where_the_setting_says(millrace, api, pools):
+    places = {"MILLRACE_PLACES": "train=big, package=small"}
+    made = millrace.run("iris-mlp", *CHANGES, **places)
+    assert made["state"] == "Completed", made["error"]
+    whys = {one["step"]: (one["reused"], one["why"]) for one in made["steps"]}
+    assert whys["train"] == (False, "ran by the deployment big")
+    assert whys["package"] == (False, "ran by the deployment small")
+    assert "deployment" not in whys["evaluate"][1]
+    for name, step in (("big", "train"), ("small", "package")):
+        (run,) = api.runs(pools[name])
+        assert (run["name"], run["state_type"]) == (f"{step} of iris-mlp", "COMPLETED")
+    assert (api.get("/work_pools/big")["concurrency_limit"], api.get("/work_pools/small")["concurrency_limit"]) == (
+        1,
+        1,
+    )
+    again = millrace.run("iris-mlp", *CHANGES, **places)
+    assert (again["state"], again["model"]["version"]) == ("Unchanged", made["model"]["version"])
+    assert len(api.runs(pools["big"])) == 1, "what is in the store is not asked for again"
+
+
+def test_a_deployment_that_is_not_there_is_named(millrace, api, pools):
+    gone = millrace.run("iris-mlp", "--set", "checks.max_bad_rows=3", MILLRACE_PLACES="validate=nowhere")
+    assert gone["code"] == 2
+    assert gone["error"].startswith(
+        "E_CONFIG MILLRACE_PLACES: there is no such deployment of the flow `step` (got 'validate=nowhere')"
+    )
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("text", ["gate=big", "train", "train=", "x=big"])
+def test_bad_input_a_setting_that_says_not_what_runs_where(millrace, text):
+    done = millrace("status", MILLRACE_PLACES=text)
+    assert done.returncode == 2
+    assert done.err.startswith(f"E_CONFIG MILLRACE_PLACES: this says not which step runs where (got '{text}')")
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("pool", ["millrace", "Big", "big:0", "a b"])
+def test_bad_input_a_pool_that_is_none(millrace, api, pool):
+    done = millrace("deploy", "--pool", pool)
+    assert done.returncode == 2
+    assert done.err.startswith(f"E_CONFIG --pool: this is no pool for steps (got '{pool}')")
+    assert json.loads(millrace("status", "--json").out)["services"][0]["state"] == "up"
