@@ -28,6 +28,9 @@ class RetrainPolicy(Frozen):
         0.0, ge=0, description="after a retraining, drift and new data wait so long at least"
     )
     least_new_rows: int = Field(0, ge=0, description="with fewer rows more than the champion saw it is not worth it")
+    warm: bool = Field(
+        False, description="training begins with the champion's weights, and not anew; its step is then never reused"
+    )
     overrides: tuple[str, ...] = Field(
         (), description="changes of the recipe, each key.path=value; SINCE is the day `days` before"
     )

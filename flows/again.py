@@ -54,9 +54,10 @@ def recipe_for(order: Order, ctx: RunContext) -> tuple[str, list[str], PipelineC
             allowed=order.model,
             action="name the recipe of this model, or none",
         )
-    more = _windowed(config.retrain, time.time())
+    more = _own(config.retrain, order.model, ctx)
     if more:
-        changes = [*changes, *more]
+        # What the retraining before changed stands in the champion's own changes: the last of each key counts.
+        changes = list({one.partition("=")[0]: one for one in [*changes, *more]}.values())
         config = load_recipe(recipe, changes, placement.data, placement.recipes)
     return recipe, changes, config
 
@@ -75,10 +76,13 @@ def newcomers(order: Order, config: PipelineConfig, ctx: RunContext) -> int | No
     return raw.rows - ctx.load(RawSnapshot, results["ingest"]).rows
 
 
-def _windowed(policy: RetrainPolicy, now: float) -> list[str]:
+def _own(policy: RetrainPolicy, model: str, ctx: RunContext) -> list[str]:
     """The policy's own changes of the recipe, SINCE being the day from which on rows count."""
-    since = datetime.fromtimestamp(now, UTC) - timedelta(days=policy.days)
-    return [one.replace("SINCE", f"{since:%Y-%m-%d}") for one in policy.overrides]
+    since = datetime.now(UTC) - timedelta(days=policy.days)
+    found = [one.replace("SINCE", f"{since:%Y-%m-%d}") for one in policy.overrides]
+    if policy.warm and Pointer(ctx.store, f"champion/{model}").read() is not None:
+        found.append(f"train.pretrained.weights=models:/{model}@champion")
+    return found
 
 
 def _pointer(ctx: RunContext, model: str) -> Pointer:

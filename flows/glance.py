@@ -11,13 +11,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from components import register
+from components.adapters.pointers import drift_pointer
 from components.context import RunContext
 from components.contracts.artifacts import EvalReport, ValidSnapshot
 from components.contracts.config import Frozen
 from components.contracts.errors import MillraceError
 from components.registered import find, lineage
 from flows.processes import fetched
-from flows.watched import drift_pointer
 
 RUNS = 5
 HOUR = 3600.0
@@ -100,7 +100,7 @@ def _model(ctx: RunContext, name: str) -> Model:
         report = ctx.load(EvalReport, results["evaluate"])
         metrics = {metric: round(one.value, 6) for metric, one in report.metrics.items()}
         newest = ctx.load(ValidSnapshot, results["validate"]).newest
-    found = drift_pointer(ctx, name).read()
+    found = drift_pointer(ctx.store, name).read()
     if found is None or str(found.value["version"]) != move.version:
         return Model(name=name, version=move.version, hours=hours, metrics=metrics, rows_until=newest)
     alarms: Sequence[str] = found.value["alarms"]

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from components import ingest, monitor
-from components.adapters.pointers import Pointer
+from components.adapters.pointers import drift_pointer
 from components.context import RunContext
 from components.contracts.artifacts import Dataset, DriftReport, ModelPackage, RawSnapshot
 from components.contracts.errors import MillraceError
@@ -64,11 +64,6 @@ def recipe_of(made_of: dict[str, Any], ctx: RunContext) -> PipelineConfig:
     return load_recipe(made_of["recipe"], made_of["overrides"], placement.data, placement.recipes)
 
 
-def drift_pointer(ctx: RunContext, model: str) -> Pointer:
-    """What the last monitoring of a model found."""
-    return Pointer(ctx.store, f"drift/{model}")
-
-
 def _refused(raw: RawSnapshot, dataset: Dataset) -> tuple[int, int]:
     """How many rows were set aside before the model learnt from the others, and how many came."""
     ledgers = [one.ledger for one in (raw, dataset.clean.valid, dataset.clean) if one.ledger is not None]
@@ -78,7 +73,7 @@ def _refused(raw: RawSnapshot, dataset: Dataset) -> tuple[int, int]:
 
 def _keep(ctx: RunContext, report: DriftReport) -> None:
     sizes = {f"{one.kind}: {one.what}": one.size for one in report.found}
-    drift_pointer(ctx, report.name).set({
+    drift_pointer(ctx.store, report.name).set({
         "version": report.version,
         "report": report.fingerprint,
         "rows": report.rows,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from prefect.server.schemas.schedules import CronSchedule
 
 from components.context import open_context
-from components.contracts.errors import ConflictError
+from components.contracts.errors import ConfigError, ConflictError
 from components.retrain import HOUR, Asked, Last, RetrainPolicy, decide
 from flows.again import Order, claimed
 
@@ -146,6 +146,33 @@ def test_of_triggers_at_the_same_time_one_trains(placement):
     for one in threads:
         one.join(60)
     assert len(trained) == 1
+
+
+def test_a_policy_changes_the_recipe_and_never_piles_up(placement, tmp_path):
+    """The champion of a retraining was made with the policy's changes: the next one replaces them."""
+    from components.adapters.pointers import Pointer
+    from components.registered import lineage_pointer
+    from flows.again import recipe_for
+
+    path = tmp_path / "own.yaml"
+    path.write_text(
+        "extends: iris-mlp\nname: own\nretrain: {overrides: ['description=since SINCE', train.max_epochs=3], days: 30, warm: true}\n"
+    )
+    ctx = open_context(placement, "test")
+    changes = ["train.seed=4"]
+    for _ in range(2):
+        Pointer(ctx.store, "champion/own").set({"version": "1", "content": "c", "fingerprint": "f"})
+        lineage_pointer(ctx.store, "f").set({"recipe": str(path), "overrides": changes, "results": {}})
+        recipe, changes, config = recipe_for(Order(model="own", reason="drift"), ctx)
+    assert recipe == str(path)
+    assert changes[0] == "train.seed=4"
+    assert len(changes) == 4
+    assert config.train.max_epochs == 3
+    assert config.train.pretrained.weights == "models:/own@champion"
+    day = datetime.fromisoformat(config.description.removeprefix("since ")).replace(tzinfo=UTC)
+    assert 29 <= (datetime.now(UTC) - day).days <= 31
+    with pytest.raises(ConfigError, match="the recipe makes another model"):
+        recipe_for(Order(model="own", reason="hand", recipe="iris-mlp"), ctx)
 
 
 def test_who_was_taken_for_dead_learns_it(placement):

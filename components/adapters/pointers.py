@@ -65,6 +65,11 @@ class Pointer:
         return Epoch(epoch=number, value=json.loads(self._files.read(f"{self._folder}/{number:012d}.json")))
 
 
+def drift_pointer(store: Store, model: str) -> Pointer:
+    """What the last monitoring of a model found."""
+    return Pointer(store, f"drift/{model}")
+
+
 class Lease:
     """The right to do one thing, held by renewing it. Not thread-safe: one observer, one instance."""
 

@@ -7,13 +7,14 @@ altered, or does not answer, is refused, and the old one stays.
 
 import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from components.adapters.pointers import drift_pointer
 from components.adapters.store import Store
 from components.context import RunContext
 from components.contracts.errors import EnvironmentFault, IntegrityError, MillraceError
@@ -112,11 +113,14 @@ class Host:
         self.ctx, self.name, self.alias, self.told, self._graph = ctx, name, alias, told, graph
         self.refused = ""
         self.swaps = 0
+        self.drift: Mapping[str, Any] = {}
         self.now = self._loaded(find(ctx, f"{name}@{alias}"))
 
     def look(self) -> bool:
         """Whether another version answers from now on; what is wrong with one that does not come in is said once."""
         try:
+            found = drift_pointer(self.ctx.store, self.name).read()
+            self.drift = found.value if found else {}
             wanted = find(self.ctx, f"{self.name}@{self.alias}")
             if wanted == self.now.place:
                 self.refused = ""

@@ -57,5 +57,28 @@ class Metrics:
             f'millrace_model_info{{model="{model}",version="{one.host.now.place.version}"}} 1'
             for model, one in self._served.items()
         ]
+        lines += _drift(self._served)
         lines += ["# TYPE millrace_start_time_seconds gauge", f"millrace_start_time_seconds {self._began:.0f}"]
         return "\n".join(lines) + "\n"
+
+
+def _drift(served: Mapping[str, Any]) -> list[str]:
+    """What monitoring found last of the models: the size of each change, how many are alarms, and when it looked."""
+    known = {model: one.host.drift for model, one in served.items() if one.host.drift}
+    if not known:
+        return []
+    lines = ["# TYPE millrace_drift gauge"]
+    for model, found in known.items():
+        lines += [
+            f'millrace_drift{{model="{model}",what="{_quoted(what)}"}} {size}' for what, size in found["sizes"].items()
+        ]
+    lines.append("# TYPE millrace_drift_alarms gauge")
+    lines += [f'millrace_drift_alarms{{model="{model}"}} {len(found["alarms"])}' for model, found in known.items()]
+    lines.append("# TYPE millrace_drift_time_seconds gauge")
+    lines += [f'millrace_drift_time_seconds{{model="{model}"}} {found["at"]:.0f}' for model, found in known.items()]
+    return lines
+
+
+def _quoted(text: str) -> str:
+    """A label's value, as Prometheus' text format has it."""
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -9,7 +9,7 @@ import pytest
 
 from tests.flows.api import ask
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
 
 
 SEARCHED = """

@@ -11,6 +11,7 @@ import orjson
 import pandas as pd
 import pytest
 
+from components.adapters.pointers import drift_pointer
 from components.adapters.store import Store
 from components.packages import open_package
 from components.serve.app import ServeConfig
@@ -236,6 +237,19 @@ def test_requests_have_an_id_and_a_line_and_are_counted(line, capfd):
     lines = [json.loads(one) for one in capfd.readouterr().err.splitlines() if one.startswith("{")]
     first = next(one for one in lines if one["request"] == "mine-1")
     assert (first["status"], first["rows"], first["version"], first["path"]) == (200, 1, "1", "/invocations")
+
+
+def test_what_monitoring_found_is_a_gauge(line):
+    host = line.host("toy")
+    with serving([host]) as client:
+        assert "millrace_drift" not in client.get("/metrics").text
+        found = {"sizes": {'column: "n"': 0.25, "column: c": 0.01}, "alarms": ['column: "n"'], "at": 1000.4}
+        drift_pointer(line.ctx.store, "toy").set(found)
+        host.look()
+        said = client.get("/metrics").text
+    assert 'millrace_drift{model="toy",what="column: \\"n\\""} 0.25' in said
+    assert 'millrace_drift_alarms{model="toy"} 1' in said
+    assert 'millrace_drift_time_seconds{model="toy"} 1000' in said
 
 
 def test_the_document_says_what_the_signature_says(client):
