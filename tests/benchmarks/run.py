@@ -6,6 +6,7 @@ from multiprocessing import get_context
 
 from tests.benchmarks import (
     accuracy,
+    again,
     images,
     incremental,
     ingest,
@@ -46,6 +47,7 @@ GOALS = {
     "G21": (scoring.script, scoring.command),
     "G22": (*map(serving.against, ("mlflow", "litserve", "bare")), serving.latency),
     "G23": (serving.together, serving.alone),
+    "G25": (again.retraining(new=False), again.retraining(new=True)),
     "memory": (memory.training,),
     "incremental": (incremental.media, incremental.middling_media, incremental.partitions, incremental.small_media),
 }
