@@ -38,7 +38,8 @@ def ended(millrace, api):
 def test_every_deployment_runs_with_its_defaults(millrace, api, ended):
     for name, run in ended.items():
         assert run["state_type"] == "COMPLETED", (name, run["state"]["message"])
-    assert ended["digits-cnn-retraining"]["state_name"] == "Unchanged"
+    # What was asked for by hand a moment before stands in for the schedule's.
+    assert ended["digits-cnn-retraining"]["state_name"] in {"Unchanged", "Skipped"}
     assert ended["digits-cnn-retraining"]["name"] == "digits-cnn again: schedule"
     assert ended["any-retraining"]["state_name"] == "Unchanged"
     assert {ended[name]["state_name"] for name in ("any-monitoring", "digits-cnn-monitoring")} == {"TooFew"}
