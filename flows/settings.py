@@ -81,7 +81,7 @@ def read(environment: Mapping[str, str] = os.environ) -> Placement:
         ) from None
 
 
-def _pairs(text: str) -> dict[str, str]:
+def _pairs(text: str) -> tuple[tuple[str, str], ...]:
     """`step=deployment` pairs, with commas between."""
     found = {}
     for one in filter(None, (part.strip() for part in text.split(","))):
@@ -96,7 +96,7 @@ def _pairs(text: str) -> dict[str, str]:
                 action="correct the setting",
             )
         found[step] = deployment
-    return found
+    return tuple(found.items())
 
 
 def export(placement: Placement, prefect_api_url: str, environment: MutableMapping[str, str] = os.environ) -> None:
@@ -124,7 +124,7 @@ def _no_proxy(environment: Mapping[str, str]) -> str:
 def own_settings(placement: Placement) -> dict[str, str]:
     """The `MILLRACE_*` variables that give this placement in any folder."""
     values = {name: getattr(placement, field) for name, field in NAMES.items()}
-    values["PLACES"] = ",".join(f"{step}={where}" for step, where in placement.places.items())
+    values["PLACES"] = ",".join(f"{step}={where}" for step, where in placement.places)
     return {PREFIX + name: str(value) for name, value in values.items() if value}
 
 

@@ -48,7 +48,7 @@ def step_task(run: Callable[..., Any], name: str, hours: float) -> Any:
 
     def body(*arguments: Any) -> Any:
         now = current()
-        where = now.ctx.placement.places.get(name)
+        where = dict(now.ctx.placement.places).get(name)
         return placed(now, name, where, run, arguments) if where else run(*arguments, ctx=now.ctx)
 
     return task(

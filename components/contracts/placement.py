@@ -20,7 +20,9 @@ class Placement(Frozen):
     dask_address: str = ""
     data: Path | None = None
     recipes: Path | None = None
-    places: dict[str, str] = Field({}, description="step to the deployment of the flow `step` that runs it elsewhere")
+    places: tuple[tuple[str, str], ...] = Field(
+        (), description="steps, each with the deployment of the flow `step` that runs it elsewhere"
+    )
     notify: str = Field("", pattern=r"^([a-z0-9-]+/[a-z0-9-]+)?$", description="block TYPE/NAME of who is told")
     prefect_port: int = Field(0, ge=0, le=65535)
     mlflow_port: int = Field(0, ge=0, le=65535)
