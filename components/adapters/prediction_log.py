@@ -22,10 +22,21 @@ def began(key: str) -> datetime:
     return datetime.strptime(key.partition("-")[0], TIME).replace(tzinfo=UTC)
 
 
-def logged(store: Store, model: str, since: datetime) -> Iterator[tuple[Record, pa.Table]]:
+def log_records(store: Store, model: str, since: datetime) -> Iterator[Record]:
     """The parts of a model's log that were begun at `since` or later, oldest first."""
     step = log_name(model)
     for key in store.files.names(f"{step}/parts"):
         record = store.part(step, key).record() if began(key) >= since else None
         if record is not None:
-            yield record, pq.read_table(store.open(record, ROWS), page_checksum_verification=True)
+            yield record
+
+
+def logged(store: Store, model: str, since: datetime) -> Iterator[tuple[Record, pa.Table]]:
+    """The same with their rows."""
+    for record in log_records(store, model, since):
+        yield record, log_rows(store, record)
+
+
+def log_rows(store: Store, record: Record) -> pa.Table:
+    """The rows of a part."""
+    return pq.read_table(store.open(record, ROWS), page_checksum_verification=True)

@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from components.adapters.prediction_log import logged
+from components.adapters.prediction_log import log_records
+from components.adapters.prediction_log import log_rows as read_log
 from components.adapters.snapshot_rows import read_rows
 from components.adapters.store import Store
 from components.cleaning.typed import fits, typed
@@ -76,8 +77,11 @@ def log_rows(predictor: Any, parts: Iterable[tuple[dict[str, Any], pa.Table]], c
 
 
 def log_parts(store: Store, model: str, package: str, since: datetime) -> list[tuple[dict[str, Any], pa.Table]]:
-    """The parts of a model's log since then that this package answered, with what is noted of each."""
-    return [(dict(one.meta), rows) for one, rows in logged(store, model, since) if one.meta["package"] == package]
+    """Parts of a model's log since then that this package answered, at most PARTS, with what is noted of each."""
+    records = [one for one in log_records(store, model, since) if one.meta["package"] == package]
+    # A day of a busy server is more than is compared: some parts of it, from all over, say as much.
+    chosen = [records[at] for at in np.unique(np.linspace(0, len(records) - 1, PARTS).astype(int))] if records else []
+    return [(dict(one.meta), read_log(store, one)) for one in chosen]
 
 
 def answered(predictor: Any, rows: pa.Table, config: MonitorConfig) -> Seen:
