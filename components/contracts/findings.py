@@ -53,6 +53,10 @@ class Shrunk(Frozen):
     difference: float
 
 
+ANSWER = "answer: "
+"""What the name of a part of the answers begins with, where it stands beside names of columns."""
+
+
 class Moved(Frozen):
     """What one test of monitoring found: the size of the change, and how often chance would bring any test so far.
 

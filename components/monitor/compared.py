@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from components.contracts.findings import Moved
+from components.contracts.findings import ANSWER, Moved
 from components.monitor.settings import MonitorConfig
 from components.monitor.sides import MISSING, OTHER, Side
 from components.statistics.drift import index, number_drift
@@ -21,7 +21,6 @@ from components.statistics.shifts import (
 )
 
 Kind = Literal["column", "missing", "prediction", "inner", "refused", "performance"]
-ANSWER = "answer: "
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from components.contracts.findings import ANSWER
 from components.statistics.profile import numbers
 
 COMMONEST = 50
@@ -102,7 +103,7 @@ def side_by_side(before: Seen, now: Seen) -> tuple[Side, Side]:
 def _named(seen: Seen) -> dict[str, pa.ChunkedArray]:
     """The columns by what they are called in findings: those of answers apart from the rows' own."""
     found = dict(zip(seen.columns.column_names, seen.columns.columns, strict=True))
-    return found | {f"answer: {name}": seen.answers[name] for name in seen.answers.column_names}
+    return found | {f"{ANSWER}{name}": seen.answers[name] for name in seen.answers.column_names}
 
 
 def _coded(cells: Sequence[pa.ChunkedArray]) -> tuple[list[NDArray[np.int64]], list[str]]:

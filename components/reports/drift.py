@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from components.contracts.findings import ANSWER
 from components.reports.page import page
 
 BARS = 12
@@ -71,7 +72,7 @@ def _bars(before: Any, now: Any) -> dict[tuple[str, str], list[list[float]]]:
 
 
 def _key(name: str) -> tuple[str, str]:
-    bare = name.removeprefix("answer: ")
+    bare = name.removeprefix(ANSWER)
     return ("prediction" if bare != name else "column", bare)
 
 
