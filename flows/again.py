@@ -92,8 +92,8 @@ def _pointer(ctx: RunContext, model: str) -> Pointer:
 class Claim:
     """The right to train a model again, held while its process lives; `last` is what the one before said of itself."""
 
-    def __init__(self, ctx: RunContext, model: str, lease: Lease) -> None:
-        self._pointer, self._lease = _pointer(ctx, model), lease
+    def __init__(self, ctx: RunContext, model: str) -> None:
+        self._pointer = _pointer(ctx, model)
         now = self._pointer.read()
         self._epoch = now.epoch if now else 0
         self._said: dict[str, Any] = {}
@@ -121,10 +121,6 @@ class Claim:
             )
         self._epoch += 1
 
-    def renew(self) -> bool:
-        """Show that the holder lives."""
-        return self._lease.renew()
-
 
 @contextmanager
 def claimed(ctx: RunContext, model: str) -> Iterator[Claim | None]:
@@ -133,16 +129,16 @@ def claimed(ctx: RunContext, model: str) -> Iterator[Claim | None]:
     if not _taken(lease):
         yield None
         return
-    claim, over = Claim(ctx, model, lease), threading.Event()
+    over = threading.Event()
 
     def renewing() -> None:
-        while not over.wait(RENEW_SECONDS) and claim.renew():
+        while not over.wait(RENEW_SECONDS) and lease.renew():
             pass
 
     renews = threading.Thread(target=renewing, name="claim", daemon=True)
     renews.start()
     try:
-        yield claim
+        yield Claim(ctx, model)
     finally:
         over.set()
         renews.join()
