@@ -16,6 +16,8 @@ SOURCE ?=
 REASON ?=
 SET ?=
 CRON ?=
+ZONE ?=
+DOCKER ?= docker
 FORCE ?=
 PYTEST ?=
 
@@ -23,6 +25,7 @@ ifdef DATA
 export MILLRACE_DATA := $(DATA)
 endif
 
+LIBRARIES := $(VENV)/.libraries
 INSTALLED := $(VENV)/.installed
 LOCKS := infra/locks/torch.txt infra/locks/py311.txt
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -31,12 +34,15 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-$(INSTALLED): $(LOCKS) pyproject.toml
+$(LIBRARIES): $(LOCKS)
 	@$(PYTHON) infra/locks/check_platform.py
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "millrace: installing from infra/locks into $(VENV) (a few minutes the first time)" >&2
 	@$(PIP) install -qq --retries 1 $(TORCH_FROM) -r infra/locks/torch.txt
 	@$(PIP) install -qq --no-deps --require-hashes -r infra/locks/py311.txt
+	@touch $@
+
+$(INSTALLED): $(LIBRARIES) pyproject.toml
 	@$(PIP) install -qq --no-deps --no-build-isolation -e .
 	@$(PIP) check
 	@$(BIN)/millrace setup
@@ -44,6 +50,13 @@ $(INSTALLED): $(LOCKS) pyproject.toml
 
 .PHONY: install
 install: $(INSTALLED) ## make .venv from the lock and create the local databases
+
+.PHONY: libraries
+libraries: $(LIBRARIES) # the environment without Millrace itself: a layer of the image
+
+.PHONY: image
+image: ## build the image of work pools of containers and jobs, with docker or what is called like it: DOCKER=podman
+	$(DOCKER) build -f infra/docker/Dockerfile -t millrace:latest .
 
 .PHONY: demo
 demo: $(INSTALLED) ## raw digits images to a registered model, in one run
@@ -62,8 +75,8 @@ up: $(INSTALLED) ## start the local Prefect server, MLflow server and worker
 	@$(BIN)/millrace up
 
 .PHONY: deploy
-deploy: $(INSTALLED) ## make the Prefect pages able to start runs, and the schedule: CRON="*/10 * * * *" for another
-	@$(BIN)/millrace deploy $(if $(CRON),--cron "$(CRON)")
+deploy: $(INSTALLED) ## make the Prefect pages able to start runs, and the schedule: CRON="0 3 * * *" ZONE=Europe/Berlin for another
+	@$(BIN)/millrace deploy $(if $(CRON),--cron "$(CRON)") $(if $(ZONE),--timezone "$(ZONE)")
 
 .PHONY: status
 status: $(INSTALLED) ## which local servers run, champions with their age and drift, last runs, what comes next
@@ -140,6 +153,11 @@ lock: ## resolve the ranges of pyproject.toml again into infra/locks (UPGRADE=1 
 	@$(BIN)/uv pip compile pyproject.toml $(foreach one,vision audio text avro sql lake nosql stream explain fair serve edge dev,--extra $(one)) --generate-hashes --python-version 3.11 \
 	    --python-platform x86_64-manylinux_2_28 --no-emit-package torch --no-header --no-annotate \
 	    $(if $(UPGRADE),--upgrade) -q -o infra/locks/py311.txt
+	@# What only workers of other pools need stays apart: a Prefect server imports every one of its libraries at its start.
+	@$(BIN)/uv pip compile pyproject.toml --extra docker --extra kubernetes -c infra/locks/py311.txt --generate-hashes \
+	    --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-emit-package torch --no-header --no-annotate -q \
+	    | awk 'NR == FNR { if (/^[^ ]/) known[$$1] = 1; next } /^[^ ]/ { new = !($$1 in known) } new' infra/locks/py311.txt - \
+	    > infra/docker/pools.txt
 
 .PHONY: clean
 clean: ## remove .venv and everything that runs have left

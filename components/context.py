@@ -224,11 +224,11 @@ class RunContext:
         base = base or self.base(step, module, config)
         jobs = [(digest([base, content]), config, argument) for _, content, argument in items]
         run = partial(_run_part, self.placement, step, work)
-
         rows = 0
 
         def told(done: int, record: Record) -> None:
             nonlocal rows
+            self.store.still_ours()
             rows += record.meta["rows"]
             self.progress.advanced(shown or step, done, len(jobs), "parts", f"{rows:,} rows {what}".rstrip())
 

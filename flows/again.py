@@ -1,7 +1,6 @@
 """Training again: which recipe, what was before, how many rows are new, and the claim that makes it happen once."""
 
 import os
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,7 +9,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from components import ingest
-from components.adapters.pointers import Lease, Pointer
+from components.adapters.leases import Lease, kept
+from components.adapters.pointers import Pointer
 from components.context import RunContext
 from components.contracts.artifacts import RawSnapshot
 from components.contracts.errors import ConfigError, ConflictError
@@ -129,20 +129,8 @@ def claimed(ctx: RunContext, model: str) -> Iterator[Claim | None]:
     if not _taken(lease):
         yield None
         return
-    over = threading.Event()
-
-    def renewing() -> None:
-        while not over.wait(RENEW_SECONDS) and lease.renew():
-            pass
-
-    renews = threading.Thread(target=renewing, name="claim", daemon=True)
-    renews.start()
-    try:
+    with kept(lease):
         yield Claim(ctx, model)
-    finally:
-        over.set()
-        renews.join()
-        lease.release()
 
 
 def _taken(lease: Lease) -> bool:

@@ -1,12 +1,16 @@
 """The approval flow: a person's word for the package of a run, from Prefect's pages, and the rest of that run."""
 
+import os
 from typing import Annotated, Any
 
 from prefect import flow
+from prefect.runtime import flow_run
 from pydantic import Field
 
+from components.context import open_context
 from components.contracts.artifacts import Approval
 from flows import settings
+from flows.living import alive
 from flows.progress import mistakes_in_one_line
 from flows.runs import approve
 from flows.training import training
@@ -26,5 +30,7 @@ def approval(
         why: The reason, kept with the model for good.
     """
     mistakes_in_one_line()
-    recipe, overrides = approve(settings.read(), run, Approval(who=who, why=why))
-    return training(recipe, overrides, return_state=True)
+    placement = settings.read()
+    recipe, overrides = approve(placement, run, Approval(who=who, why=why))
+    with alive(open_context(placement, "approval"), os.urandom(6).hex(), str(flow_run.id)):
+        return training(recipe, overrides, return_state=True)

@@ -9,6 +9,7 @@ from components.adapters.store import Store
 from components.context import Outcome
 from components.contracts.artifacts import Artifact, ModelVersion, RawSnapshot, ValidSnapshot
 from components.contracts.findings import Interval
+from flows.patience import await_server
 from flows.runs import Run
 
 SHOWN = 5
@@ -94,6 +95,7 @@ def show_links(run: Run, report: str, version: ModelVersion | None) -> None:
 
 def show_steps(name: str, outcomes: Sequence[Outcome], description: str = "What ran and why") -> None:
     """What ran and why."""
+    await_server()
     lines = ["| step | | seconds | rows | why |", "|---|---|---:|---:|---|"]
     for one in outcomes:
         what = "reused" if one.reused else "ran"

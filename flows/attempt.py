@@ -9,11 +9,12 @@ from prefect.runtime import flow_run
 from prefect.states import Completed
 from pydantic import Field
 
+from components.context import open_context
 from components.contracts.errors import ConfigError
 from flows import mlflow_server, settings
 from flows.attempts import Attempt, attempted
+from flows.living import alive
 from flows.progress import RunPage, mistakes_in_one_line
-from flows.runs import alive
 
 
 @flow(name="attempt", flow_run_name="{recipe} trial {number}", persist_result=False, log_prints=False)
@@ -54,8 +55,9 @@ def attempt(
         parent=known.get("parent", ""),
         past=tuple(known.get("past", ())),
     )
-    with alive(placement, os.urandom(6).hex(), str(flow_run.id)):
-        return Completed(message=attempted(job, RunPage(f"trial-{number}")).model_dump_json())
+    ctx = open_context(placement, "attempt")
+    with alive(ctx, os.urandom(6).hex(), str(flow_run.id)):
+        return Completed(message=attempted(job, RunPage(f"trial-{number}"), ctx.store).model_dump_json())
 
 
 def _known(search: str) -> dict[str, Any]:

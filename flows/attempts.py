@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from multiprocessing import current_process
 from typing import Any
 
+from components.adapters.store import Store
 from components.context import Progress, Silent, open_context
 from components.contracts.config import Frozen
-from components.contracts.errors import MillraceError
+from components.contracts.errors import ConflictError, MillraceError
 from components.contracts.placement import Placement
 from flows.line import STAGES
 from flows.pipeline import load_recipe
@@ -56,13 +57,13 @@ class WorseError(BaseException):
     """Earlier attempts were better at this epoch. Not an Exception, since nothing failed."""
 
 
-def attempted(job: Attempt, progress: Progress | None = None) -> Attempted:
-    """Run one attempt here; what was committed before is reused."""
+def attempted(job: Attempt, progress: Progress | None = None, store: Store | None = None) -> Attempted:
+    """Run one attempt here, in that store; what was committed before is reused."""
     # A Dask worker is a daemon, and Python lets daemons start no process: training is one.
     current_process()._config["daemon"] = False  # type: ignore[attr-defined] # noqa: SLF001
     config = load_recipe(job.recipe, job.overrides, job.placement.data, job.placement.recipes)
     ctx = open_context(job.placement, f"{config.name}-tuning", progress or Silent())
-    ctx.kept = config.name
+    ctx.kept, ctx.store = config.name, store or ctx.store
     history: list[float] = []
     judge = Judge(job.past, more_is_better=job.more_is_better) if job.past else None
 
@@ -80,6 +81,9 @@ def attempted(job: Attempt, progress: Progress | None = None) -> Attempted:
         status = "FINISHED"
     except WorseError:
         status = "KILLED"
+    except ConflictError:
+        # The search itself was declared dead: that is no trial that failed.
+        raise
     except MillraceError as found:
         history.clear()
         error = found.line()

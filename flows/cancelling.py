@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from flows.processes import fetched
+from flows.asked import fetched
 from flows.runs import Run
 
 LOOK_SECONDS = 1.0

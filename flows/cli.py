@@ -203,15 +203,16 @@ def reconcile() -> None:
 def deploy(
     *,
     cron: Annotated[str, typer.Option(help="when to retrain, instead of what prefect.yaml says")] = "",
+    timezone: Annotated[str, typer.Option(help="the zone of those times, such as Europe/Berlin")] = "",
     pool: Annotated[
         list[str],
-        typer.Option(metavar="NAME[:RUNS]", help="a work pool for the steps that MILLRACE_PLACES names"),
+        typer.Option(metavar="NAME[:RUNS[:KIND]]", help="a work pool for the steps that MILLRACE_PLACES names"),
     ] = [],  # noqa: B006
 ) -> None:
     """Put the deployments on the Prefect server: what its pages can start, and what starts by itself."""
     from flows import pages, settings
 
-    _leave(pages.deploy(settings.read(), cron, pool))
+    _leave(pages.deploy(settings.read(), (cron, timezone), pool))
 
 
 @app.command()

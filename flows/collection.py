@@ -12,12 +12,14 @@ from stat import S_ISREG
 from typing import Any
 
 from components.adapters.collect import Removal, collect
-from components.adapters.pointers import RENEWALS, Lease, Pointer
+from components.adapters.leases import RENEWALS, Lease, kept
+from components.adapters.pointers import Pointer
 from components.adapters.prediction_log import LOGS, began
 from components.adapters.store import Store
 from components.adapters.tracking import Tracker
 from components.contracts.errors import EnvironmentFault
 from components.contracts.fingerprint import Fingerprint
+from components.registered import lineage_pointer
 
 DAY_SECONDS = 24 * 3600.0
 RENEW_SECONDS = 20.0
@@ -43,7 +45,17 @@ def collected(store: Store, tracker: Tracker, *, keep_days: float, really: bool)
     if not really:
         return kept, collect(store, kept.names, really=False)
     with _alone(store) as alive:
-        return kept, collect(store, kept.names, really=True, alive=alive)
+        found = collect(store, kept.names, really=True, alive=alive)
+        _forget_lineage(store, kept)
+        return kept, found
+
+
+def _forget_lineage(store: Store, kept: Kept) -> None:
+    """What a package was made of goes with the last of its bytes, unless it is to be made again."""
+    for name in set(store.files.names("pointers/lineage")) - kept.names:
+        entry = store.artifact("package", name)
+        if entry.record() is None and entry.retired() is None:
+            lineage_pointer(store, name).clear()
 
 
 def abandoned(home: Path, *, keep_days: float, really: bool) -> list[Removal]:
@@ -71,27 +83,15 @@ def _stat(path: Path) -> os.stat_result | None:
 
 @contextmanager
 def _alone(store: Store) -> Iterator[Callable[[], None]]:
-    """Hold the lease of collections; what it gives renews it, and raises where it was lost."""
+    """Hold the lease of collections; what it gives raises where it was lost."""
     lease = Lease(store, "collection", os.urandom(6).hex(), RENEW_SECONDS)
     end = time.monotonic() + (RENEWALS + 1) * RENEW_SECONDS
     while not lease.acquire():
         if time.monotonic() > end:
             raise _busy()
         time.sleep(POLL_SECONDS)
-    renewed = time.monotonic()
-
-    def alive() -> None:
-        nonlocal renewed
-        if time.monotonic() - renewed < RENEW_SECONDS / 2:
-            return
-        renewed = time.monotonic()
-        if not lease.renew():
-            raise _busy()
-
-    try:
-        yield alive
-    finally:
-        lease.release()
+    with kept(lease):
+        yield lease.check
 
 
 def _busy() -> EnvironmentFault:

@@ -17,7 +17,7 @@ from components.contracts.artifacts import EvalReport, ValidSnapshot
 from components.contracts.config import Frozen
 from components.contracts.errors import MillraceError
 from components.registered import find, lineage
-from flows.processes import fetched
+from flows.asked import fetched
 
 RUNS = 5
 HOUR = 3600.0

@@ -22,9 +22,10 @@ from components.train.devices import check_devices
 from flows import mlflow_server, recipe_files, server, settings
 from flows.cancelling import cancellable
 from flows.console import Terminal
+from flows.living import alive, gone
 from flows.pipeline import load_recipe
 from flows.plan import will_train
-from flows.runs import RUN_TAG, Interruption, Run, RunRecord, alive, gone, open_run
+from flows.runs import RUN_TAG, Interruption, Run, RunRecord, open_run
 from flows.single_step import check_step
 from flows.stopping import interruptible
 
@@ -115,7 +116,7 @@ def _run(run: Run, placement: Placement, terminal: Terminal, asked: tuple[str, d
     place = f"{prefect.address}/runs" + (f" and {placement.mlflow_server}" if placement.mlflow_server else "")
     terminal.note(f"run {run.name} of {run.recipe}, seen at {place}, stored in {placement.store_place}")
     begun = time.perf_counter()
-    with alive(placement, run.name):
+    with alive(run.ctx, run.name):
         as_flow(flow, run, prefect.api_url, **more)
     seconds = {
         "total": round(time.perf_counter() - begun, 3),

@@ -9,8 +9,8 @@ from components.contracts.config import Frozen
 from components.contracts.errors import ConflictError, masked
 from components.contracts.placement import Placement
 from flows import mlflow_server, server, settings, worker
-from flows.processes import Running, Service, of_a_worker
-from flows.runs import ended_at, gone, under_way
+from flows.living import ended_at, gone, under_way
+from flows.processes import Running, Service
 
 Tell = Callable[[str], None]
 
@@ -103,7 +103,7 @@ def down(placement: Placement, tell: Tell, *, force: bool = False) -> None:
     prefect = services["prefect"].find()
     if prefect is not None and not force:
         _let_go(placement)
-    ended, alive = False, [name for name, _ in under_way(placement)]
+    ended, alive = False, list(under_way(placement))
     for name in ("worker", "mlflow", "prefect"):
         running = services[name].stop()
         if running is None:
@@ -112,7 +112,7 @@ def down(placement: Placement, tell: Tell, *, force: bool = False) -> None:
         tell(f"ended {names[name]}" + (f" at {running.address}" if running.address else ""))
         if name == "worker" and prefect is not None:
             marked = _reconciled(mlflow_server.found(placement), prefect, again=False)
-            still = {name for name, _ in under_way(placement)}
+            still = under_way(placement)
             for run in dict.fromkeys((*marked, *alive)):
                 if run not in still:
                     how = "is now marked as crashed" if run in marked else "has stopped"
@@ -127,7 +127,7 @@ def down(placement: Placement, tell: Tell, *, force: bool = False) -> None:
 
 def _let_go(placement: Placement) -> None:
     """Raise E_RUN_UNDER_WAY where a run lives that is not the worker's: it would wait for servers that are gone."""
-    names = [name for name, process in under_way(placement) if not of_a_worker(process)]
+    names = [name for name, of_a_worker in under_way(placement).items() if not of_a_worker]
     if names:
         raise ConflictError(
             "E_RUN_UNDER_WAY",

@@ -9,15 +9,13 @@ from importlib import metadata
 
 from components.contracts.errors import EnvironmentFault
 from components.contracts.placement import Placement
+from flows.asked import fetched, same_release, says
 from flows.processes import (
     LOOPBACK,
     Running,
     Service,
-    fetched,
     listener,
     python,
-    same_release,
-    says,
 )
 from flows.settings import for_service
 
@@ -98,7 +96,7 @@ def check_tracking(placement: Placement) -> None:
 
 
 def _spawn(placement: Placement, ours: Service) -> Running:
-    with listener(placement.mlflow_port, DEFAULT_PORT, "MILLRACE_MLFLOW_PORT") as socket:
+    with listener(placement.mlflow_port, DEFAULT_PORT, "MILLRACE_MLFLOW_PORT", ours.last_port) as socket:
         port = socket.getsockname()[1]
     # MLflow's command takes no open socket; between here and its own bind another process could take the port.
     address = f"http://{LOOPBACK}:{port}"

@@ -15,8 +15,8 @@ from components.monitor import REPORT, said_of
 from flows import mlflow_server, settings
 from flows.artifacts import show_steps
 from flows.glance import show_models
+from flows.living import alive
 from flows.progress import RunPage, mistakes_in_one_line
-from flows.runs import alive
 from flows.told import DRIFT, tell
 from flows.watched import Order, watched
 
@@ -47,7 +47,7 @@ def monitoring(
     name = model.partition("@")[0]
     ctx = open_context(placement, f"{name}-monitoring", RunPage(f"{name}-monitoring"))
     order = Order(model=model, source=source, overrides=overrides, hours=hours, simulate=simulate_drift)
-    with alive(placement, os.urandom(6).hex(), str(flow_run.id)):
+    with alive(ctx, os.urandom(6).hex(), str(flow_run.id)):
         report = watched(order, ctx)
     show_steps(f"{name}-monitoring", ctx.outcomes, "What ran and why")
     _show(report, ctx)
@@ -87,7 +87,7 @@ def _show(report: DriftReport, ctx: RunContext) -> None:
             f"False alarms: {report.false_alarms} of {report.draws} batches drawn from the test rows themselves.",
         ]
     if report.simulated:
-        lines += ["", f"The rows were moved by {report.simulated:g} deviations first: a trial."]
+        lines += ["", f"The rows were moved by {report.simulated:g} of each column's deviation first: a trial."]
     path = ctx.store.open(ctx.store.artifact("monitor", report.fingerprint).standing(), REPORT)
     lines += ["", f"Report: `{path}`"]
     create_markdown_artifact("\n".join(lines), key=f"{report.name}-drift", description="What moved")

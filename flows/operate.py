@@ -89,7 +89,7 @@ def tell_the_truth(placement: Placement) -> None:
     from flows.reconcile import reconcile
 
     terminal = Terminal()
-    ended = reconcile(open_context(placement), again=True)
+    ended = reconcile(open_context(placement), again=True, tell=terminal.note)
     for name in ended:
         terminal.note(f"run {name} went away; it is marked as crashed, and started again if a deployment started it")
     if not ended:

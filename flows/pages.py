@@ -227,15 +227,16 @@ def _show(seen: Any) -> None:
             out.print(f"  [dim]{title} {one['at'][:16]}[/dim]  {escape(one['name'])}  {one.get('state', '')}")
 
 
-def deploy(placement: Placement, cron: str, elsewhere: Sequence[str]) -> int:
+def deploy(placement: Placement, when: tuple[str, str], elsewhere: Sequence[str]) -> int:
     """What was deployed; returns the exit code."""
     from flows.deploy import deploy as put
+    from flows.schedules import told
 
     terminal = Terminal()
     with terminal.out.status("deploying"):
-        running, deployments = put(placement, cron, elsewhere)
+        running, deployments = put(placement, *when, elsewhere=elsewhere)
     for one in deployments:
-        times = ", ".join(f"cron {schedule['cron']}" for schedule in one.get("schedules", ()))
+        times = ", ".join(told(schedule) for schedule in one.get("schedules", ()))
         terminal.note(f"{one['entrypoint'].rpartition(':')[2] + '/' + one['name']:<32}{times}")
     terminal.note(f"start them at {running.address}/deployments; they run where a worker is up (`millrace status`)")
     return 0

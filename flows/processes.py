@@ -11,8 +11,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -26,7 +24,6 @@ MARK = "_MILLRACE_SERVICE"
 LOOPBACK = "127.0.0.1"
 PORTS_TRIED = 50
 STOP_SECONDS = 10.0
-ANSWER_SECONDS = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +85,14 @@ class Service:
         except (FileNotFoundError, ValueError, KeyError, psutil.NoSuchProcess):
             pass
         return None
+
+    @property
+    def last_port(self) -> int:
+        """Where one listened that was not stopped and may have gone; 0 where there was none."""
+        try:
+            return int(json.loads(self._record.read_bytes())["address"].rpartition(":")[2])
+        except (FileNotFoundError, ValueError, KeyError):
+            return 0
 
     def start(
         self,
@@ -223,21 +228,16 @@ def awaited(home: Path) -> set[int]:
     return ports
 
 
-def of_a_worker(process: int) -> bool:
-    """Whether a worker that was started as a service, or a run of its, is this process."""
-    try:
-        return psutil.Process(process).environ().get(MARK, "").startswith("worker:")
-    except (psutil.Error, ValueError):
-        return False
-
-
-def listener(port: int, first: int, setting: str, avoided: Collection[int] = ()) -> socket.socket:
+def listener(port: int, first: int, setting: str, last: int = 0, avoided: Collection[int] = ()) -> socket.socket:
     """A socket on loopback that listens already: on `port`, or where that is 0 on the first free one from `first` on.
+
+    `last` is tried before those: what still looks for a server that went away finds the next one there.
 
     Raises:
         EnvironmentFault: E_PORT_TAKEN.
     """
-    for number in [port] if port else [one for one in range(first, first + PORTS_TRIED) if one not in avoided]:
+    numbers = filter(None, (last, *range(first, first + PORTS_TRIED)))
+    for number in [port] if port else [one for one in numbers if one not in avoided]:
         opened = socket.socket()
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # Who is handed this socket takes it for one of another family and leaves Nagle's algorithm on: 40 ms a reply.
@@ -261,31 +261,3 @@ def listener(port: int, first: int, setting: str, avoided: Collection[int] = ())
 def python(*arguments: str) -> list[str]:
     """A command of this interpreter."""
     return [sys.executable, *arguments]
-
-
-def fetched(url: str | urllib.request.Request) -> bytes:
-    """The body of a page, asked without a proxy; raises OSError or ValueError."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(url, timeout=ANSWER_SECONDS) as reply:
-        body: bytes = reply.read()
-        return body
-
-
-def says(url: str, body: bytes) -> bool:
-    """Whether a page answers with `body`."""
-    try:
-        return fetched(url) == body
-    except (urllib.error.URLError, OSError, ValueError):
-        return False
-
-
-def same_release(product: str, found: str, ours: str, address: str, action: str) -> None:
-    """Raise E_SERVER_VERSION unless both are the same minor release."""
-    if found.split(".")[:2] != ours.split(".")[:2]:
-        raise EnvironmentFault(
-            "E_SERVER_VERSION",
-            f"the server is {product} {found[:40]}, this environment has {ours}",
-            place=address,
-            allowed=f"{'.'.join(ours.split('.')[:2])}.x",
-            action=action,
-        )

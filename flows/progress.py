@@ -4,13 +4,15 @@ import logging
 import threading
 import time
 from contextvars import copy_context
+from functools import partial
 from typing import Any
 
 from components.context import Outcome, Progress
 from components.contracts.errors import MillraceError
+from flows.patience import tell_if_there
 from flows.runs import Interruption
 
-ARTIFACT_SECONDS = 1.0
+ARTIFACT_SECONDS, AWAY_SECONDS = 1.0, 5.0
 LONG_SECONDS = 2.0
 
 
@@ -115,8 +117,8 @@ class RunPage:
         if not last and time.monotonic() < self._next:
             return
         with self._telling:
-            self._next = time.monotonic() + ARTIFACT_SECONDS
-            self._page.copy().run(self._tell, step, 100 * done / total, unit, note)
+            told = tell_if_there(partial(self._page.copy().run, self._tell, step, 100 * done / total, unit, note))
+            self._next = time.monotonic() + (ARTIFACT_SECONDS if told else AWAY_SECONDS)
 
     def _tell(self, step: str, percent: float, unit: str, note: str) -> None:
         from prefect.artifacts import create_progress_artifact, update_progress_artifact

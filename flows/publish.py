@@ -19,14 +19,16 @@ from prefect.states import Completed
 from components import smoke
 from components.adapters.model_registry import CARD, CHAMPION
 from components.contracts.artifacts import Checkpoint, Compressed, Dataset, EvalReport, ModelVersion, Snapshot, Verdict
-from components.contracts.errors import MillraceError
+from components.contracts.errors import ConflictError, MillraceError
 from components.train import supervisor
 from components.train.devices import check_devices
 from flows import artifacts, mlflow_server, settings
+from flows.living import alive
+from flows.patience import await_server
 from flows.pipeline import load_recipe
 from flows.plan import will_train
 from flows.progress import Both, RunPage, mistakes_in_one_line
-from flows.runs import CURRENT, RUN_TAG, Run, alive, open_run, remember
+from flows.runs import CURRENT, RUN_TAG, Run, open_run, remember
 from flows.told import PROMOTION, tell
 
 UNFIT = re.compile(r"[^\w\-. /]")
@@ -57,14 +59,16 @@ def running(recipe: str, overrides: Sequence[str], rerun: Sequence[str]) -> Iter
     # Tasks take over the run's tags, and ask the server about each of them whether it limits how many may run.
     own.enter_context(TagsContext(current_tags=set()))
     if opened:
-        own.enter_context(alive(run.ctx.placement, run.name, run.noted["prefect_run"]))
+        own.enter_context(alive(run.ctx, run.name, run.noted["prefect_run"]))
     try:
         _track(run)
         yield run
+        run.ctx.store.fence()
         _end(run, "FINISHED")
     except BaseException as error:
+        lost = isinstance(error, ConflictError) and error.code == "E_LEASE"
         try:
-            _end(run, "FAILED" if isinstance(error, Exception) else "KILLED")
+            _end(run, "FAILED" if isinstance(error, Exception) and not lost else "KILLED")
         except MillraceError as second:
             # The first error is the cause; this one often follows from it, such as a full disk.
             run.ctx.progress.warned(f"the run could not be ended in MLflow: {second}")
@@ -119,6 +123,7 @@ def published(
     smaller: Compressed | None = None,
 ) -> Any:
     """Note data quality, metrics, lineage and the report in MLflow and Prefect; the state that the run ends in."""
+    run.ctx.store.fence()
     tracker, report, dataset = run.ctx.tracker, verdict.report, data[-1]
     values = {f"test_{name}": figure.value for name, figure in report.metrics.items()}
     lineage_of = (run.config.name, dataset.content)
@@ -149,6 +154,7 @@ def published(
         "model": version.model_dump(include={"name", "version", "aliases"}) if version else {},
     }
     remember(run, report)
+    await_server(run.ctx.progress.warned)
     _tell(run, version, report)
     artifacts.show_data(run, data, tracker.artifact_link("data.html"))
     artifacts.show_metrics(run, report.metrics, report.champion)

@@ -1,10 +1,12 @@
 """Runs whose process is gone, told the truth: CRASHED in Prefect, KILLED in MLflow; and started again, once.
 
 Neither server notices by itself where worker and run went together: a killed flow stays RUNNING in both for ever, and
-keeps its place in the pool. A run that a deployment started is started again with the same parameters, and goes on from
-what was committed; one that was itself such a second try is not, since the cause may lie in it.
+keeps its place in the pool. What a run that was declared dead writes later is refused. A run that a deployment started
+is started again with the same parameters, and goes on from what was committed; one that was itself such a second try is
+not, since the cause may lie in it.
 """
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -12,7 +14,8 @@ from uuid import UUID
 from components.adapters.pointers import Pointer
 from components.context import RunContext
 from components.contracts.placement import Placement
-from flows.runs import RUN_TAG, ended_at, gone, numbers_under_way
+from flows.living import condemned, ended_at, forget, gone, numbers_under_way, silent, store_tag
+from flows.runs import RUN_TAG
 
 AGAIN_TAG = "millrace.again"
 """What the tag of a second try begins with; the number of the first follows."""
@@ -20,38 +23,53 @@ LATELY, BEGINNING = timedelta(hours=1), timedelta(seconds=60)
 """How far back crashed runs are started again, and how long a process may take to say that it lives."""
 
 
-def reconcile(ctx: RunContext, *, again: bool = False) -> list[str]:
-    """End every run that went away, and start it again where that is asked for; their names. Safe to repeat."""
+def reconcile(
+    ctx: RunContext, *, again: bool = False, tell: Callable[[str], None] | None = None, own: str = ""
+) -> list[str]:
+    """End every run that went away, and start it again where that is asked for; their names. Safe to repeat.
+
+    What this machine can see takes no time. With `tell`, runs (but `own`) are also watched by their leases, wherever
+    they are.
+    """
+    lost = [one for one in gone(ctx.placement) if condemned(ctx, one.name)]
+    if tell is not None:
+        lost = list({one.name: one for one in [*silent(ctx, tell, own), *lost]}.values())
     ended = []
-    for name, prefect_run, path in gone(ctx.placement):
-        _end_in_prefect(name, prefect_run)
-        ctx.tracker.end_tagged(RUN_TAG, name, "KILLED")
-        path.unlink(missing_ok=True)
-        ended.append(name)
+    for one in lost:
+        _end_in_prefect(one.name, one.prefect_run)
+        ctx.tracker.end_tagged(RUN_TAG, one.name, "KILLED")
+        forget(ctx, one.name)
+        ended.append(one.name)
     if again:
         ended += _never_began(ctx)
-        for run in _crashed_since(_lately(ctx.placement)):
+        for run in _crashed_since(_lately(ctx.placement), store_tag(ctx.placement)):
             _start_again(ctx, run)
     return ended
 
 
 def _never_began(ctx: RunContext) -> list[str]:
-    """End the runs of deployments whose process went before it said that it lives; their names.
+    """End the runs of our deployments whose process went before it said that it lives; their names.
 
-    Only of a server of this home: its runs live on this machine or not at all.
+    Only those that share this store are looked at: leases of others are elsewhere. On a server of others a run that
+    waits for its process may do so for long: machines are started for it.
     """
     from prefect.client.orchestration import get_client
-    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
+    from prefect.client.schemas.filters import (
+        FlowRunFilter,
+        FlowRunFilterState,
+        FlowRunFilterStateType,
+        FlowRunFilterTags,
+    )
     from prefect.client.schemas.objects import StateType
 
-    if ctx.placement.prefect_api_url:
-        return []
-    going = FlowRunFilterStateType(any_=[StateType.PENDING, StateType.RUNNING])
+    states = [StateType.RUNNING] if ctx.placement.prefect_api_url else [StateType.RUNNING, StateType.PENDING]
+    going = FlowRunFilterState(type=FlowRunFilterStateType(any_=states))
     lost = []
     with get_client(sync_client=True) as client:
-        runs = client.read_flow_runs(flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=going)), limit=200)
+        ours = FlowRunFilter(state=going, tags=FlowRunFilterTags(all_=[store_tag(ctx.placement)]))
+        runs = client.read_flow_runs(flow_run_filter=ours, limit=200)
         # Looked at after the server was asked, so that one that began meanwhile counts as living.
-        alive = numbers_under_way(ctx.placement)
+        alive = numbers_under_way(ctx)
         for run in runs:
             since = run.state.timestamp if run.state else run.created
             silent = since is not None and datetime.now(UTC) - since > BEGINNING
@@ -69,20 +87,22 @@ def _lately(placement: Placement) -> datetime:
     return max(hour_ago, datetime.fromtimestamp(ended.stat().st_mtime, UTC))
 
 
-def _crashed_since(since: datetime) -> list[Any]:
+def _crashed_since(since: datetime, tag: str) -> list[Any]:
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import (
         FlowRunFilter,
         FlowRunFilterEndTime,
         FlowRunFilterState,
         FlowRunFilterStateType,
+        FlowRunFilterTags,
     )
     from prefect.client.schemas.objects import StateType
 
     crashed = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CRASHED]))
     lately = FlowRunFilterEndTime(after_=since)
     with get_client(sync_client=True) as client:
-        return list(client.read_flow_runs(flow_run_filter=FlowRunFilter(state=crashed, end_time=lately), limit=200))
+        ours = FlowRunFilter(state=crashed, end_time=lately, tags=FlowRunFilterTags(all_=[tag]))
+        return list(client.read_flow_runs(flow_run_filter=ours, limit=200))
 
 
 def _end_in_prefect(name: str, prefect_run: str) -> None:

@@ -3,16 +3,16 @@
 import os
 from typing import Any
 
-from prefect import flow
+from prefect import flow, get_run_logger
 from prefect.runtime import flow_run
 from prefect.states import Completed
 
 from components.context import open_context
 from flows import mlflow_server, settings
 from flows.glance import show_models
+from flows.living import alive
 from flows.progress import mistakes_in_one_line
 from flows.reconcile import reconcile
-from flows.runs import alive
 
 
 @flow(name="reconciling", flow_run_name="runs that went away", persist_result=False, log_prints=False)
@@ -25,7 +25,8 @@ def reconciling(again: bool = True) -> Any:  # noqa: FBT001, FBT002 - a field of
     mistakes_in_one_line()
     placement = mlflow_server.found(settings.read())
     ctx = open_context(placement, "reconciling")
-    with alive(placement, os.urandom(6).hex(), str(flow_run.id)):
-        ended = reconcile(ctx, again=again)
+    own = os.urandom(6).hex()
+    with alive(ctx, own, str(flow_run.id)):
+        ended = reconcile(ctx, again=again, tell=get_run_logger().info, own=own)
     show_models(ctx)
     return Completed(message=f"{len(ended)} runs had gone away: {', '.join(ended)}".rstrip(": "))

@@ -42,7 +42,7 @@ def _task(name: str, body: Any) -> Any:
 
 def _here(job: Job, run: Run) -> Trial:
     """One trial in this process, as a task that is named after it."""
-    trial: Trial = _task(job.label, lambda: tried(job, Labelled(run.ctx.progress, job.label)))()
+    trial: Trial = _task(job.label, lambda: tried(job, Labelled(run.ctx.progress, job.label), run.ctx.store))()
     return trial
 
 

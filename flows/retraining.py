@@ -15,8 +15,8 @@ from components.retrain import Asked, Reason, decide
 from flows import mlflow_server, settings
 from flows.again import Order, claimed, newcomers, recipe_for
 from flows.glance import show_models
+from flows.living import alive
 from flows.progress import RunPage, mistakes_in_one_line
-from flows.runs import alive
 from flows.training import training
 
 
@@ -44,7 +44,7 @@ def retraining(
     ctx = open_context(placement, f"{model}-retraining", RunPage(f"{model}-retraining"))
     due = str(flow_run.scheduled_start_time) if reason == "schedule" else ""
     order = Order(model=model, reason=reason, due=due, recipe=recipe, overrides=overrides)
-    with alive(placement, os.urandom(6).hex(), str(flow_run.id)):
+    with alive(ctx, os.urandom(6).hex(), str(flow_run.id)):
         name, changes, config = recipe_for(order, ctx)
         with claimed(ctx, model) as claim:
             if claim is None:

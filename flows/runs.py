@@ -1,18 +1,10 @@
-"""One run of a pipeline: who it is, what it noted, how it ended, and the file that says it is alive.
+"""One run of a pipeline: who it is, what it noted, and how it ended. Whether it lives: flows/living.py."""
 
-The file is locked while the process lives. A later command that finds one unlocked knows that its run went away, and
-reconcile.py ends it in Prefect and MLflow.
-"""
-
-import fcntl
-import json
 import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from pydantic import Field
@@ -148,61 +140,3 @@ def approve(placement: Placement, name: str, approval: Approval) -> tuple[str, l
 def _approval(store: Store, model: str, report: str) -> Pointer:
     """Where a person's word stands that what one report says is good enough for one model."""
     return Pointer(store, f"approvals/{model}/{report}")
-
-
-@contextmanager
-def alive(placement: Placement, name: str, prefect_run: str = "") -> Iterator[None]:
-    """Hold the run's file while the block runs; it stays, unlocked, only if the process goes away."""
-    folder = placement.home / "runs"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.json"
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        json.dump({"run": name, "process": os.getpid(), "prefect_run": prefect_run}, file)
-        file.flush()
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
-
-
-def under_way(placement: Placement) -> list[tuple[str, int]]:
-    """The runs whose process lives, with its number."""
-    return [(name, known.get("process", 0)) for name, known in _living(placement)]
-
-
-def numbers_under_way(placement: Placement) -> set[str]:
-    """Prefect's numbers of the runs whose process lives, as far as they know theirs."""
-    return {known["prefect_run"] for _, known in _living(placement) if known.get("prefect_run")}
-
-
-def ended_at(placement: Placement) -> Path:
-    """A file that was touched when the servers were last ended."""
-    return placement.home / "runs" / "ended"
-
-
-def _living(placement: Placement) -> list[tuple[str, dict[str, Any]]]:
-    found = []
-    for path in sorted((placement.home / "runs").glob("*.json")):
-        with suppress(FileNotFoundError), path.open() as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                text = file.read()
-                found.append((path.stem, json.loads(text) if text else {}))
-    return found
-
-
-def gone(placement: Placement) -> list[tuple[str, str, Path]]:
-    """The runs whose process went away: name, Prefect's number of it where that was known, and the file."""
-    found = []
-    for path in sorted((placement.home / "runs").glob("*.json")):
-        with path.open() as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            text = file.read()
-            known = json.loads(text)["prefect_run"] if text else ""
-            found.append((path.stem, known, path))
-    return found

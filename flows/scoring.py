@@ -12,8 +12,8 @@ from pydantic import Field
 from components.context import open_context
 from flows import mlflow_server, settings
 from flows.artifacts import show_steps
+from flows.living import alive
 from flows.progress import RunPage, mistakes_in_one_line
-from flows.runs import alive
 from flows.scored import Order, scored
 
 
@@ -39,7 +39,7 @@ def scoring(
     name = model.partition("@")[0]
     ctx = open_context(placement, f"{name}-scoring", RunPage(f"{name}-scoring"))
     order = Order(model=model, source=source, overrides=overrides, keep=keep, to=to)
-    with alive(placement, os.urandom(6).hex(), str(flow_run.id)):
+    with alive(ctx, os.urandom(6).hex(), str(flow_run.id)):
         made = scored(order, ctx)
     show_steps(f"{name}-scoring", ctx.outcomes, "What ran and why")
     ledger = made.ledger

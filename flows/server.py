@@ -11,16 +11,14 @@ from importlib import metadata
 from components.contracts.closure import ROOT
 from components.contracts.errors import EnvironmentFault
 from components.contracts.placement import Placement
+from flows.asked import fetched, same_release, says
 from flows.processes import (
     LOOPBACK,
     Running,
     Service,
     awaited,
-    fetched,
     listener,
     python,
-    same_release,
-    says,
 )
 from flows.settings import for_service, prefect_settings
 
@@ -108,7 +106,8 @@ def answers(server: Running) -> bool:
 
 
 def _spawn(placement: Placement, ours: Service) -> Running:
-    socket = listener(placement.prefect_port, DEFAULT_PORT, "MILLRACE_PREFECT_PORT", awaited(placement.home))
+    others = awaited(placement.home)
+    socket = listener(placement.prefect_port, DEFAULT_PORT, "MILLRACE_PREFECT_PORT", ours.last_port, others)
     port = socket.getsockname()[1]
     address = f"http://{LOOPBACK}:{port}"
     environment = for_service({

@@ -112,7 +112,13 @@ def export(placement: Placement, prefect_api_url: str, environment: MutableMappi
 
 def for_service(settings: Mapping[str, str], environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     """This process's environment for a service, without what Prefect and MLflow were told for other work."""
-    kept = {name: value for name, value in environment.items() if not name.startswith(("PREFECT_", "MLFLOW_"))}
+    others = ("PREFECT_", "MLFLOW_")
+    kept = {
+        name: value
+        for name, value in environment.items()
+        # What workers of Kubernetes and the like are told says nothing of which server they belong to.
+        if not name.startswith(others) or name.startswith("PREFECT_INTEGRATIONS_")
+    }
     return {**kept, **settings, "DO_NOT_TRACK": "1", "NO_PROXY": _no_proxy(kept)}
 
 
@@ -163,4 +169,6 @@ def prefect_settings(placement: Placement, api_url: str) -> dict[str, str]:
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         "PREFECT_CLI_PROMPT": "false",
+        # After 2, 4, 8 … seconds: a server that comes back within eight minutes is told how a run ended.
+        "PREFECT_CLIENT_MAX_RETRIES": "8",
     }

@@ -10,9 +10,9 @@ from pydantic import Field
 from components.context import open_context
 from flows import mlflow_server, settings
 from flows.artifacts import show_steps
+from flows.living import alive
 from flows.pipeline import load_recipe
 from flows.progress import RunPage, mistakes_in_one_line
-from flows.runs import alive
 from flows.single_step import pairs, run_step
 
 Step = Literal[
@@ -42,7 +42,7 @@ def step(
     mlflow_server.check_tracking(placement)
     ctx = open_context(mlflow_server.found(placement), config.name, RunPage(config.name))
     ctx.rerun = ctx.reruns(())
-    with alive(placement, os.urandom(6).hex(), str(flow_run.id)):
+    with alive(ctx, os.urandom(6).hex(), str(flow_run.id)):
         result = run_step(step, config, given, ctx)
     show_steps(f"{config.name}-{step}", ctx.outcomes, f"{step} {result.fingerprint}".rstrip())
     return {"step": step, "fingerprint": result.fingerprint, "content": result.content}

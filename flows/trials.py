@@ -9,6 +9,7 @@ from multiprocessing import current_process
 from statistics import mean
 from typing import Any
 
+from components.adapters.store import Store
 from components.context import Progress, Silent, open_context
 from components.contracts.config import Frozen
 from components.contracts.placement import Placement
@@ -96,8 +97,8 @@ def jobs_of(run: Run, seeds: int) -> list[Job]:
     ]
 
 
-def tried(job: Job, progress: Progress | None = None) -> Trial:
-    """Run one trial here; what was committed before is reused."""
+def tried(job: Job, progress: Progress | None = None, store: Store | None = None) -> Trial:
+    """Run one trial here, in that store; what was committed before is reused."""
     # A Dask worker is a daemon, and Python lets daemons start no process: training is one.
     current_process()._config["daemon"] = False  # type: ignore[attr-defined] # noqa: SLF001
     fold = [] if job.fold is None else [f"split.fold={job.fold}"]
@@ -105,7 +106,7 @@ def tried(job: Job, progress: Progress | None = None) -> Trial:
     config = load_recipe(job.recipe, changes, job.placement.data, job.placement.recipes)
     # Results of its own: the recipe's last ones stay those of its runs.
     ctx = open_context(job.placement, f"{config.name}-trials", progress or Silent())
-    ctx.kept = config.name
+    ctx.kept, ctx.store = config.name, store or ctx.store
     tags = {RUN_TAG: job.run, PARENT_TAG: job.parent, "millrace.recipe": job.recipe, "millrace.trial": job.label}
     status = "FAILED"
     try:

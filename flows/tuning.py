@@ -162,7 +162,7 @@ def _here(job: Attempt, run: Run) -> Attempted:
     """One trial in this process, as a task that is named after it and a line in the terminal."""
     began = time.perf_counter()
     run.ctx.progress.started(job.label)
-    one: Attempted = _task(job.label, lambda: attempted(job, Brief(run.ctx.progress, job.label)))
+    one: Attempted = _task(job.label, lambda: attempted(job, Brief(run.ctx.progress, job.label), run.ctx.store))
     said = f"{job.figure.replace('_', ' ')} " + (f"{one.value:.4g}" if one.value is not None else "")
     if one.value is None:
         said = "failed" if one.error else f"{said}{one.history[-1]:.4g}, ended early after {len(one.history)} epochs"

@@ -1,16 +1,22 @@
 """The local worker: takes the runs that deployments and schedules ask for, each in a process of its own."""
 
+import importlib.util
+import json
 import signal
 import subprocess
+import urllib.error
 from pathlib import Path
+from urllib.parse import quote
 
 from components.contracts.closure import ROOT
+from components.contracts.errors import EnvironmentFault
 from components.contracts.placement import Placement
 from flows import server
+from flows.asked import fetched
 from flows.processes import Running, Service, python
 from flows.settings import for_service, logins, mlflow_settings, own_settings, prefect_settings
 
-POOL = "millrace"
+POOL, PROCESS = "millrace", "process"
 POLL_SECONDS = 2
 START_SECONDS = 60.0
 READY = "started!"
@@ -36,9 +42,9 @@ def environment(placement: Placement, prefect: Running) -> dict[str, str]:
     })
 
 
-def command(pool: str = POOL) -> list[str]:
-    """Starts a worker of process pool `pool`, which it makes if there is none."""
-    return python("-m", "prefect", "worker", "start", "--pool", pool, "--type", "process")
+def command(pool: str = POOL, kind: str = PROCESS) -> list[str]:
+    """Starts a worker of `pool`, whose runs are of that kind; it makes the pool if there is none."""
+    return python("-m", "prefect", "worker", "start", "--pool", pool, "--type", kind)
 
 
 def ensure(placement: Placement, prefect: Running) -> Running:
@@ -69,14 +75,32 @@ def ready(log: Path) -> bool:
     return log.is_file() and READY in log.read_text(errors="replace")
 
 
+def _kind(running: Running, pool: str) -> str:
+    """What the runs of a pool are, as the server knows it."""
+    try:
+        kind = str(json.loads(fetched(f"{running.api_url}/work_pools/{quote(pool, safe='')}"))["type"])
+    except urllib.error.HTTPError:
+        return PROCESS
+    if kind != PROCESS and importlib.util.find_spec(f"prefect_{kind}") is None:
+        raise EnvironmentFault(
+            "E_EXTRA_MISSING",
+            f"prefect-{kind} is not installed",
+            place=f"pool {pool}",
+            action=f"pip install -e '.[{kind}]'",
+        )
+    return kind
+
+
 def work(placement: Placement, pool: str) -> int:
     """Be a worker of `pool` in the foreground until asked to stop; the exit code.
 
     Raises:
-        EnvironmentFault: E_SERVER_UNREACHABLE, there is no server to take runs from; E_SERVER_VERSION.
+        EnvironmentFault: E_SERVER_UNREACHABLE, there is no server to take runs from; E_SERVER_VERSION;
+            E_EXTRA_MISSING, Prefect's worker for runs of the pool's kind is not installed.
     """
     running = server.required(placement, "worker")
-    process = subprocess.Popen(command(pool), env=environment(placement, running), cwd=ROOT)
+    kind = _kind(running, pool)
+    process = subprocess.Popen(command(pool, kind), env=environment(placement, running), cwd=ROOT)
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda number, _: process.send_signal(number))
     return process.wait()

@@ -18,8 +18,11 @@ PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s\\;]+)", re.MULTILINE)
 
 @pytest.fixture(scope="module")
 def lock():
-    text = (LOCKS / "py311.txt").read_text() + (LOCKS / "torch.txt").read_text()
-    return {canonicalize_name(name): version for name, version in PIN.findall(text)}
+    return pins(LOCKS / "py311.txt") | pins(LOCKS / "torch.txt")
+
+
+def pins(path):
+    return {canonicalize_name(name): version for name, version in PIN.findall(path.read_text())}
 
 
 def test_everything_installed_is_locked_at_that_version(lock):
@@ -42,9 +45,17 @@ def test_the_lock_satisfies_every_range_of_pyproject(lock):
         *project["dependencies"],
         *(line for group in project["optional-dependencies"].values() for line in group),
     ]
+    lock = lock | pins(ROOT / "infra" / "docker" / "pools.txt")
     for text in ranges:
         wanted = Requirement(text)
         assert wanted.specifier.contains(lock[canonicalize_name(wanted.name)]), text
+
+
+def test_what_only_workers_of_other_pools_need_fits_the_lock_and_is_not_in_it(lock):
+    path = ROOT / "infra" / "docker" / "pools.txt"
+    assert {"prefect-docker", "prefect-kubernetes"} <= set(pins(path))
+    assert not set(pins(path)) & set(lock)
+    assert path.read_text().count("--hash=sha256:") >= len(pins(path))
 
 
 def test_torch_is_alone_in_its_file_and_not_in_the_other(lock):

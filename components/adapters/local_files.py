@@ -121,16 +121,25 @@ class LocalFiles:
                     file.write(body)
                     file.flush()
                     os.fsync(file.fileno())
-                self._made(target.parent)
-                try:
-                    os.link(unfinished, target)
-                except FileExistsError:
-                    return False
-                sync_folder(target.parent)
-                return True
+                return self._linked(unfinished, target)
             finally:
                 with suppress(OSError):
                     unfinished.unlink(missing_ok=True)
+
+    def _linked(self, unfinished: Path, target: Path) -> bool:
+        while True:
+            self._made(target.parent)
+            try:
+                os.link(unfinished, target)
+                sync_folder(target.parent)
+            except FileExistsError:
+                return False
+            except FileNotFoundError:
+                # Somebody took the folder away in between, since nothing was in it.
+                if not unfinished.exists():
+                    raise
+                continue
+            return True
 
     def stage(self, folder: str, name: str, kept: Callable[[], tuple[str, ...]]) -> Held:
         """Make `folder/name`, held by the caller."""

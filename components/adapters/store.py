@@ -3,12 +3,13 @@
 Every writer fills a folder of its own, the attempt. One exclusive creation of the record then names the attempt that
 counts; whoever comes second adopts the winner. An artifact (`<step>/<fingerprint>/record.json`) and a part of one
 (`<step>/parts/<key>/part.json`) are the same thing at two levels. Imports nothing heavy. Pointers and leases:
-adapters/pointers.py.
+adapters/pointers.py and leases.py.
 """
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +19,7 @@ from blake3 import blake3
 
 from components.adapters.files import Files, Held
 from components.adapters.local_files import as_fault
-from components.contracts.errors import IntegrityError
+from components.contracts.errors import EnvironmentFault, IntegrityError
 
 FORMAT = 1
 RETIRED = "retired.json"
@@ -68,11 +69,22 @@ CHECKED: dict[str, tuple[int, int]] = {}
 """The size and time of change of every file whose bytes this process has checked or written, by its whole name."""
 
 
+def free() -> None:
+    """The fence of a store in which nobody's lease counts."""
+
+
 class Store:
     """Artifacts, parts and their checked files in one place."""
 
     def __init__(self, files: Files) -> None:
         self.files = files
+        self.fence: Callable[[], None] = free
+        """Asked before anything becomes visible; raises where the run that writes was declared dead."""
+
+    def still_ours(self) -> None:
+        """Raise where the run was declared dead; a store that does not answer says nothing of that."""
+        with suppress(EnvironmentFault):
+            self.fence()
 
     def artifact(self, step: str, fingerprint: str) -> "Entry":
         """The place of one step's result."""
@@ -229,7 +241,11 @@ class Attempt:
         return self._held.path
 
     def commit(self, meta: Mapping[str, Any]) -> Record:
-        """Make the files durable and create the record; the record that stands is returned, ours or the winner's."""
+        """Make the files durable and create the record; the record that stands is returned, ours or the winner's.
+
+        Raises:
+            ConflictError: E_LEASE, the run that this is for was declared dead.
+        """
         if self._held is None:
             raise RuntimeError("an attempt is a context manager")
         self._files.publish(self._held)
@@ -240,6 +256,7 @@ class Attempt:
             meta=dict(meta),
             reused=False,
         )
+        self._entry.store.fence()
         # From here on the outcome of a failure is unknown: the folder may be the one that counts.
         self._offered = True
         if self._files.create(self._entry.marker, record.body(), scratch=self.folder):

@@ -64,7 +64,8 @@ def run(config: RegisterConfig, approved: Approved, package: ModelPackage, *, ct
     Raises:
         IntegrityError: E_DIGEST, the registry gives back other bytes than it was given; E_SMOKE, its copy does not
             answer as the package did.
-        ConflictError: E_CHAMPION_MOVED, the champion is no longer the one that the package was compared with.
+        ConflictError: E_CHAMPION_MOVED, the champion is no longer the one that the package was compared with; E_LEASE,
+            the run was declared dead.
     """
     began = time.perf_counter()
     ctx.progress.started("register")
@@ -78,6 +79,7 @@ def run(config: RegisterConfig, approved: Approved, package: ModelPackage, *, ct
         done.append("the registered files were gone or altered")
     if version is None:
         folder = ctx.store.folder(record) / "model"
+        ctx.store.fence()
         ctx.tracker.add_version(config.name, folder, package.content)
         version = ctx.tracker.first_of(config.name, package.content, known)
         done.append(f"version {version.version} registered")

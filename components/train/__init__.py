@@ -105,7 +105,8 @@ class Telling:
         self.history = history
 
     def __call__(self, event: dict[str, Any]) -> None:
-        """Take one event."""
+        """Take one event, if the run that it is for has not been declared dead."""
+        self._ctx.store.still_ours()
         kind = event["event"]
         if kind == "warning":
             self._ctx.progress.warned(event["line"])

@@ -2,14 +2,13 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
 import pytest
 
 from components.adapters.local_files import LocalFiles
-from components.adapters.pointers import Lease, Pointer
+from components.adapters.pointers import Pointer
 from components.adapters.store import Store
 from components.adapters.stores import open_store
 from components.contracts.errors import EnvironmentFault, IntegrityError
@@ -166,39 +165,6 @@ def test_a_pointer_moves_only_from_the_epoch_that_was_seen(store):
     assert pointer.set({"v": 1}).epoch == 1
     assert pointer.set({"v": 3}).epoch == 2
     assert pointer.read().value == {"v": 3}
-
-
-def test_a_lease_is_taken_once_renewed_and_freed(store):
-    now = [0.0]
-    first, second = (Lease(store, "l", name, 10, clock=lambda: now[0]) for name in ("first", "second"))
-    assert first.acquire()
-    assert not second.acquire()
-    now[0] = 29
-    assert not second.acquire()
-    assert first.renew()
-    now[0] = 40
-    assert not second.acquire(), "a renewal starts the observer's wait anew"
-    now[0] = 70
-    assert second.acquire()
-    assert not first.renew(), "the old holder learns that it lost"
-    assert second.epoch > 2
-    assert second.release()
-    assert first.acquire()
-
-
-def test_a_lease_of_two_observers_goes_to_one(store):
-    won, barrier = [], threading.Barrier(2)
-
-    def take(name):
-        barrier.wait()
-        won.append(Lease(store, "l", name, 10).acquire())
-
-    threads = [threading.Thread(target=take, args=(name,)) for name in "ab"]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(won) == [False, True]
 
 
 @pytest.mark.bad_input

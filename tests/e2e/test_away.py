@@ -4,10 +4,14 @@ import json
 import os
 import signal
 import time
+from contextlib import contextmanager
 
+import psutil
 import pytest
+from mlflow import MlflowClient
 
-from tests.e2e.test_served import of_run
+from tests.e2e.test_loop import until
+from tests.e2e.test_served import of_run, training
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 LEASE = 60.0
@@ -71,6 +75,81 @@ def test_F37_worker_and_run_are_killed_and_up_again_starts_both(millrace, api):
     assert api.follow(second_of(api, number)["id"])["state_type"] == "COMPLETED"
     fresh = api.follow(api.start(api.deployments()["any-recipe"], seed=201, epochs=1, overrides=["gate={}"]))
     assert fresh["state_type"] == "COMPLETED", "the run that went away keeps its place in the pool"
+
+
+@contextmanager
+def hanging(processes):
+    """Stopped while the block runs."""
+    for one in processes:
+        one.suspend()
+    try:
+        yield
+    finally:
+        for one in processes:
+            one.resume()
+
+
+def declared_dead(millrace):
+    began = time.monotonic()
+    done = millrace("reconcile")
+    seconds = time.monotonic() - began
+    assert done.returncode == 0, done.err
+    print(f"declared dead {seconds:.0f} s after it hung")
+    assert seconds < 2 * LEASE
+    return done.err
+
+
+def champions_of(millrace):
+    return sorted((millrace.home / "store" / "pointers" / "champion").glob("digits-cnn/*"))
+
+
+def test_F37_another_run_goes_on_in_the_place_of_one_that_hangs(millrace, api):
+    """Its process lives and holds its file, so only its lease can say it."""
+    number = api.start(api.deployments()["any-recipe"], seed=400, overrides=["train.max_epochs=60", "gate={}"])
+    api.until(number, lambda run: training(api, number))
+    processes = of_run(number)
+    with hanging(processes):
+        declared_dead(millrace)
+        assert api.run(number)["state_type"] == "CRASHED"
+        ended = api.follow(second_of(api, number)["id"])
+        assert ended["state_type"] == "COMPLETED", ended["state"]["message"]
+        champions = champions_of(millrace)
+    psutil.wait_procs(processes, 60)
+    assert not of_run(number), "it ends when it finds out"
+    # Prefect lets what has crashed fail: its lease of the deployment's limit is lost as well.
+    assert api.run(number)["state_type"] in {"CRASHED", "FAILED"}
+    assert champions_of(millrace) == champions
+    nothing_is_left(millrace)
+
+
+def test_F37_what_a_run_that_hung_writes_later_is_refused(millrace, api):
+    champions = champions_of(millrace)
+    changes = ("--set", "train.seed=401", "--set", "train.max_epochs=60", "--set", "gate={}")
+    shell = millrace.start("run", "digits-cnn", *changes, "--json")
+    (number,) = until(lambda: [one["id"] for one in api.all_runs("RUNNING") if training(api, one["id"])])
+    root = psutil.Process(shell.pid)
+    with hanging([root, *root.children(recursive=True)]):
+        said = declared_dead(millrace)
+        assert "went away; it is marked as crashed" in said
+        assert api.run(number)["state_type"] == "CRASHED"
+    out, err = shell.communicate(timeout=120)
+    assert shell.returncode == 1, err
+    assert json.loads(out)["error"].startswith("E_LEASE runs/"), out
+    assert "another process took this one for dead" in err
+    assert champions_of(millrace) == champions
+    assert api.run(number)["state_type"] in {"CRASHED", "FAILED"}
+    nothing_is_left(millrace)
+
+
+def nothing_is_left(millrace):
+    assert [one for one in runs_of(millrace, "millrace.run") if one.info.status == "RUNNING"] == []
+    assert not list((millrace.home / "runs").glob("*.json"))
+    assert not list((millrace.home / "store" / "pointers" / "leases").glob("runs/*"))
+
+
+def runs_of(millrace, tag):
+    client = MlflowClient(f"sqlite:///{millrace.home / 'mlflow' / 'mlflow.db'}")
+    return client.search_runs([one.experiment_id for one in client.search_experiments()], f"tags.`{tag}` != ''")
 
 
 def test_F37_a_second_try_that_goes_away_is_not_tried_again(millrace, api):

@@ -1,12 +1,16 @@
 """What `deploy` makes, started as its forms start it and followed to the end."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from contextlib import suppress
 
 import psutil
 import pytest
 
+from components.contracts.closure import ROOT
 from tests.flows.api import ask
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
@@ -138,15 +142,34 @@ def test_deploy_takes_another_time_for_the_schedule_and_leaves_no_process_behind
     ):
         wrong = millrace("deploy", "--cron", text)
         assert wrong.returncode == 2
-        assert wrong.err.startswith(f"E_CONFIG --cron: {said} (got '{text}')")
+        assert wrong.err.startswith(f"E_SCHEDULE --cron: {said} (got '{text}')")
+    wrong = millrace("deploy", "--timezone", "Europe/Berln")
+    assert wrong.returncode == 2
+    said = "E_SCHEDULE --timezone: there is no such time zone; nearest: Europe/Berlin (got 'Europe/Berln')"
+    assert wrong.err.startswith(said)
     before = {one.pid for one in of_home(millrace)}
-    assert millrace("deploy", "--cron", "5 4 * * 0").returncode == 0
+    assert millrace("deploy", "--cron", "5 4 * * 0", "--timezone", "Europe/Berlin").returncode == 0
     (schedule,) = api.deployments()["digits-cnn-retraining"]["schedules"]
-    assert schedule["schedule"]["cron"] == "5 4 * * 0"
+    assert (schedule["schedule"]["cron"], schedule["schedule"]["timezone"]) == ("5 4 * * 0", "Europe/Berlin")
     assert {one.pid for one in of_home(millrace)} <= before
     assert millrace("deploy").returncode == 0
     (schedule,) = api.deployments()["digits-cnn-retraining"]["schedules"]
     assert schedule["schedule"]["cron"] == "0 3 * * *"
+
+
+def test_the_longest_of_the_last_runs_is_what_a_schedule_is_held_against(api, address, ended):
+    runs = api.runs(api.deployments()["digits-cnn-retraining"])
+    known = [run["total_run_time"] for run in runs if run["state_type"] == "COMPLETED"]
+    code = (
+        "from flows.schedules import longest; print(longest('retraining', 'digits-cnn-retraining').total_seconds());"
+        "print(longest('retraining', 'nobody'))"
+    )
+    environment = {**os.environ, "PREFECT_API_URL": f"{address}/api"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    found, none = done.stdout.split()
+    assert (float(found), none) == (pytest.approx(max(known), abs=0.01), "None")
 
 
 def of_home(millrace):

@@ -1,10 +1,17 @@
 """Steps in work pools of their own, chosen by a setting and not by a recipe."""
 
 import json
+import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+from components.contracts.closure import ROOT
+
+HERE = Path(__file__).parent
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 CHANGES = ("--set", "register.name=spread", "--set", "train.seed=77")
 
@@ -47,6 +54,55 @@ def test_a_deployment_that_is_not_there_is_named(millrace, api, pools):
     assert gone["error"].startswith(
         "E_CONFIG MILLRACE_PLACES: there is no such deployment of the flow `step` (got 'validate=nowhere')"
     )
+
+
+@pytest.fixture(scope="module")
+def workers_of_others(tmp_path_factory):
+    """What only workers of containers and jobs need, from its lock, beside this environment."""
+    folder = tmp_path_factory.mktemp("pools")
+    command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--require-hashes", "--target", str(folder)]
+    subprocess.run([*command, "-r", str(ROOT / "infra" / "docker" / "pools.txt")], check=True)
+    return folder
+
+
+def test_prefects_workers_of_containers_and_jobs_take_the_pools_files(millrace, address, api, workers_of_others):
+    """Deployed as a person does; each worker's own code then makes a container's and a job's description of it."""
+    elsewhere = {
+        "MILLRACE_STORE": "s3://models/store",
+        "MILLRACE_TRACKING_URI": "https://mlflow.example",
+    }
+    refused = millrace("deploy", "--pool", "jobs:4:kubernetes", **elsewhere)
+    assert refused.returncode == 2
+    assert refused.err.startswith("E_CONFIG MILLRACE_PREFECT_API_URL: jobs of the pool jobs run on other machines")
+    assert millrace("deploy", "--pool", "boxes:3:docker").returncode == 0
+    pool = api.get("/work_pools/boxes")
+    assert (pool["type"], pool["concurrency_limit"]) == ("docker", 3)
+    deployment = api.deployments()["boxes"]
+    given = {
+        "docker": deployment["job_variables"],
+        "kubernetes": {"env": elsewhere, "limits": {"memory": "8Gi", "nvidia.com/gpu": "1"}},
+    }
+    done = subprocess.run(
+        [sys.executable, str(HERE / "pool_templates.py"), json.dumps(given)],
+        env={**os.environ, "PYTHONPATH": str(workers_of_others), "PREFECT_API_URL": f"{address}/api"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    made = json.loads(done.stdout.splitlines()[-1])
+    assert made["docker"]["volumes"] == [f"{millrace.home}:{millrace.home}"]
+    assert (made["docker"]["image"], made["docker"]["network_mode"]) == ("millrace:latest", "host")
+    job = made["kubernetes"]["job_manifest"]["spec"]
+    (container,) = job["template"]["spec"]["containers"]
+    told = {one["name"]: one["value"] for one in container["env"]}
+    assert {name: told[name] for name in elsewhere} == elsewhere
+    assert (container["args"], job["backoffLimit"]) == (["prefect", "flow-run", "execute"], 0)
+    assert container["resources"]["limits"] == {"memory": "8Gi", "nvidia.com/gpu": "1"}
+    missing = millrace("worker", "--pool", "boxes")
+    assert missing.returncode == 1
+    assert missing.err.startswith("E_EXTRA_MISSING pool boxes: prefect-docker is not installed; pip install")
 
 
 @pytest.mark.bad_input

@@ -72,6 +72,11 @@ class Api:
         body = {"deployments": {"id": {"any_": [deployment["id"]]}}, "sort": "EXPECTED_START_TIME_ASC", "limit": 100}
         return self.post("/flow_runs/filter", body)[1]
 
+    def all_runs(self, state):
+        """Every run in that state."""
+        body = {"flow_runs": {"state": {"type": {"any_": [state]}}}, "sort": "START_TIME_DESC", "limit": 100}
+        return self.post("/flow_runs/filter", body)[1]
+
     def named(self, name):
         """The newest run of that name."""
         body = {"flow_runs": {"name": {"any_": [name]}}, "sort": "START_TIME_DESC", "limit": 1}

@@ -14,7 +14,8 @@ from mlflow import MlflowClient
 from components.contracts.placement import Placement
 from flows import server
 from tests.flows.api import Api
-from tests.flows.recipe_lines import SMALL
+from tests.flows.recipe_lines import SMALL, TINY
+from tests.line import write_table
 
 HERE = Path(sys.executable).parent
 COMMAND = str(HERE / "millrace")
@@ -155,4 +156,22 @@ def served(millrace, first):
 def small(tmp_path):
     path = tmp_path / "small.yaml"
     path.write_text(SMALL)
+    return str(path)
+
+
+@pytest.fixture
+def own_environment():
+    """The commands set Prefect's and MLflow's variables for good."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture
+def mine(tmp_path):
+    write_table(tmp_path / "table")
+    path = tmp_path / "mine.yaml"
+    path.write_text(TINY)
+    assert len(TINY.strip().splitlines()) <= 10, "what a newcomer writes for a table of their own"
     return str(path)

@@ -1,8 +1,11 @@
 """A small recipe, and the lines that a wrong one gives."""
 
+import json
+
 import pytest
 
 from components.contracts.errors import ConfigError
+from flows import pages
 from flows.pipeline import load_recipe
 
 SMALL = """
@@ -20,3 +23,19 @@ def lines(recipe, *overrides):
         load_recipe(recipe, overrides)
     assert caught.value.exit_code == 2
     return [error.line() for error in (caught.value, *caught.value.others)]
+
+
+TINY = """
+name: mine
+source: {kind: files, uri: table}
+features: [{kind: number, columns: [n]}, {kind: category, columns: [c]}]
+target: {kind: label, column: label}
+model: {kind: mlp, hidden: [4]}
+objective: {kind: classification}
+"""
+
+
+def ingested(placement, capsys, mine, *changes):
+    """The fingerprint of what `millrace step ingest` makes."""
+    pages.step(placement, "ingest", mine, list(changes), [], as_json=True)
+    return json.loads(capsys.readouterr().out)["fingerprint"]

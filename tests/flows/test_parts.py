@@ -3,21 +3,8 @@
 import pytest
 
 from components.contracts.errors import ConfigError
-from components.contracts.placement import Placement
 from flows.pipeline import load_recipe
 from flows.publish import _flat
-from flows.runs import alive, gone
-
-
-def test_a_run_that_ended_badly_is_not_gone(tmp_path):
-    placement = Placement(home=tmp_path)
-    with pytest.raises(KeyError), alive(placement, "a"):
-        assert gone(placement) == [], "it lives"
-        raise KeyError
-    assert gone(placement) == []
-    (tmp_path / "runs" / "b.json").write_text('{"run": "b", "process": 1, "prefect_run": "p"}')
-    (tmp_path / "runs" / "c.json").write_text("")
-    assert [(name, number) for name, number, _ in gone(placement)] == [("b", "p"), ("c", "")]
 
 
 def test_any_column_name_makes_a_parameter_that_mlflow_takes():
