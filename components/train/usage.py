@@ -26,11 +26,14 @@ class Usage:
         """Every ten seconds: processors and GPUs in percent, their memory and that of the processes in megabytes."""
         if time.monotonic() < self._next:
             return {}
-        self._next = time.monotonic() + EVERY_SECONDS
         resident = 0
         for one in beats(self._path):
             with suppress(psutil.Error):
                 resident += psutil.Process(one.process).memory_info().rss if one.alive else 0
+        if not resident:
+            # They have not begun, or have just ended.
+            return {}
+        self._next = time.monotonic() + EVERY_SECONDS
         return _of_gpus() | {
             "system/cpu_percent": psutil.cpu_percent(),
             "system/memory_megabytes": psutil.virtual_memory().used / 2**20,
