@@ -19,7 +19,6 @@ from components.adapters.leases import RENEWALS, Lease, kept, stands
 from components.adapters.pointers import Epoch, Pointer
 from components.adapters.store import Store, free
 from components.context import RunContext
-from components.contracts.errors import MillraceError
 from components.contracts.fingerprint import digest
 from components.contracts.placement import Placement
 
@@ -42,16 +41,12 @@ def alive(ctx: RunContext, name: str, prefect_run: str = "") -> Iterator[None]:
     about = {"prefect_run": prefect_run, "host": socket.gethostname(), "process": os.getpid()}
     lease = Lease(ctx.store, f"runs/{name}", name, RENEW_SECONDS, about=about)
     with _file(ctx.placement, name, prefect_run):
-        lease.acquire()
         ctx.store.fence = lease.check
         try:
-            with kept(lease):
+            with kept(lease, end=lease.drop):
                 yield
         finally:
             ctx.store.fence = free
-            with suppress(MillraceError, OSError):
-                if not declare_dead(ctx.store, name):
-                    _lease(ctx.store, name).clear()
 
 
 @contextmanager

@@ -46,7 +46,7 @@ class Lease:
         self._clock, self._watch = clock or elapsed, clock or time.monotonic
         self._about, self._lock = dict(about or {}), threading.RLock()
         self._seen: tuple[int, float] | None = None
-        self._renewed = 0.0
+        self._renewed, self._ever = 0.0, False
         self.epoch: int | None = None
 
     def acquire(self) -> bool:
@@ -54,7 +54,13 @@ class Lease:
         now = self._pointer.read()
         if now is not None and now.value["holder"] and not self._expired(now):
             return False
-        return self._move(now.epoch if now else 0, self.holder)
+        self._ever = self._move(now.epoch if now else 0, self.holder)
+        return self._ever
+
+    def hold(self) -> bool:
+        """Take the lease, or renew it where it was taken; False where somebody else has it, or it was lost."""
+        with self._lock:
+            return self.renew() if self._ever else self.acquire()
 
     def renew(self) -> bool:
         """Show that the holder lives; False where the lease was lost."""
@@ -62,14 +68,14 @@ class Lease:
             return self.epoch is not None and self._move(self.epoch, self.holder)
 
     def check(self) -> None:
-        """Return if nobody can have taken the lease, renewing it where that is not certain.
+        """Return if nobody else can have the lease, taking or renewing it where that is not certain.
 
         Raises:
             ConflictError: E_LEASE, somebody has.
         """
         with self._lock:
             held = self.epoch is not None and self._clock() - self._renewed < self.renew_seconds
-            if not held and not self.renew():
+            if not held and not self.hold():
                 raise ConflictError(
                     "E_LEASE",
                     "another process took this one for dead, and may go on in its place",
@@ -88,6 +94,12 @@ class Lease:
             freed = self.epoch is not None and self._move(self.epoch, "")
             self.epoch = None
             return freed
+
+    def drop(self) -> None:
+        """Remove the lease of one who comes once: nobody else will ask for it."""
+        with self._lock:
+            self.epoch = None
+            self._pointer.drop()
 
     def _move(self, after: int, holder: str) -> bool:
         began = self._clock()
@@ -130,17 +142,20 @@ def stands(pointer: Pointer, after: int) -> bool:
 
 
 @contextmanager
-def kept(lease: Lease) -> Iterator[None]:
-    """Renew a lease that is held while the block runs, and let it go after it."""
+def kept(lease: Lease, end: Callable[[], Any] | None = None) -> Iterator[None]:
+    """Renew a lease while the block runs, and let it go after it, by `end` if that is given.
+
+    One that is not held yet is taken beside the block, which need not wait for that.
+    """
     over = threading.Event()
 
     def renewing() -> None:
-        seconds = lease.renew_seconds
+        seconds = lease.renew_seconds if lease.epoch is not None else 0.0
         while not over.wait(seconds):
             # A store that does not answer now may do so before anybody takes the lease; `check` raises what it says.
             seconds = min(RETRY_SECONDS, lease.renew_seconds)
             with suppress(Exception):
-                if not lease.renew():
+                if not lease.hold():
                     return
                 seconds = lease.renew_seconds
 
@@ -152,4 +167,4 @@ def kept(lease: Lease) -> Iterator[None]:
         over.set()
         renews.join()
         with suppress(MillraceError, OSError):
-            lease.release()
+            (end or lease.release)()

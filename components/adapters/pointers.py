@@ -75,6 +75,10 @@ class Pointer:
         """Remove every epoch, oldest first, so that what is left at any time is what was said last."""
         for number in self.numbers():
             self.forget(number)
+        self.drop()
+
+    def drop(self) -> None:
+        """Remove all of it at once, in no order."""
         self._files.clear(self._folder)
 
 

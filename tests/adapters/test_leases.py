@@ -177,4 +177,6 @@ def test_no_two_pass_the_fence_at_one_time(tmp_path_factory, steps):
                 lease.check()
             except ConflictError:
                 continue
-            assert owner == number
+            # Who asks for the first time takes what is free, and what nobody renewed.
+            assert owner in {number, None} or not leases[owner].renew(), "two hold it"
+            owner = number

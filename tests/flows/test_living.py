@@ -50,6 +50,7 @@ def test_a_run_elsewhere_is_dead_when_its_lease_is_silent_and_one_that_lives_is_
     assert lost.acquire()
     said = []
     with alive(elsewhere, "living", "9"):
+        elsewhere.store.fence()
         assert numbers_under_way(ctx) == {"8", "9"}
         assert silent(ctx, said.append) == [Gone(name="lost", prefect_run="8")]
         assert numbers_under_way(ctx) == {"9"}
