@@ -52,7 +52,8 @@ class Lease:
     def acquire(self) -> bool:
         """Take the lease if it is free or has expired for this observer; `epoch` is then the fencing token."""
         now = self._pointer.read()
-        if now is not None and now.value["holder"] and not self._expired(now):
+        # What is ours already was taken by a call that seemed to fail.
+        if now is not None and now.value["holder"] not in {"", self.holder} and not self._expired(now):
             return False
         self._ever = self._move(now.epoch if now else 0, self.holder)
         return self._ever

@@ -88,6 +88,15 @@ def test_a_renewal_that_seemed_to_fail_is_found_to_be_ours(store):
     assert lease.renew()
 
 
+def test_a_first_try_that_seemed_to_fail_is_found_to_be_ours(store):
+    """The file was made, and what was asked after it failed: who asks again must not take itself for somebody else."""
+    assert Pointer(store, "leases/l").move({"holder": "a", "renew_seconds": 10}, after=0)
+    lease, other = Lease(store, "l", "a", 10), Lease(store, "l", "b", 10)
+    lease.check()
+    assert not other.acquire()
+    assert lease.renew()
+
+
 def test_a_lease_is_let_go_also_after_a_renewal_that_seemed_to_fail(store):
     lease = Lease(store, "l", "a", 10)
     assert lease.acquire()
