@@ -1,6 +1,7 @@
 """A Prefect server that is away for a while: runs go on without it, and tell it how they ended once it is back."""
 
 import socket
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -10,12 +11,8 @@ from flows.asked import says
 from flows.processes import LOOPBACK
 
 OUTAGE_SECONDS, POLL_SECONDS, CONNECT_SECONDS = 900.0, 1.0, 1.0
-
-
-ANSWERED_SECONDS = 2.0
-"""So long nobody asks again."""
-_given_up: list[float] = []
-_answered: list[float] = []
+_GIVEN_UP = threading.Event()
+"""Set once this process has waited in vain."""
 
 
 def answers() -> bool:
@@ -23,12 +20,7 @@ def answers() -> bool:
     from prefect.settings import get_current_settings
 
     address = get_current_settings().api.url or ""
-    if not address or (_answered and time.monotonic() - _answered[-1] < ANSWERED_SECONDS):
-        return True
-    if not _listens(address):
-        return False
-    _answered[:] = [time.monotonic()]
-    return True
+    return not address or _listens(address)
 
 
 def _listens(address: str) -> bool:
@@ -45,14 +37,14 @@ def _listens(address: str) -> bool:
 
 def await_server(tell: Callable[[str], None] = lambda _: None) -> None:
     """Return when the server answers, or has not for OUTAGE_SECONDS: so long a process waits once."""
-    if answers() or _given_up:
+    if answers() or _GIVEN_UP.is_set():
         return
     tell(f"the Prefect server does not answer: it is waited for, {OUTAGE_SECONDS / 60:.0f} minutes at most")
     end = time.monotonic() + OUTAGE_SECONDS
     while not answers() and time.monotonic() < end:
         time.sleep(POLL_SECONDS)
     if not answers():
-        _given_up.append(end)
+        _GIVEN_UP.set()
 
 
 def tell_if_there(tell: Callable[[], None]) -> bool:
