@@ -46,8 +46,7 @@ def check_pace(schedule: Mapping[str, Any], took: timedelta | None, place: str) 
     if took is not None and gap is not None and gap < took:
         often, long = gap.total_seconds(), took.total_seconds()
         said = f"a run is due every {often:g} s, and one of the last {RUNS} took {long:.0f} s"
-        times = schedule.get("cron") or schedule.get("interval") or schedule.get("rrule")
-        raise _wrong(said, place, times, f"{long:.0f} s and more between two")
+        raise _wrong(said, place, told(schedule), f"{long:.0f} s and more between two")
 
 
 def longest(flow: str, deployment: str) -> timedelta | None:
