@@ -70,6 +70,13 @@ class Checkpoints:
             raise as_fault(error, error.filename or self.folder) or error from error
 
     def _saved(self, step: int, progress: Progress) -> Path:
+        try:
+            return self._once(step, progress)
+        except FileNotFoundError:
+            # Another run of the same job was done, and took the whole folder away.
+            return self._once(step, progress)
+
+    def _once(self, step: int, progress: Progress) -> Path:
         final, unfinished = self._path(step), self.folder / f".{step}-{os.urandom(6).hex()}"
         try:
             unfinished.mkdir(parents=True)

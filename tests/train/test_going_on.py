@@ -19,7 +19,7 @@ from components.models.gan import Gan
 from components.models.mlp import Mlp
 from components.objectives.adversarial import Adversarial
 from components.objectives.classification import Classification
-from components.train import TrainConfig, TrainSettings, job_of, pulse, worker
+from components.train import TrainConfig, TrainSettings, checkpoints, job_of, pulse, worker
 from components.train.checkpoints import Checkpoints, Progress
 from tests.line import image_recipe, prepared, table_recipe, write_images, write_table
 
@@ -160,6 +160,23 @@ def checkpoint(folder, job="a", width=2, state=None):
     made = Checkpoints(folder, {"model": {"kind": job}}, keep=2)
     made.save(7, Progress(weights=weights, state=state or {"step": 7}))
     return made, weights
+
+
+def test_a_checkpoint_is_written_although_another_run_took_the_folder_away(tmp_path, monkeypatch):
+    """It was of the same job, and was done."""
+    pickled, taken = checkpoints._pickled, []
+
+    def taking(state):
+        if not taken:
+            taken.append(True)
+            shutil.rmtree(tmp_path / "job")
+        return pickled(state)
+
+    monkeypatch.setattr(checkpoints, "_pickled", taking)
+    made, weights = checkpoint(tmp_path / "job")
+    assert taken
+    step, progress = made.newest(weights, pytest.fail)
+    assert (step, progress.state) == (7, {"step": 7})
 
 
 @pytest.mark.bad_input
