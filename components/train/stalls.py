@@ -13,6 +13,8 @@ STARTING = 3.0
 MOST_SECONDS = 2.0
 """A pause between two looks counts at most so much: this process may have been stopped itself."""
 ANSWER_SECONDS = 1.0
+LIKELY = 0.5
+"""Once one is stuck, those that have stood still for this part of the timeout may be what it waits for."""
 
 
 class Stalls:
@@ -28,7 +30,7 @@ class Stalls:
         """The local ranks that are stuck, and of several those that are the furthest behind: others wait for them."""
         now = time.monotonic()
         passed, self._last = min(now - self._last, MOST_SECONDS), now
-        found = []
+        found, standing = [], []
         began = list(enumerate(beats(self._path)))
         said = [(rank, one) for rank, one in began if one.alive]
         self._nobody = self._nobody + passed if began and not said else 0.0
@@ -37,11 +39,17 @@ class Stalls:
             before, still = self._still.get(rank, (key, 0.0))
             still = still + passed if before == key else 0.0
             self._still[rank] = (key, still)
-            if still > self._timeout * (1.0 if one.count else STARTING):
+            most = self._timeout * (1.0 if one.count else STARTING)
+            if still > most * LIKELY:
+                standing.append((rank, one))
+            if still > most:
                 found.append((rank, one))
-        stopped = [(rank, one) for rank, one in found if one.stopped]
-        least = min((one.count for _, one in found), default=0)
-        return stopped or [(rank, one) for rank, one in found if one.count == least]
+        if not found:
+            return []
+        # Who waits for a process that is stuck may have stood still for longer: its own step was done sooner.
+        stopped = [(rank, one) for rank, one in standing if one.stopped]
+        least = min(one.count for _, one in standing)
+        return stopped or [(rank, one) for rank, one in standing if one.count == least]
 
     @property
     def deserted(self) -> bool:

@@ -51,6 +51,21 @@ def test_of_two_that_make_no_step_the_one_that_is_behind_is_stuck(tmp_path, cloc
     assert not looks.deserted
 
 
+def test_who_waits_for_one_that_is_stuck_is_not_taken_for_it(tmp_path, clock, monkeypatch):
+    """It did its last step sooner than the one that it waits for, and so has stood still for longer."""
+    path = tmp_path / "pulse"
+    pulse.create(path, 2)
+    stuck, waiting = Pulse(path, 0), Pulse(path, 1)
+    for one in (stuck, waiting, waiting, waiting):
+        one.beat()
+    monkeypatch.setattr(pulse.Beat, "stopped", False)
+    looks = Stalls(path, 4.0)
+    assert looks.look() == []
+    stuck.beat()
+    found = next(seen for seen in iter(looks.look, None) if seen)
+    assert [rank for rank, _ in found] == [0], "it is behind, although the other has stood still for longer"
+
+
 def test_machines_are_given_up_when_nobody_has_been_there_for_so_long(tmp_path, clock):
     path = tmp_path / "pulse"
     pulse.create(path, 1)
