@@ -57,7 +57,8 @@ class Place:
         found = path.read_text().split() if path.exists() else []
         if clear:
             for one in self.folder.glob("log-*"):
-                one.unlink()
+                # Two trainings at once clear the same.
+                one.unlink(missing_ok=True)
         return found
 
     def hits(self):
