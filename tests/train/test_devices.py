@@ -3,7 +3,7 @@
 import pytest
 
 from components.contracts.errors import MillraceError
-from components.train import TrainSettings, devices, usage
+from components.train import TrainSettings, devices, pulse, usage
 from components.train.devices import check_devices
 
 LISTED = """GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-11aa-0)
@@ -48,10 +48,13 @@ def test_a_torch_that_is_built_for_processors_uses_no_gpu(driver, monkeypatch):
     assert devices._built_for_gpus() is (torch.version.cuda is not None)
 
 
-def test_what_gpus_do_is_measured(driver, tmp_path, monkeypatch):
+def test_what_gpus_do_is_measured_while_somebody_trains(driver, tmp_path, monkeypatch):
     monkeypatch.setattr(usage, "EVERY_SECONDS", 0.0)
-    (tmp_path / "pulse").write_bytes(b"")
-    found = usage.Usage(tmp_path / "pulse").look()
+    pulse.create(tmp_path / "pulse", 1)
+    used = usage.Usage(tmp_path / "pulse")
+    assert not used.look()
+    pulse.Pulse(tmp_path / "pulse", 0)
+    found = used.look()
     assert {name: value for name, value in found.items() if "gpu" in name} == {
         "system/gpu_0_percent": 45.0,
         "system/gpu_0_megabytes": 1024.0,
