@@ -16,7 +16,7 @@ from flows.runs import approve
 from flows.training import training
 
 
-@flow(name="approval", flow_run_name="{run} approved", persist_result=False, log_prints=False)
+@flow(name="approval", flow_run_name="{run} approved", **settings.OF_FLOWS)
 def approval(
     run: Annotated[str, Field(min_length=1)],
     who: Annotated[str, Field(min_length=1)],

@@ -17,7 +17,7 @@ from flows.living import alive
 from flows.progress import RunPage, mistakes_in_one_line
 
 
-@flow(name="attempt", flow_run_name="{recipe} trial {number}", persist_result=False, log_prints=False)
+@flow(name="attempt", flow_run_name="{recipe} trial {number}", **settings.OF_FLOWS)
 def attempt(
     recipe: str = "digits-cnn",
     overrides: Annotated[list[str], Field(max_length=200)] = [],  # noqa: B006 - Prefect reads the default for its form

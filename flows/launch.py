@@ -19,7 +19,7 @@ from components.adapters.local_files import as_fault
 from components.contracts.errors import ConfigError, EnvironmentFault, InterruptedRunError, MillraceError
 from components.contracts.placement import Placement
 from components.train.devices import check_devices
-from flows import mlflow_server, recipe_files, server, settings
+from flows import mlflow_server, recipe_files, server, settings, tracking
 from flows.cancelling import cancellable
 from flows.console import Terminal
 from flows.living import alive, gone
@@ -150,7 +150,7 @@ def as_flow(flow: Any, run: Run, api_url: str, **parameters: Any) -> None:
 
     token = CURRENT.set(run)
     try:
-        with cancellable(api_url, run), _without_heartbeat(), tags(f"{RUN_TAG}:{run.name}"):
+        with cancellable(api_url, run), _without_heartbeat(), tags(f"{RUN_TAG}:{run.name}"), tracking.beside(run):
             flow(run.recipe, overrides=list(run.overrides), **parameters)
     except httpx.HTTPError as error:
         raise EnvironmentFault(

@@ -23,7 +23,7 @@ from flows.watched import Order, watched
 SHOWN, MOST_SIGNS = 50, 1000
 
 
-@flow(name="monitoring", flow_run_name="{model} watched", persist_result=False, log_prints=False)
+@flow(name="monitoring", flow_run_name="{model} watched", **settings.OF_FLOWS)
 def monitoring(
     model: str = "digits-cnn",
     source: str = "",

@@ -1,17 +1,11 @@
 """What a run tells the outside: its MLflow run, its Prefect artifacts, and the state that it ends in."""
 
-import json
-import os
-import platform
-import re
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import yaml
 from prefect.context import TagsContext
 from prefect.runtime import flow_run
 from prefect.states import Completed
@@ -19,20 +13,16 @@ from prefect.states import Completed
 from components import smoke
 from components.adapters.model_registry import CARD, CHAMPION
 from components.contracts.artifacts import Checkpoint, Compressed, Dataset, EvalReport, ModelVersion, Snapshot, Verdict
-from components.contracts.errors import ConflictError, MillraceError
 from components.train import supervisor
 from components.train.devices import check_devices
-from flows import artifacts, mlflow_server, settings
+from flows import artifacts, mlflow_server, settings, tracking
 from flows.living import alive
 from flows.patience import await_server
 from flows.pipeline import load_recipe
 from flows.plan import will_train
 from flows.progress import Both, RunPage, mistakes_in_one_line
-from flows.runs import CURRENT, RUN_TAG, Run, open_run, remember
+from flows.runs import CURRENT, Run, open_run, remember
 from flows.told import PROMOTION, tell
-
-UNFIT = re.compile(r"[^\w\-. /]")
-"""What MLflow does not take in a parameter's name; column names may hold anything."""
 
 
 @contextmanager
@@ -50,6 +40,7 @@ def running(recipe: str, overrides: Sequence[str], rerun: Sequence[str]) -> Iter
         check_devices(config.train)
         mlflow_server.check_tracking(placement)
         run = open_run(placement, recipe, config, overrides, rerun=rerun)
+        tracking.begin(run)
         if will_train(run):
             supervisor.prepare()
             smoke.prepare()
@@ -61,56 +52,16 @@ def running(recipe: str, overrides: Sequence[str], rerun: Sequence[str]) -> Iter
     if opened:
         own.enter_context(alive(run.ctx, run.name, run.noted["prefect_run"]))
     try:
-        _track(run)
+        tracking.begun(run)
         yield run
         run.ctx.store.fence()
-        _end(run, "FINISHED")
+        tracking.ended(run, None)
     except BaseException as error:
-        lost = isinstance(error, ConflictError) and error.code == "E_LEASE"
-        try:
-            _end(run, "FAILED" if isinstance(error, Exception) and not lost else "KILLED")
-        except MillraceError as second:
-            # The first error is the cause; this one often follows from it, such as a full disk.
-            run.ctx.progress.warned(f"the run could not be ended in MLflow: {second}")
+        tracking.ended(run, error)
         raise
     finally:
         own.close()
         CURRENT.reset(token)
-
-
-def _end(run: Run, status: str) -> None:
-    waits = run.ctx.tracker.end(status)
-    if waits:
-        run.ctx.progress.warned(f"{waits}; the next run sends them")
-
-
-def _track(run: Run) -> None:
-    resolved = run.config.model_dump(mode="json", by_alias=True)
-    tags = {RUN_TAG: run.name, "millrace.recipe": run.recipe, "prefect.flow_run_id": run.noted["prefect_run"]}
-    if commit := run.ctx.origin.get("git_commit"):
-        # MLflow's own name: its pages show it.
-        tags["mlflow.source.git.commit"] = commit
-    run.ctx.tracker.send_left()
-    run.ctx.tracker.start(f"{run.config.name}-{run.name}", _flat(resolved), tags)
-    run.ctx.tracker.text("recipe.yaml", yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True))
-    run.ctx.tracker.text("environment.json", json.dumps(_environment(), indent=1))
-
-
-def _environment() -> dict[str, Any]:
-    """What runs here: Python, the machine, every installed library."""
-    # By the names of their folders: to read what each says of itself takes a tenth of a second.
-    folders = [one.stem.partition("-") for place in sys.path for one in Path(place).glob("*.dist-info")]
-    found = {name: version for name, _, version in folders}
-    machine = {"python": platform.python_version(), "platform": platform.platform(), "processors": os.cpu_count()}
-    return {**machine, "libraries": dict(sorted(found.items(), key=lambda one: one[0].lower()))}
-
-
-def _flat(value: Any, place: str = "") -> dict[str, Any]:
-    if isinstance(value, dict) and value:
-        return {key: leaf for name, inner in value.items() for key, leaf in _flat(inner, f"{place}{name}.").items()}
-    return {
-        UNFIT.sub("_", place.rstrip(".")): value if isinstance(value, (str, int, float, bool)) else json.dumps(value)
-    }
 
 
 def published(

@@ -15,7 +15,7 @@ from flows.progress import mistakes_in_one_line
 from flows.reconcile import reconcile
 
 
-@flow(name="reconciling", flow_run_name="runs that went away", persist_result=False, log_prints=False)
+@flow(name="reconciling", flow_run_name="runs that went away", **settings.OF_FLOWS)
 def reconciling(again: bool = True) -> Any:  # noqa: FBT001, FBT002 - a field of the form
     """End runs whose process went away, in Prefect and MLflow, and start those of deployments again, once.
 

@@ -11,10 +11,11 @@ from pydantic import Field
 from flows.progress import Labelled
 from flows.publish import running
 from flows.runs import Run
+from flows.settings import OF_FLOWS
 from flows.trials import Job, Summary, Trial, jobs_of, summed_up, tried
 
 
-@flow(name="repeating", flow_run_name="{recipe} repeated", persist_result=False, log_prints=False)
+@flow(name="repeating", flow_run_name="{recipe} repeated", **OF_FLOWS)
 def repeating(
     recipe: str = "digits-cnn",
     overrides: Annotated[list[str], Field(max_length=100)] = [],  # noqa: B006 - Prefect reads the default for its form

@@ -20,7 +20,7 @@ from flows.progress import RunPage, mistakes_in_one_line
 from flows.training import training
 
 
-@flow(name="retraining", flow_run_name="{model} again: {reason}", persist_result=False, log_prints=False)
+@flow(name="retraining", flow_run_name="{model} again: {reason}", **settings.OF_FLOWS)
 def retraining(
     model: str = "digits-cnn",
     reason: Reason = "hand",

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -58,6 +59,8 @@ class Run:
     ctx: RunContext
     approval: Approval | None = None
     noted: dict[str, Any] = field(default_factory=dict)
+    beginning: Future[None] | None = field(default=None, repr=False)
+    """Of its run in MLflow, while nobody waits for that."""
 
     def approve(self, report: EvalReport) -> None:
         """Take up the approval that a person gave on the strength of this report, if any."""

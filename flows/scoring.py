@@ -17,7 +17,7 @@ from flows.progress import RunPage, mistakes_in_one_line
 from flows.scored import Order, scored
 
 
-@flow(name="scoring", flow_run_name="{model} scores", persist_result=False, log_prints=False)
+@flow(name="scoring", flow_run_name="{model} scores", **settings.OF_FLOWS)
 def scoring(
     model: str = "digits-cnn",
     source: str = "",

@@ -20,7 +20,7 @@ Step = Literal[
 ]
 
 
-@flow(name="step", flow_run_name="{step} of {recipe}", persist_result=False, log_prints=False)
+@flow(name="step", flow_run_name="{step} of {recipe}", **settings.OF_FLOWS)
 def step(
     step: Step = "ingest",
     recipe: str = "digits-cnn",

@@ -10,12 +10,13 @@ from components.register import rival
 from flows import tasks
 from flows.line import configs
 from flows.publish import published, running
+from flows.settings import OF_FLOWS
 
 Step = Literal["ingest", "validate", "clean", "preprocess", "train", "package", "evaluate", "compress", "gate"]
 """What can be run anew; register always looks."""
 
 
-@flow(name="training", flow_run_name="{recipe}", persist_result=False, log_prints=False)
+@flow(name="training", flow_run_name="{recipe}", **OF_FLOWS)
 def training(
     recipe: str = "digits-cnn",
     overrides: Annotated[list[str], Field(max_length=100)] = [],  # noqa: B006 - Prefect reads the default for its form

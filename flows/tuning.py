@@ -22,6 +22,7 @@ from flows.progress import Brief
 from flows.publish import running
 from flows.runs import Run
 from flows.search import shown
+from flows.settings import OF_FLOWS
 from flows.studies import Study
 from flows.trials import evaluated
 from flows.tuned import write_recipe
@@ -30,7 +31,7 @@ MOST_FAILURES = 5
 """Trials in a row that failed until a search gives up."""
 
 
-@flow(name="tuning", flow_run_name="{recipe} tuned", persist_result=False, log_prints=False)
+@flow(name="tuning", flow_run_name="{recipe} tuned", **OF_FLOWS)
 def tuning(
     recipe: str = "digits-cnn",
     overrides: Annotated[list[str], Field(max_length=100)] = [],  # noqa: B006 - Prefect reads the default for its form

@@ -64,7 +64,9 @@ def empty_run(placement, running, stages=0):
     from prefect.states import Completed
 
     from flows.launch import as_flow
+    from flows.living import alive
     from flows.publish import running as tracked
+    from flows.settings import OF_FLOWS
     from flows.tasks import step_task
 
     done = []
@@ -74,7 +76,7 @@ def empty_run(placement, running, stages=0):
 
     stage = step_task(nothing, "nothing", hours=1)
 
-    @flow(name="empty", flow_run_name="{recipe}", persist_result=False)
+    @flow(name="empty", flow_run_name="{recipe}", **OF_FLOWS)
     def empty(recipe: str, overrides: list[str]):
         with tracked(recipe, overrides, ()):
             for _ in range(stages):
@@ -83,7 +85,8 @@ def empty_run(placement, running, stages=0):
 
     run = opened(placement)
     began = time.perf_counter()
-    as_flow(empty, run, running.api_url)
+    with alive(run.ctx, run.name):
+        as_flow(empty, run, running.api_url)
     seconds = time.perf_counter() - began
     assert done == [run.ctx] * stages
     return seconds

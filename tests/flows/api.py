@@ -94,6 +94,16 @@ class Api:
             time.sleep(0.2)
         return tasks
 
+    def task_events(self, number, most, seconds=20):
+        """The kept events of a run's tasks, each with its task's name, once there are `most` of them."""
+        about = {"event": {"prefix": ["prefect.task-run."]}, "any_resource": {"id": [f"prefect.flow-run.{number}"]}}
+        body = {"filter": about, "limit": 50}
+        end = time.monotonic() + seconds
+        while (found := self.post("/events/filter", body)[1])["total"] < most:
+            assert time.monotonic() < end, found
+            time.sleep(0.2)
+        return [(one["resource"]["prefect.resource.name"], one["event"]) for one in found["events"]]
+
     def artifacts(self, number):
         """Every artifact of a run, by its key."""
         body = {"artifacts": {"flow_run_id": {"any_": [number]}}, "limit": 100}

@@ -4,12 +4,12 @@ import pytest
 
 from components.contracts.errors import ConfigError
 from flows.pipeline import load_recipe
-from flows.publish import _flat
+from flows.tracking import flat
 
 
 def test_any_column_name_makes_a_parameter_that_mlflow_takes():
-    flat = _flat({"checks": {"price ($)": {"type": "int64"}, "is_fraud?": [1]}, "empty": {}})
-    assert flat == {"checks.price (_).type": "int64", "checks.is_fraud_": "[1]", "empty": "{}"} or set(flat) == {
+    found = flat({"checks": {"price ($)": {"type": "int64"}, "is_fraud?": [1]}, "empty": {}})
+    assert found == {"checks.price (_).type": "int64", "checks.is_fraud_": "[1]", "empty": "{}"} or set(found) == {
         "checks.price ___.type",
         "checks.is_fraud_",
         "empty",

@@ -55,6 +55,13 @@ def test_a_run_is_completed_in_prefect_with_its_artifacts(millrace, first):
     }
 
 
+def test_prefect_keeps_what_happened_to_a_run_and_to_each_of_its_steps(millrace, first):
+    kept = millrace.prefect.task_events(first["prefect_run"], 3 * len(STEPS))
+    states = ("Pending", "Running", "Completed")
+    known = sorted((name.partition("-")[0], event.rpartition(".")[2]) for name, event in kept)
+    assert known == sorted((step, state) for step in STEPS for state in states)
+
+
 def test_the_run_page_says_what_ran_and_why(millrace, first):
     lines = millrace.prefect.log(first["prefect_run"])
     for step in STEPS:
