@@ -153,9 +153,6 @@ def child_stages():
 
 
 def child_stalls():
-    from flows.launch import as_flow
-    from flows.training import training
-
     class Clock:
         """Notes when anything was told of a step over partitions."""
 
@@ -177,6 +174,9 @@ def child_stalls():
             pass
 
     with set_up() as (placement, running), tempfile.TemporaryDirectory() as folder:
+        from flows.launch import as_flow
+        from flows.training import training
+
         data = Path(folder, "data")
         data.mkdir()
         for number in range(PARTITIONS):
@@ -200,11 +200,6 @@ def child_stalls():
 
 
 def child_digits():
-    from components.register import rival
-    from flows.launch import as_flow
-    from flows.line import STAGES as LINE
-    from flows.training import training
-
     models = set()
 
     def fresh(home):
@@ -244,6 +239,12 @@ def child_digits():
             return seconds
 
     with set_up() as (base, running):
+        # Prefect reads its settings when it is imported.
+        from components.register import rival
+        from flows.launch import as_flow
+        from flows.line import STAGES as LINE
+        from flows.training import training
+
         pairs = pairs_of(orchestrated, plain, 5)
         assert len(models) == 1, models
         return {"pairs": pairs, "checked": models.pop()[:40]}
