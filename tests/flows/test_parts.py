@@ -38,6 +38,7 @@ def test_a_date_that_is_none_is_text():
 
 
 RETRIED = """
+from types import SimpleNamespace
 from components.contracts.errors import DataError, EnvironmentFault
 from flows import tasks
 from flows.runs import CURRENT
@@ -49,7 +50,7 @@ def step(kind, code, *, ctx):
         raise kind(code, "what", action="do")
     return "done"
 class Run:
-    ctx = None
+    ctx = SimpleNamespace(placement=SimpleNamespace(places=()))
 @flow(persist_result=False)
 def trial(kind, code):
     return tasks.step_task(step, "trial", hours=1)(kind, code)
