@@ -40,7 +40,6 @@ def running(recipe: str, overrides: Sequence[str], rerun: Sequence[str]) -> Iter
         check_devices(config.train)
         mlflow_server.check_tracking(placement)
         run = open_run(placement, recipe, config, overrides, rerun=rerun)
-        tracking.begin(run)
         if will_train(run):
             supervisor.prepare()
             smoke.prepare()

@@ -20,10 +20,11 @@ from flows.runs import RUN_TAG, Run
 UNFIT = re.compile(r"[^\w\-. /]")
 """What MLflow does not take in a parameter's name; column names may hold anything."""
 LEFT_SECONDS = 10.0
+"""So long an interrupted run waits for MLflow, to end there what has just begun."""
 DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
-def begin(run: Run) -> None:
+def begin(run: Run) -> Future[None]:
     """Begin to note a run in MLflow; `begun` waits for it."""
     noted: Future[None] = Future()
 
@@ -37,6 +38,7 @@ def begin(run: Run) -> None:
 
     run.beginning = noted
     threading.Thread(target=work, name="tracking", daemon=True).start()
+    return noted
 
 
 @contextmanager
@@ -57,10 +59,7 @@ def begun(run: Run) -> None:
     Raises:
         EnvironmentFault: E_TRACKING and others of adapters/tracking.py.
     """
-    if run.beginning is None:
-        begin(run)
-    if run.beginning is not None:
-        run.beginning.result()
+    (run.beginning or begin(run)).result()
     run.beginning = None
     run.ctx.tracker.tag({"prefect.flow_run_id": run.noted["prefect_run"]})
 
