@@ -39,7 +39,7 @@ OF_FLOWS: Mapping[str, Any] = {"persist_result": False, "result_storage": Path(o
 """Options of every flow. No result is kept by Prefect, which would ask its server where to, twice in a run."""
 NOBODY = ROOT / "infra" / "prefect" / "nobody.pem"
 """An authority that signed nothing. Each of Prefect's clients reads all authorities of the web, which takes 0.05 s,
-also where its server is asked in plain HTTP."""
+also where its server is the one of this machine, which is asked in plain HTTP."""
 LOGINS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 """Kept where a tracking server was set: it may ask for them."""
 
@@ -163,9 +163,9 @@ def mlflow_settings(placement: Placement) -> dict[str, str]:
 def prefect_settings(placement: Placement, api_url: str) -> dict[str, str]:
     """The variables for a Prefect client or server of this placement."""
     home = placement.home / "prefect"
-    plain = {"PREFECT_API_SSL_CERT_FILE": str(NOBODY)} if api_url.startswith("http://") else {}
+    own = {"PREFECT_API_SSL_CERT_FILE": str(NOBODY)} if api_url.startswith("http://127.0.0.1:") else {}
     return {
-        **plain,
+        **own,
         "PREFECT_HOME": str(home),
         "PREFECT_PROFILES_PATH": str(home / "profiles.toml"),
         "PREFECT_API_URL": api_url,
