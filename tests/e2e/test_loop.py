@@ -43,6 +43,12 @@ def folder(tmp_path_factory):
     return made
 
 
+@pytest.fixture(scope="module")
+def first(millrace, folder):
+    """The first champion."""
+    return millrace.run(str(folder / "towns.yaml"))
+
+
 def until(what, seconds=120):
     end = time.monotonic() + seconds
     while not (found := what()):
@@ -51,8 +57,7 @@ def until(what, seconds=120):
     return found
 
 
-def test_rows_that_moved_train_the_model_again_once(millrace, api, folder):
-    first = millrace.run(str(folder / "towns.yaml"))
+def test_rows_that_moved_train_the_model_again_once(millrace, api, folder, first):
     assert (first["state"], first["model"]["version"]) == ("Completed", 1)
     watch, again = (api.deployments()[name] for name in ("any-monitoring", "any-retraining"))
     known = {one["id"] for one in api.runs(again)}
@@ -103,6 +108,7 @@ class Board(http.server.BaseHTTPRequestHandler):
         pass
 
 
+@pytest.mark.usefixtures("first")
 def test_the_operators_target_is_told_and_nobody_else_by_default(millrace, api, folder):
     names = {one["name"] for one in api.post("/automations/filter", {})[1]}
     assert {one for one in names if one.startswith("millrace: ")} == {"millrace: retrain on drift"}

@@ -75,9 +75,10 @@ def test_the_header_may_be_missing_and_the_archive_may_be_a_folder(command, tmp_
     assert record["metrics"]["test_accuracy"] > 0.8
 
 
+@pytest.mark.timeout(1000)
 def test_the_champion_answers_in_an_environment_made_from_its_own_requirements(command):
     """The package step tries it there, the gate says so, and MLflow's client asks it there for every row."""
-    record = command.run("iris-mlp", "--set", "package.environment=true")
+    record = command.run("iris-mlp", "--set", "package.environment=true", seconds=900)
     assert record["state"] == "Completed", record["err"]
     assert any("answers its example in an environment of its own requirements" in one for one in record["checks"])
     (python,) = (command.home / "environments").glob("*/bin/python")

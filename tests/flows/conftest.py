@@ -49,9 +49,9 @@ class Millrace:
             cwd=self.folder,
         )
 
-    def __call__(self, *arguments, **environment):
+    def __call__(self, *arguments, seconds=180, **environment):
         process = self.start(*arguments, **environment)
-        process.out, process.err = process.communicate(timeout=180)
+        process.out, process.err = process.communicate(timeout=seconds)
         assert "Traceback" not in process.err, process.err
         return process
 
