@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from components.contracts.findings import Interval
 from components.contracts.spec import FILE, OWN_COLUMNS, ROW
+from components.objectives.calibration import confidence_bins
 from components.reports.evaluation import Mistake
-from components.statistics.bootstrap import REPLICATES, interval, intervals
+from components.statistics.bootstrap import REPLICATES, Measured, alike, interval, intervals
 
 SLICE_REPLICATES = 200
 
@@ -72,7 +73,7 @@ class Whole:
     def figures(self, replicates: int = REPLICATES) -> dict[str, Interval]:
         """Every metric with its interval; `replicates` of the means'."""
         means = {name: interval(values, replicates=replicates) for name, values in self.metrics.items()}
-        return means | intervals(self.pooled(self.facts), self.rows)
+        return means | intervals(self.measured, self.kinds())
 
     def values(self) -> dict[str, float]:
         """Every metric."""
@@ -84,13 +85,27 @@ class Whole:
         """How much more each metric is than that of `other`, on the same rows: a paired bootstrap."""
         both = [name for name in self.metrics if name in other.metrics]
         means = {name: interval(self.metrics[name] - other.metrics[name], replicates=replicates) for name in both}
-        ours, theirs = self.pooled(self.facts), other.pooled(other.facts)
 
-        def gain(weights: NDArray[np.float64]) -> dict[str, float]:
-            known = theirs(weights)
-            return {name: value - known[name] for name, value in ours(weights).items() if name in known}
+        def of(rows: NDArray[np.int64]) -> Measured:
+            ours, theirs = self.measured(rows), other.measured(rows)
 
-        return means | intervals(gain, self.rows)
+            def gain(weights: NDArray[np.float64]) -> dict[str, float]:
+                known = theirs(weights)
+                return {name: value - known[name] for name, value in ours(weights).items() if name in known}
+
+            return gain
+
+        return means | intervals(of, alike([self.kinds(), other.kinds()], self.rows))
+
+    def kinds(self) -> NDArray[np.int64]:
+        """Which rows are alike to the metrics that are no means, int64[rows]."""
+        bins = [confidence_bins(self.facts["confidence"])] if "confidence" in self.facts else []
+        return alike([*self.facts.values(), *bins], self.rows)
+
+    def measured(self, rows: NDArray[np.int64]) -> Measured:
+        """How the metrics that are no means are measured on some rows."""
+        found: Measured = self.pooled({name: one[rows] for name, one in self.facts.items()})
+        return found
 
 
 @dataclass(frozen=True)

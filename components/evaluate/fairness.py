@@ -1,6 +1,6 @@
 """How alike groups of people are treated, by fairlearn."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from components.contracts.errors import ConfigError, DataError, EnvironmentFault
 from components.contracts.findings import Fairness, Interval
 from components.evaluate.slices import Cells
-from components.statistics.bootstrap import intervals
+from components.statistics.bootstrap import Measured, alike, intervals
 from components.tally import Pair, Whole
 
 RATES = ("selection_rate", "true_positive_rate", "false_positive_rate")
@@ -151,7 +151,12 @@ class Said:
 
     def intervals(self) -> dict[str, Interval]:
         """The differences with their bootstrap intervals."""
-        return intervals(self.differences, len(self.codes))
+
+        def of(rows: NDArray[np.int64]) -> Measured:
+            some = {name: getattr(self, name)[rows] for name in ("truth", "said", "right", "codes")}
+            return replace(self, **some).differences
+
+        return intervals(of, alike([self.truth, self.said, self.codes], len(self.codes)))
 
 
 def _among(positive: NDArray[np.bool_]) -> dict[str, NDArray[np.bool_]]:

@@ -15,6 +15,11 @@ POINTS = 200
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
+def confidence_bins(confidence: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Which of equal bins each lies in."""
+    return np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
+
+
 def calibration_error(
     confidence: NDArray[np.float32], right: NDArray[np.bool_]
 ) -> Callable[[NDArray[np.float64]], float]:
@@ -22,7 +27,7 @@ def calibration_error(
 
     0: of the answers of which the model is 80 % sure, 80 % are right.
     """
-    bins = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
+    bins = confidence_bins(confidence)
     off: NDArray[np.float64] = right - confidence.astype(np.float64)
 
     def measured(weights: NDArray[np.float64]) -> float:
@@ -33,7 +38,7 @@ def calibration_error(
 
 def reliability(confidence: NDArray[np.float32], right: NDArray[np.bool_]) -> dict[str, Any]:
     """Figure: of the answers of about one confidence, the share that is right."""
-    bins = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
+    bins = confidence_bins(confidence)
     rows = np.bincount(bins, minlength=BINS)
     there = rows >= min(LEAST, rows.max())
     sure, true = (np.bincount(bins, one, BINS)[there] / rows[there] for one in (confidence, right))
