@@ -6,26 +6,22 @@ fills up weighs nothing.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from itertools import cycle, pairwise
+from itertools import cycle
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from components.adapters.ahead import ahead
 from components.adapters.lookups import Later, Lookup
 from components.adapters.memory import memory_limit
 from components.adapters.orders import Drawn, Everywhere, Nearby, Order, Straight
-from components.adapters.shard_files import FORMAT, Ragged, Stored, open_shard
-from components.contracts.errors import IntegrityError
+from components.adapters.shard_files import FORMAT
+from components.adapters.shard_rows import Batch, Rows, ShardFile, Shards, taken
 from components.contracts.spec import ROW_WEIGHT
 
 __all__ = ["FORMAT", "Loader", "ShardFile", "Shards"]
 
-Rows = NDArray[np.int64]
-Batch = dict[str, Any]
 Shuffle = Literal["auto", "everywhere", "nearby"]
 DEPTH = 2
 """Batches that are gathered ahead."""
@@ -33,115 +29,10 @@ IN_MEMORY = 0.5
 """Shards of up to this share of the memory are read from anywhere: the system keeps them there."""
 WINDOW = 0.125
 """What rows of a larger set are shuffled in, as a share of the memory: it has to stay there beside what trains."""
+SPAN_ROWS, TOGETHER_BYTES = 512, 2**23
+"""Batches are gathered together until so many rows of a shard are read at once, or they are so large."""
 BLOCK_BYTES = 2**20
 """A disk reads neighbouring rows of so many bytes as fast as it can."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ShardFile:
-    """One shard: its path, and how many rows it has.
-
-    `without` is the path of the positions that are left out, rising, where any are. `fit` is the path of what its part
-    says of it (features/shards.py).
-    """
-
-    path: str
-    rows: int
-    without: str = ""
-    fit: str = ""
-
-
-class Shards:
-    """The rows of all shards of a split, by number, as if those that are left out were not there.
-
-    `lookups` has for each shard the lookups of those columns that are codes.
-    """
-
-    def __init__(self, files: Sequence[ShardFile], lookups: Sequence[Mapping[str, Lookup | Later]] = ()) -> None:
-        self._starts = np.cumsum([0, *(file.rows for file in files)])
-        out = [
-            np.load(file.without) + start if file.without else np.empty(0, np.int64)
-            for file, start in zip(files, self._starts[:-1], strict=True)
-        ]
-        gone = np.concatenate([*out, np.empty(0, np.int64)])
-        self._before = gone - np.arange(len(gone))
-        shards = [open_shard(file.path) for file in files]
-        _check_alike(files, shards)
-        self.names = tuple(shards[0]) if files else ()
-        self._arrays: dict[str, list[Any]] = {name: [shard[name] for shard in shards] for name in self.names}
-        self._lookups = {name: [one.get(name) for one in lookups] or [None] * len(files) for name in self.names}
-        self.rows = int(self._starts[-1]) - len(gone)
-        self.bytes = sum(_bytes(one) for arrays in self._arrays.values() for one in arrays)
-
-    def gather(self, rows: Rows, into: Batch | None = None, names: Sequence[str] = ()) -> Batch:
-        """The rows, which are given in rising order; only the columns `names`, where some are given.
-
-        Arrays of at least as many rows, `into` which they are written, save the time of finding memory for them.
-        """
-        if len(self._before):
-            rows = rows + np.searchsorted(self._before, rows, "right")
-        cuts = np.searchsorted(rows, self._starts)
-        spans = [
-            (shard, slice(start, stop), rows[start:stop] - self._starts[shard])
-            for shard, (start, stop) in enumerate(pairwise(cuts))
-            if stop > start
-        ]
-        return {name: self._column(name, len(rows), spans, (into or {}).get(name)) for name in names or self.names}
-
-    def space(self, rows: int, empty: Callable[..., Any] = np.empty) -> Batch:
-        """Arrays for so many rows, of the columns of fixed shape, made by `empty(shape, dtype)`."""
-        first = {name: arrays[0] for name, arrays in self._arrays.items()}
-        fixed = {name: one for name, one in first.items() if not isinstance(one, Ragged)}
-        return {name: empty((rows, *one.shape[1:]), one.dtype) for name, one in fixed.items()}
-
-    def _column(self, name: str, rows: int, spans: list[tuple[int, slice, Rows]], into: Any) -> Any:
-        arrays, lookups = self._arrays[name], self._lookups[name]
-        first = arrays[0]
-        if isinstance(first, Ragged):
-            pieces = [_looked(arrays[shard].take(at), lookups[shard]) for shard, _, at in spans]
-            return Ragged.joined(pieces or [first.take(np.empty(0, np.int64))])
-        found = np.empty((rows, *first.shape[1:]), first.dtype) if into is None else into[:rows]
-        for shard, part, at in spans:
-            # Positions are never out of bounds, and `clip` writes straight into the batch.
-            np.take(arrays[shard], at, axis=0, out=found[part], mode="clip")
-            lookup = lookups[shard]
-            if lookup is not None:
-                found[part] = lookup(found[part])
-        return found
-
-
-def _check_alike(files: Sequence[ShardFile], shards: Sequence[Mapping[str, Stored]]) -> None:
-    """Raise E_SHARD where a shard has other rows or columns than its dataset says, or than the first shard has."""
-    kinds = [{name: _kind(values) for name, values in shard.items()} for shard in shards]
-    for file, shard, kind in zip(files, shards, kinds, strict=True):
-        rows = {len(values) for values in shard.values()}
-        wrong = [name for name in sorted({*kind, *kinds[0]}) if kind.get(name) != kinds[0].get(name)]
-        if rows != {file.rows} or wrong:
-            what = (
-                f"its column {wrong[0]} is {kind.get(wrong[0], 'not there')}" if wrong else f"it has {max(rows)} rows"
-            )
-            raise IntegrityError(
-                "E_SHARD",
-                f"a shard is not as its dataset says: {what}",
-                place=file.path,
-                allowed=f"{kinds[0].get(wrong[0], 'no such column')}" if wrong else f"{file.rows} rows",
-                action="run the same command with --rerun preprocess",
-            )
-
-
-def _kind(values: Stored) -> str:
-    """What is the same in all shards of a column."""
-    if isinstance(values, Ragged):
-        return f"ragged {values.flat.dtype}"
-    return f"{values.dtype}{list(values.shape[1:])}"
-
-
-def _looked(values: Any, lookup: Lookup | Later | None) -> Any:
-    return values if lookup is None else lookup(values)
-
-
-def _bytes(values: Stored) -> int:
-    return values.flat.nbytes + values.offsets.nbytes if isinstance(values, Ragged) else values.nbytes
 
 
 class Loader:
@@ -206,9 +97,12 @@ class Loader:
         bounds = self._bounds[start:]
         most = self._share(max((end - begin for begin, end in bounds), default=0))
         kept = cycle([self.shards.space(most) for _ in range(spaces)] or [None])
-        for begin, end in bounds:
-            into = next(kept) if empty is None else self.shards.space(most, empty)
-            yield self._mine(order.at(begin, end), into)
+        for first in range(0, len(bounds), self._together):
+            some = bounds[first : first + self._together]
+            rows = order.at(some[0][0], some[-1][1])
+            mine = np.split(rows, [end - some[0][0] for _, end in some[:-1]])
+            places = (next(kept) if empty is None else self.shards.space(most, empty) for _ in some)
+            yield from self._gathered([self._mine(one) for one in mine], places)
 
     def ahead(self, number: int, start: int = 0, *, empty: Callable[..., Any] | None = None) -> Iterator[Batch]:
         """The same, gathered in a thread while the batches before are at work; each lasts until the next is asked."""
@@ -228,21 +122,47 @@ class Loader:
         ]
         return Drawn(drawn.permutation(np.concatenate(chosen)))
 
-    def _mine(self, rows: Rows, into: Batch | None) -> Batch:
-        """This rank's slice of a batch.
+    def _gathered(self, mine: Sequence[tuple[Rows, Batch]], places: Iterator[Batch | None]) -> Iterator[Batch]:
+        """The batches of these rows, each written into arrays of its own; see `_together`."""
+        if len(mine) == 1:
+            ((rows, more),) = mine
+            yield self.shards.gather(rows, next(places)) | more
+            return
+        every = np.concatenate([rows for rows, _ in mine])
+        order = np.argsort(every, kind="stable")
+        found = self.shards.gather(every[order])
+        place = np.empty_like(order)
+        place[order] = np.arange(len(order))
+        ends = np.cumsum([len(rows) for rows, _ in mine])
+        for at, (_, more) in zip(np.split(place, ends[:-1]), mine, strict=True):
+            into = next(places) or {}
+            yield {name: taken(values, at, into.get(name)) for name, values in found.items()} | more
+
+    @cached_property
+    def _together(self) -> int:
+        """How many batches are gathered at once.
+
+        Of many shards a shuffled batch has but a few rows of each, and going to a shard costs more than they do.
+        """
+        if self._seed is None or not self.rows:
+            return 1
+        share = self._share(self._batch_size)
+        wanted = SPAN_ROWS * self.shards.files // share
+        return max(1, min(wanted, TOGETHER_BYTES * self.shards.rows // (share * max(self.shards.bytes, 1))))
+
+    def _mine(self, rows: Rows) -> tuple[Rows, Batch]:
+        """This rank's slice of a batch in rising order, and what weighs its rows where some only fill up.
 
         Where the slices are not equally long, the mean over all ranks of row losses times weights is the batch's mean.
         """
         each = self._share(len(rows))
         if each * self._ranks == len(rows):
-            return self.shards.gather(np.sort(rows[self._rank * each : (self._rank + 1) * each]), into)
+            return np.sort(rows[self._rank * each : (self._rank + 1) * each]), {}
         mine = rows[self._rank * each : (self._rank + 1) * each]
         fills = np.arange(each) >= len(mine)
         mine = np.concatenate([mine, np.repeat(rows[:1], each - len(mine))])
         order = np.argsort(mine, kind="stable")
-        batch = self.shards.gather(mine[order], into)
-        batch[ROW_WEIGHT] = np.where(fills[order], 0, each * self._ranks / len(rows)).astype(np.float32)
-        return batch
+        return mine[order], {ROW_WEIGHT: np.where(fills[order], 0, each * self._ranks / len(rows)).astype(np.float32)}
 
     def _share(self, rows: int) -> int:
         """How many rows of so many each rank gets; of several ranks at least two, as batch normalisation needs."""

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from components.adapters import orders
+from components.adapters import dataset_store, orders
 from components.adapters.ahead import ahead
 from components.adapters.dataset_store import Loader, ShardFile, Shards
 from components.adapters.lookups import Lookup
@@ -236,3 +236,37 @@ def test_truths_are_kept_as_bytes(tmp_path):
     found = open_shard(tmp_path / "s")
     assert found["b"].tolist() == [[1, 0], [0, 1]]
     assert found["r"].flat.tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize("shuffle", ["everywhere", "nearby"])
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_batches_that_are_gathered_together_are_those_that_are_gathered_alone(files, monkeypatch, ranks, shuffle):
+    """Whatever is gathered at once, also from the middle of an epoch and into arrays that are written over."""
+
+    def seen(together):
+        monkeypatch.setattr(dataset_store, "SPAN_ROWS", together)
+        loader = Loader(files, 4, seed=7, lookups=lookups(), shuffle=shuffle, rank=ranks - 1, ranks=ranks)
+        whole = [_cells(batch) for batch in loader.epoch(2, spaces=2)]
+        return whole, [_cells(batch) for batch in loader.epoch(2, 3)]
+
+    (alone, after), (together, later) = seen(0), seen(8)
+    assert alone == together
+    assert after == later == alone[3:]
+
+
+def _cells(batch):
+    return {
+        name: (values.flat.tolist(), values.offsets.tolist()) if isinstance(values, Ragged) else values.tolist()
+        for name, values in batch.items()
+    }
+
+
+def test_each_shard_is_asked_once_for_many_small_batches(files, monkeypatch):
+    """A batch of two rows has rows of few of the shards; all batches together need not ask each of them again."""
+    asked = []
+    gather = Shards.gather
+    monkeypatch.setattr(
+        Shards, "gather", lambda self, rows, *more: asked.append(len(rows)) or gather(self, rows, *more)
+    )
+    assert len(list(Loader(files, 2, seed=0).epoch(0))) == 17
+    assert asked == [35]
