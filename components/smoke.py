@@ -76,6 +76,12 @@ def listen():
 
 threading.Thread(target=listen, daemon=True).start()
 import mlflow.pyfunc, pandas, torch
+try:
+    # MLflow lists what is installed when it first loads a model, in a second: once here, and not in each child.
+    from mlflow.utils.requirements_utils import warn_dependency_requirement_mismatches
+    warn_dependency_requirement_mismatches(["mlflow"])
+except ImportError:
+    pass
 
 def answer(job, log):
     for number in (1, 2):

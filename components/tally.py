@@ -11,7 +11,7 @@ from components.contracts.findings import Interval
 from components.contracts.spec import FILE, OWN_COLUMNS, ROW
 from components.objectives.calibration import confidence_bins
 from components.reports.evaluation import Mistake
-from components.statistics.bootstrap import REPLICATES, Measured, alike, interval, intervals
+from components.statistics.bootstrap import REPLICATES, Measured, alike, intervals, means
 
 SLICE_REPLICATES = 200
 
@@ -72,8 +72,8 @@ class Whole:
 
     def figures(self, replicates: int = REPLICATES) -> dict[str, Interval]:
         """Every metric with its interval; `replicates` of the means'."""
-        means = {name: interval(values, replicates=replicates) for name, values in self.metrics.items()}
-        return means | intervals(self.measured, self.kinds())
+        of_rows = _means(self.metrics, replicates)
+        return of_rows | intervals(self.measured, self.kinds())
 
     def values(self) -> dict[str, float]:
         """Every metric."""
@@ -84,7 +84,7 @@ class Whole:
     def beyond(self, other: "Whole", replicates: int = REPLICATES) -> dict[str, Interval]:
         """How much more each metric is than that of `other`, on the same rows: a paired bootstrap."""
         both = [name for name in self.metrics if name in other.metrics]
-        means = {name: interval(self.metrics[name] - other.metrics[name], replicates=replicates) for name in both}
+        of_rows = _means({name: self.metrics[name] - other.metrics[name] for name in both}, replicates)
 
         def of(rows: NDArray[np.int64]) -> Measured:
             ours, theirs = self.measured(rows), other.measured(rows)
@@ -95,7 +95,7 @@ class Whole:
 
             return gain
 
-        return means | intervals(of, alike([self.kinds(), other.kinds()], self.rows))
+        return of_rows | intervals(of, alike([self.kinds(), other.kinds()], self.rows))
 
     def kinds(self) -> NDArray[np.int64]:
         """Which rows are alike to the metrics that are no means, int64[rows]."""
@@ -106,6 +106,11 @@ class Whole:
         """How the metrics that are no means are measured on some rows."""
         found: Measured = self.pooled({name: one[rows] for name, one in self.facts.items()})
         return found
+
+
+def _means(values: dict[str, NDArray[np.float64]], replicates: int) -> dict[str, Interval]:
+    found = means(np.stack(list(values.values()), axis=1), replicates=replicates) if values else []
+    return dict(zip(values, found, strict=True))
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,10 @@ from components import preprocess as preprocess_step
 from components import register as register_step
 from components import train as train_step
 from components import validate as validate_step
-from components.contracts.artifacts import Compressed, EvalReport, Verdict
+from components.contracts.artifacts import Checkpoint, Compressed, Dataset, EvalReport, Verdict
 from components.contracts.errors import EnvironmentFault
 from components.gate import GateConfig
+from flows.ahead import imported_ahead
 from flows.elsewhere import placed
 from flows.line import decided, shrunk
 from flows.runs import CURRENT, Run
@@ -66,11 +67,16 @@ def _gate(config: GateConfig, report: EvalReport, compressed: Compressed | None,
     return decided(config, report, compressed, current().approval, ctx=ctx)
 
 
+def _train(config: Any, dataset: Dataset, *, ctx: Any) -> Checkpoint:
+    with imported_ahead(current().config):
+        return train_step.run(config, dataset, ctx=ctx)
+
+
 ingest = step_task(ingest_step.run, "ingest", hours=12)
 validate = step_task(validate_step.run, "validate", hours=12)
 clean = step_task(clean_step.run, "clean", hours=12)
 preprocess = step_task(preprocess_step.run, "preprocess", hours=12)
-train = step_task(train_step.run, "train", hours=72)
+train = step_task(_train, "train", hours=72)
 package = step_task(package_step.run, "package", hours=1)
 evaluate = step_task(evaluate_step.run, "evaluate", hours=6)
 compress = step_task(shrunk, "compress", hours=6)

@@ -8,7 +8,7 @@ own. A user's own modules count as the project's: those that are importable and 
 import ast
 import sys
 import sysconfig
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -20,6 +20,8 @@ ROOT = Path(__file__).resolve().parents[2]
 """The folder that holds `components` and `flows`."""
 
 PROJECT = ("components", "flows")
+BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
+"""Where statements have statements: what is imported is found without looking at expressions."""
 INSTALLED = frozenset({"site-packages", "dist-packages"})
 
 
@@ -88,10 +90,7 @@ def _parse(name: str, path: Path, _mtime: int, _size: int, root: Path) -> Source
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     imports: set[str] = set()
     libraries: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and _is_type_checking(node.test):
-            node.body = [ast.Pass()]
-    for node in ast.walk(tree):
+    for node in _statements(tree):
         for target in _targets(node, package):
             if target.partition(".")[0] not in PROJECT and not is_own(target):
                 libraries.add(target.partition(".")[0])
@@ -99,7 +98,7 @@ def _parse(name: str, path: Path, _mtime: int, _size: int, root: Path) -> Source
             module = _module_of(target, root)
             if module:
                 imports.add(module)
-    digest = blake3(ast.unparse(_without_docstrings(tree)).encode()).hexdigest()
+    digest = blake3(ast.unparse(tree).encode()).hexdigest()
     return Source(name=name, path=path, digest=digest, imports=frozenset(imports), libraries=frozenset(libraries))
 
 
@@ -128,12 +127,19 @@ def _is_type_checking(test: ast.expr) -> bool:
     )
 
 
-def _without_docstrings(tree: ast.Module) -> ast.Module:
-    for node in ast.walk(tree):
+def _statements(tree: ast.Module) -> Iterator[ast.AST]:
+    """All statements, without docstrings and what only type checkers see, which are taken out of the tree."""
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and _is_type_checking(node.test):
+            node.body = [ast.Pass()]
         body = getattr(node, "body", None)
-        if isinstance(body, list) and body and _is_text(body[0]):
+        if body and _is_text(body[0]):
             node.body = [item for item in body if not _is_text(item)] or [ast.Pass()]  # type: ignore[attr-defined]
-    return tree
+        for name in BLOCKS:
+            waiting += getattr(node, name, ())
+        yield node
 
 
 def _is_text(node: ast.AST) -> bool:

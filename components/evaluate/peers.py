@@ -18,7 +18,7 @@ from components.raw_rows import accepted, sampled, truth_of
 from components.statistics.keys import TEST, TRAIN
 from components.tally import Whole
 
-TRAIN_ROWS, KERNEL_ROWS, TEST_ROWS = 10_000, 3_000, 20_000
+TRAIN_ROWS, KERNEL_ROWS, TEST_ROWS = 10_000, 3_000, 10_000
 """Rows to learn from, for what costs their square, and to be judged on."""
 WIDTH, ONE_HOT = 1000, 64
 """Wider inputs are no table; an index column of more values stays a number."""

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from components.statistics.bootstrap import interval
+from components.statistics.bootstrap import means
 
 ROWS, TIMES, COLUMNS = 1000, 3, 50
 
@@ -23,13 +23,13 @@ def losses(predictor: Any, rows: pa.Table, truth: NDArray[Any]) -> dict[str, str
     name = next(iter(whole))
     sign = -1 if name in objective.lower_is_better else 1
     random = np.random.Generator(np.random.PCG64(0))
-    found = {}
+    lost = []
     for column in needed:
         drops = []
         for _ in range(TIMES):
             moved = rows[column].take(pa.array(random.permutation(rows.num_rows)))
             harmed = rows.set_column(rows.column_names.index(column), column, moved)
             drops.append(whole[name] - objective.row_metrics(predictor.predict(harmed).answers, truth)[name])
-        loss = interval(sign * np.mean(drops, axis=0))
-        found[column] = f"{loss.value:.4f} ({loss.low:.4f} to {loss.high:.4f})"
-    return found
+        lost.append(sign * np.mean(drops, axis=0))
+    found = zip(needed, means(np.stack(lost, axis=1)), strict=True)
+    return {column: f"{loss.value:.4f} ({loss.low:.4f} to {loss.high:.4f})" for column, loss in found}

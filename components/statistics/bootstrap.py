@@ -25,14 +25,21 @@ Of = Callable[[NDArray[np.int64]], Measured]
 
 def interval(values: NDArray[np.float64], seed: int = 0, replicates: int = REPLICATES) -> Interval:
     """The mean of float64[rows] with its interval."""
-    mean, rows = float(values.mean()), len(values)
+    return means(values[:, None], seed, replicates)[0]
+
+
+def means(values: NDArray[np.float64], seed: int = 0, replicates: int = REPLICATES) -> list[Interval]:
+    """The mean of each column of float64[rows, columns] with its interval; the same rows are drawn for all of them."""
+    found, rows = values.mean(axis=0), len(values)
     if rows > EXACT_UP_TO:
-        half = NORMAL_95 * float(values.std()) / rows**0.5
-        return Interval(value=mean, low=mean - half, high=mean + half)
-    random = np.random.Generator(np.random.PCG64(seed))
-    means = [float(values[random.integers(0, rows, rows)].mean()) for _ in range(replicates)]
-    low, high = np.percentile(means, [2.5, 97.5])
-    return Interval(value=mean, low=float(low), high=float(high))
+        half = NORMAL_95 * values.std(axis=0) / rows**0.5
+        low, high = found - half, found + half
+    else:
+        random = np.random.Generator(np.random.PCG64(seed))
+        counts = (np.bincount(random.integers(0, rows, rows), minlength=rows) for _ in range(replicates))
+        low, high = np.percentile([one @ values / rows for one in counts], [2.5, 97.5], axis=0)
+    ends = zip(found.tolist(), low.tolist(), high.tolist(), strict=True)
+    return [Interval(value=value, low=least, high=most) for value, least, most in ends]
 
 
 def intervals(of: Of, kinds: NDArray[np.int64], seed: int = 0) -> dict[str, Interval]:
