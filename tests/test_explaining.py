@@ -13,7 +13,7 @@ from components.contracts.errors import EnvironmentFault
 from components.contracts.placement import Placement
 from components.contracts.spec import OWN_COLUMNS
 from components.evaluate import EvaluateConfig
-from components.evaluate.peers import peers_of
+from components.evaluate.peers import peers_beside
 from components.evaluate.robustness import ROWS, WHOLE, robustness_of
 from components.explanations.attribution import Explained, emptied
 from components.explanations.units import Seen
@@ -239,7 +239,8 @@ def test_a_forecast_stands_beside_the_last_value(tmp_path, ctx):
     )
     dataset, package = packaged(recipe, ctx)
     predictor = open_package(folder_of(package, ctx.store))
-    peers, rows = peers_of(predictor, dataset, ctx.store, lambda *_: None)
+    with peers_beside(predictor, dataset, ctx.store) as peers_of:
+        peers, rows = peers_of()
     assert set(peers) == {"this model", "last value"}
     assert rows == dataset.rows["test"]
     # One step ahead of a walk is off by its step, two steps by the root of two of them.

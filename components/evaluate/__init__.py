@@ -5,6 +5,8 @@ from shards, so cleaning, features and decoding are measured as they will be ser
 """
 
 import json
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
+from components.adapters.ahead import ahead
 from components.context import RunContext
 from components.contracts.artifacts import Dataset, EvalReport, ModelPackage
 from components.contracts.config import StepConfig
@@ -21,6 +24,7 @@ from components.contracts.errors import DataError
 from components.contracts.fingerprint import digest
 from components.contracts.spec import OWN_COLUMNS
 from components.evaluate.fairness import fairness_of
+from components.evaluate.peers import Found, nobody, peers_beside
 from components.evaluate.slices import Cells, slices_of
 from components.evaluate.speed import cost_of
 from components.evaluate.studies import decided_how, learning_curves, studied
@@ -32,6 +36,9 @@ from components.statistics.keys import TEST
 from components.statistics.slices import check_slice
 from components.statistics.splits import Split
 from components.tally import Pair, Tally
+
+AHEAD = 8
+"""Chunks of rows that are read while earlier ones are answered."""
 
 
 class EvaluateConfig(StepConfig):
@@ -90,12 +97,16 @@ def run(
 
     def build(folder: Path) -> EvalReport:
         ours = open_package(folder_of(package, ctx.store))
+        with peers_beside(ours, dataset, ctx.store) if config.peers else nullcontext(nobody) as peers_of:
+            return measure(folder, ours, peers_of)
+
+    def measure(folder: Path, ours: Any, peers_of: Callable[[], Found]) -> EvalReport:
         theirs = opened(champion, ctx.store) if champion else None
         people = tuple(f"`{one}`" for one in config.sensitive)
         cells = Cells((*config.slices, *people), search=config.search, expected=dataset.rows[TEST])
         tally, rival, shared = Tally(ours, config.worst), Tally(theirs, 0) if theirs else None, []
         sample: Any = None
-        for done, chunk in enumerate(rows_of(dataset, ctx.store), 1):
+        for done, chunk in enumerate(ahead(rows_of(dataset, ctx.store), AHEAD), 1):
             with own_errors("correct the data, or run with --rerun package"):
                 rows, keep = accepted(ours, chunk)
                 if not rows.num_rows:
@@ -121,7 +132,7 @@ def run(
         by = next(iter(whole.metrics), "")
         slices, searched = slices_of(cells, pair, better=by, sign=-1 if by in lower else 1, least=config.least_rows)
         fair, drawn = fairness_of(config, cells, pair, ours.target)
-        more = studied(ours, dataset, config, ctx)
+        more = studied(ours, dataset, config, ctx, peers_of)
         report = EvalReport(
             package=package.fingerprint,
             dataset=dataset.content,

@@ -5,6 +5,10 @@ forecast, one that says the last value again is beside them.
 """
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -14,6 +18,7 @@ from numpy.typing import NDArray
 from components.adapters.store import Store
 from components.contracts.artifacts import Dataset
 from components.contracts.spec import OWN_COLUMNS
+from components.packages import own_errors
 from components.raw_rows import accepted, sampled, truth_of
 from components.statistics.keys import TEST, TRAIN
 from components.tally import Whole
@@ -25,36 +30,81 @@ WIDTH, ONE_HOT = 1000, 64
 NEXT = "_next"
 """At the end of a column's name: the steps after those of the column without it (sources/windows.py)."""
 
-Told = Callable[[str, int, int], None]
+Found = tuple[dict[str, dict[str, float]], int]
 
 
-def peers_of(predictor: Any, dataset: Dataset, store: Store, tell: Told) -> tuple[dict[str, dict[str, float]], int]:
-    """Each model's metrics on a sample of the test rows, ours first, and how many rows these are."""
+@dataclass(frozen=True)
+class Sample:
+    """Test rows and what is true of them; training rows as the network sees them, None of what is no table."""
+
+    table: pa.Table
+    truth: NDArray[Any]
+    inputs: NDArray[np.float32] | None
+    learnt: NDArray[np.float32] | None
+    wanted: NDArray[Any] | None
+
+
+@contextmanager
+def peers_beside(predictor: Any, dataset: Dataset, store: Store) -> Iterator[Callable[[], Found]]:
+    """While the block lasts the models learn in a thread, on cores that one thread leaves idle.
+
+    What it is given waits for them: each model's metrics on a sample of the test rows, ours first, and how many rows
+    these are.
+    """
+    sample, over = _sample(predictor, dataset, store), Event()
+    if sample is None:
+        yield nobody
+        return
+    with ThreadPoolExecutor(1, "millrace-peers") as pool:
+        later = pool.submit(_answered, sample, len(predictor.target.classes), over)
+        try:
+            yield lambda: _told(predictor, sample, later.result())
+        finally:
+            over.set()
+
+
+def nobody() -> Found:
+    """No model, on no rows."""
+    return {}, 0
+
+
+def _sample(predictor: Any, dataset: Dataset, store: Store) -> Sample | None:
+    """None where there are no rows, or what is wanted is no class and no number."""
     if predictor.objective.kind not in {"classification", "regression"}:
-        return {}, 0
-    rows, _ = accepted(predictor, sampled(dataset, store, TEST, TEST_ROWS))
-    table, truth = rows.drop(list(OWN_COLUMNS)), truth_of(predictor, rows)
-    last = _last_value(predictor, table, truth)
-    inputs = _matrix(predictor, table.slice(0, 1))
-    found: dict[str, dict[str, float]] = {}
-    if inputs is not None:
+        return None
+    with own_errors("correct the data, or run with --rerun package"):
+        rows, _ = accepted(predictor, sampled(dataset, store, TEST, TEST_ROWS))
+        if not rows.num_rows:
+            return None
+        table, truth = rows.drop(list(OWN_COLUMNS)), truth_of(predictor, rows)
+        if _matrix(predictor, table.slice(0, 1)) is None:
+            return Sample(table, truth, None, None, None)
         learn, _ = accepted(predictor, sampled(dataset, store, TRAIN, TRAIN_ROWS))
-        wanted = truth_of(predictor, learn)
         learnt = _matrix(predictor, learn.drop(list(OWN_COLUMNS)))
-        inputs = _matrix(predictor, table)
-        if learnt is not None and inputs is not None:
-            classes = len(predictor.target.classes)
-            for at, (name, model, most) in enumerate(_models(classes=bool(classes))):
-                tell(name, at, 4)
-                chosen = np.linspace(0, len(learnt) - 1, min(len(learnt), most)).astype(int)
-                if len(np.unique(wanted[chosen])) < 2:
-                    continue
-                answers = _answers(model, learnt[chosen], wanted[chosen], inputs, classes)
-                found[name] = _figures(predictor, answers, truth)
-    if last is not None:
-        found["last value"] = _figures(predictor, last, truth)
-    ours = {"this model": _figures(predictor, predictor.predict(table).answers, truth)} if found else {}
-    return ours | found, len(truth)
+        return Sample(table, truth, _matrix(predictor, table), learnt, truth_of(predictor, learn))
+
+
+def _answered(sample: Sample, classes: int, over: Event) -> dict[str, dict[str, NDArray[Any]]]:
+    """Each model's answers to the test rows, until it is over."""
+    found: dict[str, dict[str, NDArray[Any]]] = {}
+    if sample.inputs is None or sample.learnt is None or sample.wanted is None:
+        return found
+    for name, model, most in _models(classes=bool(classes)):
+        if over.is_set():
+            break
+        chosen = np.linspace(0, len(sample.learnt) - 1, min(len(sample.learnt), most)).astype(int)
+        wanted = sample.wanted[chosen]
+        if len(np.unique(wanted)) > 1:
+            found[name] = _answers(model, sample.learnt[chosen], wanted, sample.inputs, classes)
+    return found
+
+
+def _told(predictor: Any, sample: Sample, answers: dict[str, dict[str, NDArray[Any]]]) -> Found:
+    last = _last_value(predictor, sample.table, sample.truth)
+    every = answers if last is None else {**answers, "last value": last}
+    if every:
+        every = {"this model": predictor.predict(sample.table).answers, **every}
+    return {name: _figures(predictor, one, sample.truth) for name, one in every.items()}, len(sample.truth)
 
 
 def _models(*, classes: bool) -> Iterator[tuple[str, Any, int]]:

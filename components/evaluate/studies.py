@@ -1,6 +1,6 @@
 """What is looked at beside the metrics: simpler models, harmed rows, what answers hang on, how training went."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,7 @@ from components.context import RunContext
 from components.contracts.artifacts import Dataset
 from components.contracts.spec import OWN_COLUMNS
 from components.evaluate.explain import explained
-from components.evaluate.peers import peers_of
+from components.evaluate.peers import KERNEL_ROWS, TRAIN_ROWS, Found
 from components.evaluate.robustness import ROWS, robustness_of
 from components.explanations.attribution import check_captum
 from components.explanations.single import EXPLAINED
@@ -28,8 +28,8 @@ class Studies:
     figures: list[dict[str, Any]]
 
 
-def studied(predictor: Any, dataset: Dataset, config: Any, ctx: RunContext) -> Studies:
-    """What `config` asks for, on samples of the rows."""
+def studied(predictor: Any, dataset: Dataset, config: Any, ctx: RunContext, peers_of: Callable[[], Found]) -> Studies:
+    """What `config` asks for, on samples of the rows; `peers_of` waits for what simpler models reach."""
     findings: dict[str, Any] = {}
     figures: list[dict[str, Any]] = []
 
@@ -39,16 +39,6 @@ def studied(predictor: Any, dataset: Dataset, config: Any, ctx: RunContext) -> S
     with own_errors("correct the data, or run with --rerun package"):
         if config.explain and predictor.objective.kind in EXPLAINED:
             check_captum()
-        if config.peers:
-            peers, rows = peers_of(predictor, dataset, ctx.store, tell)
-            findings |= {"peers": peers, "peer_rows": rows}
-            figures += _table(
-                "Simpler models on the same features",
-                "model",
-                peers,
-                f"Of {rows:,} test rows; each learnt from at most "
-                "10,000 training rows, the support vector machine from 3,000.",
-            )
         rows, _ = accepted(predictor, sampled(dataset, ctx.store, TEST, ROWS))
         truth, table = truth_of(predictor, rows), rows.drop(list(OWN_COLUMNS))
         if config.robustness:
@@ -60,6 +50,13 @@ def studied(predictor: Any, dataset: Dataset, config: Any, ctx: RunContext) -> S
             tell("what answers hang on", 0, 1)
             findings["explanation"], drawn = explained(predictor, table, truth, config.explain)
             figures += drawn
+        if config.peers:
+            tell("simpler models", 0, 1)
+            peers, many = peers_of()
+            findings |= {"peers": peers, "peer_rows": many}
+            learnt = f"at most {TRAIN_ROWS:,} training rows, the support vector machine from {KERNEL_ROWS:,}"
+            note = f"Of {many:,} test rows; each learnt from {learnt}."
+            figures = [*_table("Simpler models on the same features", "model", peers, note), *figures]
     return Studies(findings, figures)
 
 
