@@ -13,6 +13,8 @@ from flows.patience import tell_if_there
 from flows.runs import Interruption
 
 ARTIFACT_SECONDS, AWAY_SECONDS = 1.0, 5.0
+SHARE = 0.03
+"""Of a step's time, for telling how far it is."""
 LONG_SECONDS = 2.0
 
 
@@ -112,13 +114,15 @@ class RunPage:
         self._artifact, self._next = None, time.monotonic() + LONG_SECONDS
 
     def advanced(self, step: str, done: float, total: int, unit: str, note: str = "") -> None:
-        """Move the bar, at most once a second."""
+        """Move the bar, at most once a second, and so seldom that the work hardly waits for it."""
         last = done >= total and self._artifact is not None
         if not last and time.monotonic() < self._next:
             return
         with self._telling:
+            began = time.monotonic()
             told = tell_if_there(partial(self._page.copy().run, self._tell, step, 100 * done / total, unit, note))
-            self._next = time.monotonic() + (ARTIFACT_SECONDS if told else AWAY_SECONDS)
+            now = time.monotonic()
+            self._next = now + (max(ARTIFACT_SECONDS, (now - began) / SHARE) if told else AWAY_SECONDS)
 
     def _tell(self, step: str, percent: float, unit: str, note: str) -> None:
         from prefect.artifacts import create_progress_artifact, update_progress_artifact

@@ -30,7 +30,7 @@ def learning(monkeypatch):
     """Three slow models on a few rows; which of them were made, and the two events."""
     seen, begun, goes_on = [], threading.Event(), threading.Event()
 
-    def models(*, classes):
+    def models(_rows, *, classes):
         for name in ("one", "two", "three"):
             seen.append((name, classes))
             yield name, Slow(begun, goes_on), 100
@@ -65,7 +65,7 @@ def test_an_evaluation_that_fails_waits_for_one_of_them_at_most(learning):
 
 
 def test_what_goes_wrong_in_the_thread_is_raised_where_it_is_asked_for(learning, monkeypatch):
-    def broken(**_):
+    def broken(*_, **__):
         raise ValueError("broken")
 
     monkeypatch.setattr(peers, "_models", broken)

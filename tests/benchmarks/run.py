@@ -47,7 +47,7 @@ GOALS = {
     "G21": (scoring.script, scoring.command),
     "G22": (*map(serving.against, ("mlflow", "litserve", "bare")), serving.latency),
     "G23": (serving.together, serving.alone),
-    "G25": (again.retraining(new=False), again.retraining(new=True)),
+    "G25": (again.nothing, again.warm, again.anew),
     "memory": (memory.training,),
     "incremental": (incremental.media, incremental.middling_media, incremental.partitions, incremental.small_media),
 }
