@@ -29,8 +29,8 @@ IN_MEMORY = 0.5
 """Shards of up to this share of the memory are read from anywhere: the system keeps them there."""
 WINDOW = 0.125
 """What rows of a larger set are shuffled in, as a share of the memory: it has to stay there beside what trains."""
-SPAN_ROWS, TOGETHER_BYTES = 512, 2**23
-"""Batches are gathered together until so many rows of a shard are read at once, or they are so large."""
+SPAN_BYTES, TOGETHER_BYTES = 2**14, 2**23
+"""Batches are gathered together until so much of a shard is read at once, or they are so large."""
 BLOCK_BYTES = 2**20
 """A disk reads neighbouring rows of so many bytes as fast as it can."""
 
@@ -146,9 +146,8 @@ class Loader:
         """
         if self._seed is None or not self.rows:
             return 1
-        share = self._share(self._batch_size)
-        wanted = SPAN_ROWS * self.shards.files // share
-        return max(1, min(wanted, TOGETHER_BYTES * self.shards.rows // (share * max(self.shards.bytes, 1))))
+        batch = max(1, self._share(self._batch_size) * self.shards.bytes // self.shards.rows)
+        return max(1, min(SPAN_BYTES * self.shards.files, TOGETHER_BYTES) // batch)
 
     def _mine(self, rows: Rows) -> tuple[Rows, Batch]:
         """This rank's slice of a batch in rising order, and what weighs its rows where some only fill up.

@@ -244,12 +244,12 @@ def test_batches_that_are_gathered_together_are_those_that_are_gathered_alone(fi
     """Whatever is gathered at once, also from the middle of an epoch and into arrays that are written over."""
 
     def seen(together):
-        monkeypatch.setattr(dataset_store, "SPAN_ROWS", together)
+        monkeypatch.setattr(dataset_store, "SPAN_BYTES", together)
         loader = Loader(files, 4, seed=7, lookups=lookups(), shuffle=shuffle, rank=ranks - 1, ranks=ranks)
         whole = [_cells(batch) for batch in loader.epoch(2, spaces=2)]
         return whole, [_cells(batch) for batch in loader.epoch(2, 3)]
 
-    (alone, after), (together, later) = seen(0), seen(8)
+    (alone, after), (together, later) = seen(0), seen(200)
     assert alone == together
     assert after == later == alone[3:]
 
