@@ -80,7 +80,7 @@ try:
     # MLflow lists what is installed when it first loads a model, in a second: once here, and not in each child.
     from mlflow.utils.requirements_utils import warn_dependency_requirement_mismatches
     warn_dependency_requirement_mismatches(["mlflow"])
-except ImportError:
+except Exception:
     pass
 
 def answer(job, log):

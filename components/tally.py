@@ -11,9 +11,11 @@ from components.contracts.findings import Interval
 from components.contracts.spec import FILE, OWN_COLUMNS, ROW
 from components.objectives.calibration import confidence_bins
 from components.reports.evaluation import Mistake
-from components.statistics.bootstrap import REPLICATES, Measured, alike, intervals, means
+from components.statistics.bootstrap import REPLICATES, Measured, intervals, means
 
 SLICE_REPLICATES = 200
+PROBABILITIES = frozenset({"confidence", "score"})
+"""The facts of classes that are no whole numbers."""
 
 
 class Tally:
@@ -73,7 +75,7 @@ class Whole:
     def figures(self, replicates: int = REPLICATES) -> dict[str, Interval]:
         """Every metric with its interval; `replicates` of the means'."""
         of_rows = _means(self.metrics, replicates)
-        return of_rows | intervals(self.measured, self.kinds())
+        return of_rows | intervals(self.measured, self.rows, self.kinds())
 
     def values(self) -> dict[str, float]:
         """Every metric."""
@@ -95,12 +97,22 @@ class Whole:
 
             return gain
 
-        return of_rows | intervals(of, alike([self.kinds(), other.kinds()], self.rows))
+        kinds = [one.kinds() for one in (self, other)]
+        return of_rows | intervals(of, self.rows, None if None in kinds else [*(kinds[0] or ()), *(kinds[1] or ())])
 
-    def kinds(self) -> NDArray[np.int64]:
-        """Which rows are alike to the metrics that are no means, int64[rows]."""
-        bins = [confidence_bins(self.facts["confidence"])] if "confidence" in self.facts else []
-        return alike([*self.facts.values(), *bins], self.rows)
+    def kinds(self) -> list[NDArray[Any]] | None:
+        """Whole numbers that say which rows are alike to the metrics that are no means.
+
+        None where these hang on more than classes and probabilities: one row of many may decide the error of a number.
+        """
+        found = []
+        for name, one in self.facts.items():
+            # Of several targets each has its own, as target/confidence.
+            what = name.rpartition("/")[2]
+            if one.dtype.kind == "f" and what not in PROBABILITIES:
+                return None
+            found.append(confidence_bins(one) if what == "confidence" else one)
+        return found
 
     def measured(self, rows: NDArray[np.int64]) -> Measured:
         """How the metrics that are no means are measured on some rows."""

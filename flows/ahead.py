@@ -1,7 +1,7 @@
-"""Libraries of the steps after training, imported while training goes on in another process.
+"""Libraries of the steps after training, imported while training goes on in a process of its own.
 
-This process only listens meanwhile. torch, scikit-learn and captum take four seconds, and MLflow, when it first saves
-a model, one more to list what is installed.
+torch, scikit-learn and captum take four seconds, and MLflow, when it first saves a model, one more to list what is
+installed. This process does little else meanwhile.
 """
 
 import threading
@@ -20,32 +20,33 @@ EXPLANATIONS = ("captum.attr",)
 
 @contextmanager
 def imported_ahead(config: PipelineConfig) -> Iterator[None]:
-    """While the block lasts, import what packaging and evaluating by `config` will; then wait for the rest of it."""
+    """While the block lasts, import what packaging and evaluating by `config` will; what is begun is finished."""
+    if getattr(config.model, "passes", False):
+        # It is fitted in this process.
+        yield
+        return
     names = [*ANSWERS, *(PEERS if config.evaluate.peers else ()), *(EXPLANATIONS if config.evaluate.explain else ())]
-    over, failed = threading.Event(), threading.Event()
+    over = threading.Event()
 
     def work() -> None:
         if over.wait(SETTLED_SECONDS):
             return
         for name in names:
-            if failed.is_set():
-                return
-            # What is not installed is told by the step that needs it.
-            with suppress(ImportError):
+            # What is broken or not installed is told by the step that needs it.
+            with suppress(Exception):
                 import_module(name)
-        with suppress(ImportError):
+            if over.is_set():
+                return
+        with suppress(Exception):
             from mlflow.utils.requirements_utils import warn_dependency_requirement_mismatches
 
             warn_dependency_requirement_mismatches(["mlflow"])
 
     # No daemon: an interpreter that ends while a thread of it imports may crash.
-    thread = threading.Thread(target=work, name="millrace-ahead")
+    thread = threading.Thread(target=work, name="millrace-imports")
     thread.start()
     try:
         yield
-    except BaseException:
-        failed.set()
-        raise
     finally:
         over.set()
     # Two threads that import modules of one library at the same time may see halves of them.

@@ -12,7 +12,7 @@ from components.contracts.errors import MillraceError
 from flows.patience import tell_if_there
 from flows.runs import Interruption
 
-ARTIFACT_SECONDS, AWAY_SECONDS = 1.0, 5.0
+ARTIFACT_SECONDS, MOST_SECONDS, AWAY_SECONDS = 1.0, 15.0, 5.0
 SHARE = 0.03
 """Of a step's time, for telling how far it is."""
 LONG_SECONDS = 2.0
@@ -122,7 +122,9 @@ class RunPage:
             began = time.monotonic()
             told = tell_if_there(partial(self._page.copy().run, self._tell, step, 100 * done / total, unit, note))
             now = time.monotonic()
-            self._next = now + (max(ARTIFACT_SECONDS, (now - began) / SHARE) if told else AWAY_SECONDS)
+            self._next = now + (
+                min(max(ARTIFACT_SECONDS, (now - began) / SHARE), MOST_SECONDS) if told else AWAY_SECONDS
+            )
 
     def _tell(self, step: str, percent: float, unit: str, note: str) -> None:
         from prefect.artifacts import create_progress_artifact, update_progress_artifact

@@ -12,11 +12,12 @@ from components.evaluate import peers
 class Slow:
     """A model that learns until it is let go."""
 
-    def __init__(self, begun, goes_on):
-        self.begun, self.goes_on = begun, goes_on
+    def __init__(self, name, seen, begun, goes_on):
+        self.name, self.seen, self.begun, self.goes_on = name, seen, begun, goes_on
         self.classes_ = np.array([0, 1])
 
     def fit(self, *_):
+        self.seen.append((self.name, threading.current_thread().name.partition("_")[0]))
         self.begun.set()
         assert self.goes_on.wait(10)
         return self
@@ -27,13 +28,13 @@ class Slow:
 
 @pytest.fixture
 def learning(monkeypatch):
-    """Three slow models on a few rows; which of them were made, and the two events."""
+    """Three slow models on a few rows; which of them learn, and where, and the two events."""
     seen, begun, goes_on = [], threading.Event(), threading.Event()
 
     def models(_rows, *, classes):
+        assert classes
         for name in ("one", "two", "three"):
-            seen.append((name, classes))
-            yield name, Slow(begun, goes_on), 100
+            yield name, Slow(name, seen, begun, goes_on), 100
 
     inputs, truth = np.zeros((8, 1), np.float32), np.array([0, 1] * 4)
     monkeypatch.setattr(peers, "_models", models)
@@ -49,7 +50,7 @@ def test_the_rest_goes_on_while_they_learn(learning):
     seen, begun, goes_on = learning
     with peers.peers_beside(PREDICTOR, None, None) as peers_of:
         assert begun.wait(10)
-        assert seen == [("one", True)]
+        assert seen == [("one", "millrace-peers")]
         goes_on.set()
         assert peers_of() == (["one", "three", "two"], 8)
 
@@ -60,14 +61,14 @@ def test_an_evaluation_that_fails_waits_for_one_of_them_at_most(learning):
         assert begun.wait(10)
         threading.Timer(0.1, goes_on.set).start()
         raise KeyboardInterrupt
-    assert ("three", True) not in seen
+    assert seen == [("one", "millrace-peers")]
     assert not [one for one in threading.enumerate() if one.name.startswith("millrace-peers")]
 
 
 def test_what_goes_wrong_in_the_thread_is_raised_where_it_is_asked_for(learning, monkeypatch):
-    def broken(*_, **__):
+    def broken(*_):
         raise ValueError("broken")
 
-    monkeypatch.setattr(peers, "_models", broken)
+    monkeypatch.setattr(Slow, "fit", broken)
     with peers.peers_beside(PREDICTOR, None, None) as peers_of, pytest.raises(ValueError, match="broken"):
         peers_of()

@@ -31,6 +31,8 @@ WINDOW = 0.125
 """What rows of a larger set are shuffled in, as a share of the memory: it has to stay there beside what trains."""
 SPAN_BYTES, TOGETHER_BYTES = 2**14, 2**23
 """Batches are gathered together until so much of a shard is read at once, or they are so large."""
+INDEX_BYTES = 32
+"""Of a row, while several batches are gathered: its number, and where it goes."""
 BLOCK_BYTES = 2**20
 """A disk reads neighbouring rows of so many bytes as fast as it can."""
 
@@ -146,7 +148,7 @@ class Loader:
         """
         if self._seed is None or not self.rows:
             return 1
-        batch = max(1, self._share(self._batch_size) * self.shards.bytes // self.shards.rows)
+        batch = self._share(self._batch_size) * (self.shards.bytes // self.shards.rows + INDEX_BYTES)
         return max(1, min(SPAN_BYTES * self.shards.files, TOGETHER_BYTES) // batch)
 
     def _mine(self, rows: Rows) -> tuple[Rows, Batch]:

@@ -37,8 +37,8 @@ from components.statistics.slices import check_slice
 from components.statistics.splits import Split
 from components.tally import Pair, Tally
 
-AHEAD = 8
-"""Chunks of rows that are read while earlier ones are answered."""
+AHEAD = 1
+"""Chunks of rows that wait while earlier ones are answered."""
 
 
 class EvaluateConfig(StepConfig):

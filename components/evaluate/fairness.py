@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from components.contracts.errors import ConfigError, DataError, EnvironmentFault
 from components.contracts.findings import Fairness, Interval
 from components.evaluate.slices import Cells
-from components.statistics.bootstrap import Measured, alike, intervals
+from components.statistics.bootstrap import Measured, intervals
 from components.tally import Pair, Whole
 
 RATES = ("selection_rate", "true_positive_rate", "false_positive_rate")
@@ -156,7 +156,7 @@ class Said:
             some = {name: getattr(self, name)[rows] for name in ("truth", "said", "right", "codes")}
             return replace(self, **some).differences
 
-        return intervals(of, alike([self.truth, self.said, self.codes], len(self.codes)))
+        return intervals(of, len(self.codes), [self.truth, self.said, self.codes])
 
 
 def _among(positive: NDArray[np.bool_]) -> dict[str, NDArray[np.bool_]]:

@@ -1,6 +1,6 @@
 """How sure a figure of rows is: percentile bootstrap (Efron 1979), 95 %."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,21 +42,25 @@ def means(values: NDArray[np.float64], seed: int = 0, replicates: int = REPLICAT
     return [Interval(value=value, low=least, high=most) for value, least, most in ends]
 
 
-def intervals(of: Of, kinds: NDArray[np.int64], seed: int = 0) -> dict[str, Interval]:
+def intervals(
+    of: Of, rows: int, facts: Sequence[NDArray[np.generic]] | None = None, seed: int = 0
+) -> dict[str, Interval]:
     """Figures of all rows with their intervals; `of` takes which rows are measured, and says how.
 
-    Of many rows each figure is drawn from a few bags of them (bag of little bootstraps, Kleiner et al. 2014), so that
-    the cost does not grow with the rows. `kinds`, int64[rows], says which are alike: each kind has in a bag the weight
-    that it has among all, and rare ones all their rows.
+    Rows with the same whole numbers in `facts` are alike. Of many rows each figure is then drawn from a few bags of
+    them (bag of little bootstraps, Kleiner et al. 2014), so that the cost does not grow with the rows: each kind has in
+    a bag the weight that it has among all, and rare ones all their rows. Without `facts`, where a few rows may decide
+    the figures, draws are of all rows.
     """
-    rows = len(kinds)
-    figures = of(np.arange(rows))(np.ones(rows))
+    whole = of(np.arange(rows))
+    figures = whole(np.ones(rows))
     if not figures:
         return {}
     random = np.random.Generator(np.random.PCG64(seed))
-    bags = _bags(kinds, random) if rows > EXACT_UP_TO else []
+    kinds = alike(facts, rows) if facts is not None and rows > EXACT_UP_TO else None
+    bags = _bags(kinds, random) if kinds is not None else []
     away: dict[str, list[float]] = {name: [] for name in figures}
-    for drawn, centre in _drawn(of, bags, rows, random) if bags else _redrawn(of, figures, rows, random):
+    for drawn, centre in _drawn(of, bags, rows, random) if bags else _redrawn(whole, figures, rows, random):
         for name, value in drawn.items():
             away[name].append(value - centre[name])
     bounds = {name: np.percentile(values, [2.5, 97.5]) for name, values in away.items()}
@@ -66,13 +70,18 @@ def intervals(of: Of, kinds: NDArray[np.int64], seed: int = 0) -> dict[str, Inte
     }
 
 
-def alike(facts: Iterable[NDArray[np.generic]], rows: int) -> NDArray[np.int64]:
-    """A number for each row, the same for rows with the same whole numbers in `facts`, [rows] or [rows, width]."""
+def alike(facts: Sequence[NDArray[np.generic]], rows: int) -> NDArray[np.int64] | None:
+    """A number for each row, the same for rows with the same whole numbers in `facts`, [rows] or [rows, width].
+
+    None where these are so many that bags of them would not be small.
+    """
     kinds = np.zeros(rows, np.int64)
     for one in facts:
         for column in one.reshape(rows, -1).T if one.dtype.kind in "iub" and rows else ():
             codes = _numbered(column.astype(np.int64))
             kinds = _numbered(kinds * (int(codes.max()) + 1) + codes)
+            if int(kinds.max()) >= rows // BAGS:
+                return None
     return kinds
 
 
@@ -87,12 +96,11 @@ def _numbered(values: NDArray[np.int64]) -> NDArray[np.int64]:
 
 Draw = tuple[dict[str, float], dict[str, float]]
 """Figures of a draw, and what they scatter around."""
-Bag = tuple[NDArray[np.int64], NDArray[np.float64]]
-"""Some rows, and the share of all that each stands for."""
+Bag = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""Some rows, and for how many of all each stands; together these are all."""
 
 
-def _redrawn(of: Of, figures: dict[str, float], rows: int, random: np.random.Generator) -> Iterator[Draw]:
-    measured = of(np.arange(rows))
+def _redrawn(measured: Measured, figures: dict[str, float], rows: int, random: np.random.Generator) -> Iterator[Draw]:
     for _ in range(WHOLE_REPLICATES):
         drawn = np.bincount(random.integers(0, rows, rows), minlength=rows)
         yield measured(drawn.astype(np.float64)), figures
@@ -100,11 +108,12 @@ def _redrawn(of: Of, figures: dict[str, float], rows: int, random: np.random.Gen
 
 def _drawn(of: Of, bags: list[Bag], rows: int, random: np.random.Generator) -> Iterator[Draw]:
     """As many rows as there are, from each bag in turn."""
-    for bag, shares in bags:
+    for bag, each in bags:
         measured = of(bag)
-        centre = measured(shares * rows)
+        # Whole numbers: figures tell apart whether all rows have something or nearly all.
+        centre = measured(each.astype(np.float64))
         for _ in range(WHOLE_REPLICATES // BAGS):
-            yield measured(random.multinomial(rows, shares).astype(np.float64)), centre
+            yield measured(random.multinomial(rows, each / rows).astype(np.float64)), centre
 
 
 def _bags(kinds: NDArray[np.int64], random: np.random.Generator) -> list[Bag]:
@@ -115,7 +124,9 @@ def _bags(kinds: NDArray[np.int64], random: np.random.Generator) -> list[Bag]:
         return []
     order = np.argsort(kinds.astype(np.uint16) if len(counts) < NARROW else kinds, kind="stable")
     of_kind = np.split(order, np.cumsum(counts)[:-1])
-    shares = np.repeat(counts / taken / rows, taken)
+    least, more = np.divmod(counts, taken)
+    place = np.arange(taken.sum()) - np.repeat(np.cumsum(taken) - taken, taken)
+    each = np.repeat(least, taken) + (place < np.repeat(more, taken))
     drawn = [
         np.concatenate([
             one if len(one) == most else random.choice(one, most, replace=False, shuffle=False)
@@ -123,4 +134,4 @@ def _bags(kinds: NDArray[np.int64], random: np.random.Generator) -> list[Bag]:
         ])
         for _ in range(BAGS)
     ]
-    return [(bag, shares / shares.sum()) for bag in drawn]
+    return [(bag, each) for bag in drawn]

@@ -256,7 +256,9 @@ def test_batches_that_are_gathered_together_are_those_that_are_gathered_alone(fi
 
 def _cells(batch):
     return {
-        name: (values.flat.tolist(), values.offsets.tolist()) if isinstance(values, Ragged) else values.tolist()
+        name: (values.flat.tolist(), values.offsets.tolist())
+        if isinstance(values, Ragged)
+        else (str(values.dtype), values.tolist())
         for name, values in batch.items()
     }
 

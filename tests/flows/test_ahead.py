@@ -26,12 +26,33 @@ def trained(config, event=None):
 def test_what_the_recipe_needs_is_there_when_training_has_ended(imported):
     trained(load_recipe("digits-cnn", []))
     assert [name for name, _ in imported] == [*ahead.ANSWERS, *ahead.PEERS, *ahead.EXPLANATIONS]
-    assert {thread for _, thread in imported} == {"millrace-ahead"}
+    assert {thread for _, thread in imported} == {"millrace-imports"}
 
 
 def test_what_it_does_not_need_is_not_imported(imported):
     trained(load_recipe("digits-cnn", ["evaluate.peers=false", "evaluate.explain=0"]))
     assert [name for name, _ in imported] == [*ahead.ANSWERS]
+
+
+def test_a_model_that_is_fitted_in_this_process_has_it_for_itself(imported):
+    trained(load_recipe("digits-kmeans", []))
+    assert imported == []
+
+
+def test_when_training_has_ended_the_rest_is_left_to_the_steps(monkeypatch):
+    began, seen = threading.Event(), []
+
+    def slow(name):
+        seen.append(name)
+        began.set()
+        threading.Event().wait(0.3)
+
+    monkeypatch.setattr(ahead, "SETTLED_SECONDS", 0.0)
+    monkeypatch.setattr(ahead, "import_module", slow)
+    with ahead.imported_ahead(load_recipe("digits-cnn", [])):
+        began.wait(10)
+    assert seen == ["torch"]
+    assert not [one for one in threading.enumerate() if one.name == "millrace-imports"]
 
 
 def test_a_step_that_is_reused_imports_nothing(imported):
@@ -56,7 +77,7 @@ def test_training_that_fails_waits_for_one_module_at_most(monkeypatch):
         raise KeyboardInterrupt
     goes_on.set()
     for thread in threading.enumerate():
-        if thread.name == "millrace-ahead":
+        if thread.name == "millrace-imports":
             thread.join(10)
     assert seen == ["torch"]
 
