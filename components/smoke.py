@@ -81,6 +81,7 @@ try:
     from mlflow.utils.requirements_utils import warn_dependency_requirement_mismatches
     warn_dependency_requirement_mismatches(["mlflow"])
 except Exception:
+    # Each child makes it for itself then.
     pass
 
 def answer(job, log):

@@ -81,8 +81,7 @@ class Shards:
             return Ragged.joined(pieces or [first.take(np.empty(0, np.int64))])
         found = np.empty((rows, *first.shape[1:]), first.dtype) if into is None else into[:rows]
         for shard, part, at in spans:
-            # Positions are never out of bounds, and `clip` writes straight into the batch.
-            np.take(arrays[shard], at, axis=0, out=found[part], mode="clip")
+            taken(arrays[shard], at, found[part])
             lookup = lookups[shard]
             if lookup is not None:
                 found[part] = lookup(found[part])
