@@ -9,10 +9,8 @@ import tempfile
 import time
 from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
 
-from components.adapters.tracking import Tracker
-from components.context import Silent
+from components.context import open_context
 from components.contracts.placement import Placement
 from components.train import Telling
 from components.train.supervisor import supervise
@@ -38,10 +36,11 @@ def shards(folder):
 def ours(folder, data, *, on):
     """Seconds from the first to the last epoch, and how many points MLflow has then."""
     place = folder / f"{time.monotonic_ns()}"
-    tracker = Tracker(Placement(home=place))
+    ctx = open_context(Placement(home=place), "bench")
+    tracker = ctx.tracker
     if on:
         tracker.start("bench", {}, {})
-    told = Telling(SimpleNamespace(tracker=tracker, progress=Silent(), judge=lambda *_: None), [])
+    told = Telling(ctx, [])
     settings = {"max_epochs": EPOCHS, "batch_size": BATCH, "schedule": "constant", "log_steps": int(on)}
     made = jobs.whole(place, dict(data), jobs.MLP, **settings)
     ends = []
