@@ -93,7 +93,8 @@ def published(
     tracker.file(_stored(run, "validate", data[1].fingerprint, "data.html"))
     lineage = {f"millrace.{one.step}": one.fingerprint for one in run.ctx.outcomes if one.fingerprint}
     state = _state(run, verdict)
-    tracker.tag({**lineage, "millrace.state": state, "millrace.verdict": verdict.verdict})
+    told = {"millrace.state": state, "millrace.verdict": verdict.verdict, "millrace.precision": checkpoint.precision}
+    tracker.tag({**lineage, **told})
     link = tracker.artifact_link("report.html")
     run.noted |= {
         "state": state,

@@ -146,7 +146,7 @@ class Dataset(Artifact):
 
 
 class Checkpoint(Artifact):
-    """Trained weights (`weights.safetensors`) and how they came about."""
+    """Trained weights (`weights.safetensors`) and how they came about: on which device, computed in what."""
 
     step = "train"
     model: dict[str, Any]
@@ -154,6 +154,7 @@ class Checkpoint(Artifact):
     metrics: dict[str, float]
     history: tuple[dict[str, float], ...]
     device: str
+    precision: str
 
 
 class ModelPackage(Artifact):

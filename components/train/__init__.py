@@ -23,7 +23,7 @@ from components.features.shards import shard_files
 from components.objectives.objective import check_monitor
 from components.statistics.keys import TRAIN, VALIDATION
 from components.train import teaching
-from components.train.devices import check_devices, processes
+from components.train.devices import check_devices, computed_in, precision_warning, processes
 from components.train.pretrained import located
 from components.train.settings import TrainSettings
 from components.train.supervisor import supervise
@@ -64,18 +64,21 @@ def run(config: TrainConfig, dataset: Dataset, *, ctx: RunContext) -> Checkpoint
         told = Telling(ctx, tracked)
         if getattr(config.model, "passes", False):
             metrics = _by_passes(config, dataset, ctx, folder, told)
-            result = {"metrics": metrics, "history": told.history, "device": "cpu"}
+            result = {"metrics": metrics, "history": told.history, "device": "cpu", "precision": "float32"}
         else:
             kept = {"pretrained": str(weights or ""), "checkpoints": str(progress), "meeting": progress.name}
             kept["teacher"] = teacher
             job = job_of(config, dataset, ctx, folder) | kept
-            result = supervise(job, ctx.placement.home / "logs", told)
+            if warning := precision_warning(config.settings):
+                ctx.progress.warned(warning)
+            result = supervise(job, ctx.placement.home / "logs", told) | {"precision": job["settings"]["precision"]}
         return Checkpoint(
             model=config.model.model_dump(mode="json"),
             objective=config.objective.model_dump(mode="json"),
             metrics=result["metrics"],
             history=tuple(result["history"]),
             device=result["device"],
+            precision=result["precision"],
         )
 
     # What features do to a batch is part of what is trained.
@@ -242,6 +245,11 @@ def _check_shuffle(shuffle: str, dataset: Dataset) -> None:
         )
 
 
+def _resolved(settings: TrainSettings) -> dict[str, Any]:
+    """What `auto` means on this machine."""
+    return {"devices": processes(settings), "precision": computed_in(settings)}
+
+
 def job_of(config: TrainConfig, dataset: Dataset, ctx: RunContext, folder: Path) -> dict[str, Any]:
     """Everything that the child needs, as JSON: resolved config, shards, fitted features, where to write."""
     shards = {split: shard_files(dataset, ctx.store, split) for split in (TRAIN, VALIDATION)}
@@ -249,7 +257,7 @@ def job_of(config: TrainConfig, dataset: Dataset, ctx: RunContext, folder: Path)
         "model": config.model.model_dump(mode="json"),
         "objective": config.objective.model_dump(mode="json"),
         "augment": [one.model_dump(mode="json") for one in config.augment],
-        "settings": config.settings.model_dump(mode="json") | {"devices": processes(config.settings)},
+        "settings": config.settings.model_dump(mode="json") | _resolved(config.settings),
         "features": [fitted.model_dump(mode="json") for fitted in dataset.features],
         "target": dataset.target.model_dump(mode="json"),
         "inputs": [spec.model_dump(mode="json") for spec in dataset.inputs],

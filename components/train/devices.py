@@ -4,11 +4,18 @@ import os
 import re
 import shutil
 import subprocess
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
 from components.contracts.errors import ConfigError, EnvironmentFault
 from components.train.settings import TrainSettings
+
+CPU_FILE = Path("/proc/cpuinfo")
+BFLOAT16 = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+"""What Linux calls arithmetic for bfloat16 of processors by Intel and AMD, and by ARM."""
+FIRST_WITH_BFLOAT16 = 8.0
+"""NVIDIA's compute capability (Ampere) from which on GPUs have such units: CUDA programming guide, "Arithmetic"."""
 
 
 def gpus() -> list[str]:
@@ -49,6 +56,39 @@ def processes(settings: TrainSettings) -> int:
     if settings.devices != "auto":
         return settings.devices
     return max(len(gpus()), 1) if settings.accelerator != "cpu" else 1
+
+
+def computed_in(settings: TrainSettings) -> str:
+    """The precision that training takes on this machine: of `auto`, bfloat16 where hardware multiplies it."""
+    if settings.precision != "auto":
+        return settings.precision
+    return "bfloat16" if _multiplies_bfloat16(settings) else "float32"
+
+
+def precision_warning(settings: TrainSettings) -> str:
+    """What to say where a CPU has to compute with numbers that it only imitates; empty elsewhere."""
+    if settings.precision in {"auto", "float32"} or _multiplies_bfloat16(settings):
+        return ""
+    if settings.accelerator != "cpu" and gpus():
+        return ""
+    return (
+        f"this processor only imitates {settings.precision}, which takes many times as long as float32: "
+        "set train.precision=auto"
+    )
+
+
+def _multiplies_bfloat16(settings: TrainSettings) -> bool:
+    if settings.accelerator != "cpu" and gpus():
+        command = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
+        said = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False).stdout
+        found = [float(line) for line in said.split()]
+        return bool(found) and min(found) >= FIRST_WITH_BFLOAT16
+    with suppress(OSError):
+        for line in CPU_FILE.read_text().splitlines():
+            name, _, flags = line.partition(":")
+            if name.strip() in {"flags", "Features"}:
+                return not BFLOAT16.isdisjoint(flags.split())
+    return False
 
 
 def check_devices(settings: TrainSettings) -> None:

@@ -36,11 +36,11 @@ class TrainSettings(StepConfig):
         0.3, ge=0, lt=1, description="of one-cycle and cosine: share of the steps in which the step size rises"
     )
     plateau: int = Field(3, ge=1, description="of the schedule plateau: epochs without a better one")
-    precision: Literal["float32", "bfloat16", "float16"] = Field(
+    precision: Literal["float32", "bfloat16", "float16", "auto"] = Field(
         "float32",
         description="what the network computes with in training; bfloat16: products in half the bits, weights and loss "
-        "in float32 (a CPU with AVX512-BF16 or AMX and any GPU since 2020 are faster with it); float16: for older "
-        "GPUs, with the loss scaled",
+        "in float32 (a CPU with AVX512-BF16 or AMX and any GPU since 2020 are faster with it, other CPUs many times "
+        "slower); float16: for older GPUs, with the loss scaled; auto: bfloat16 where it is faster, else float32",
     )
     compile: bool = Field(
         False,

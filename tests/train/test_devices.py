@@ -1,5 +1,7 @@
 """Which accelerators are used, and which that were asked for are refused."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from components.contracts.errors import MillraceError
@@ -79,6 +81,38 @@ def test_bad_input_B52_a_device_that_is_not_there(monkeypatch, there, given, exp
     with pytest.raises(MillraceError, match=expected) as caught:
         check_devices(TrainSettings(**given))
     assert caught.value.exit_code == (1 if "E_DEVICE" in expected else 2)
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ("flags\t\t: fpu avx2 avx512f avx512_bf16", "bfloat16"),
+        ("flags\t\t: fpu avx512f amx_bf16 amx_tile", "bfloat16"),
+        ("Features\t: fp asimd bf16", "bfloat16"),
+        ("flags\t\t: fpu avx2 avx512f", "float32"),
+        ("bugs\t\t: avx512_bf16", "float32"),
+        (None, "float32"),
+    ],
+)
+def test_auto_is_bfloat16_where_the_processor_multiplies_it(monkeypatch, tmp_path, flags, expected):
+    monkeypatch.setattr(devices, "gpus", list)
+    monkeypatch.setattr(devices, "CPU_FILE", tmp_path / "cpuinfo")
+    if flags is not None:
+        (tmp_path / "cpuinfo").write_text(f"processor\t: 0\n{flags}\n\nprocessor\t: 1\n{flags}\n")
+    assert devices.computed_in(TrainSettings(precision="auto")) == expected
+    assert devices.computed_in(TrainSettings()) == "float32"
+    assert not devices.precision_warning(TrainSettings(precision="auto"))
+    warned = devices.precision_warning(TrainSettings(precision="bfloat16"))
+    assert bool(warned) == (expected == "float32")
+    assert not warned or "only imitates bfloat16" in warned
+
+
+@pytest.mark.parametrize(("said", "expected"), [("9.0\n9.0\n", "bfloat16"), ("9.0\n7.5\n", "float32"), ("", "float32")])
+def test_auto_asks_every_gpu(monkeypatch, said, expected):
+    monkeypatch.setattr(devices, "gpus", lambda: ["H1", "H2"])
+    monkeypatch.setattr(devices.subprocess, "run", lambda *_, **__: SimpleNamespace(stdout=said))
+    assert devices.computed_in(TrainSettings(precision="auto")) == expected
+    assert not devices.precision_warning(TrainSettings(precision="float16"))
 
 
 def test_a_device_that_is_there_passes_and_auto_is_all_there_are(monkeypatch):

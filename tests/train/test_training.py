@@ -9,11 +9,12 @@ import psutil
 import pytest
 from safetensors.numpy import load_file
 
+from components.context import Silent
 from components.contracts.errors import ConfigError, EnvironmentFault
 from components.contracts.registry import load_kind
 from components.models import KINDS
 from components.models.cnn import Cnn, Conv
-from components.train import TrainSettings, usage
+from components.train import TrainSettings, devices, usage
 from components.train.supervisor import supervise
 from tests.line import image_recipe, table_recipe, trained, write_images, write_table
 
@@ -116,6 +117,30 @@ def test_half_the_bits_learn_as_well(tmp_path, ctx, kind):
     _, checkpoint = trained(recipe, ctx)
     assert checkpoint.metrics["validation_accuracy"] > 0.8
     assert {str(one.dtype) for one in weights(ctx, checkpoint).values()} == {"float32"}
+    assert checkpoint.precision == "bfloat16"
+
+
+def test_what_auto_computed_in_is_noted(tmp_path, ctx, monkeypatch):
+    """The warning comes where a processor would only imitate what was asked for."""
+    monkeypatch.setattr(devices, "gpus", list)
+    said = []
+    ctx.progress = type("Heard", (Silent,), {"warned": lambda _, line: said.append(line)})()
+    folder = write_table(tmp_path / "t")
+    for flags, given, computed, warned in (
+        ("avx2", "auto", "float32", False),
+        ("avx2", "bfloat16", "bfloat16", True),
+        ("avx512_bf16", "auto", "bfloat16", False),
+        ("avx512_bf16", "bfloat16", "bfloat16", False),
+    ):
+        (tmp_path / "cpuinfo").write_text(f"flags : {flags}\n")
+        monkeypatch.setattr(devices, "CPU_FILE", tmp_path / "cpuinfo")
+        settings = TrainSettings(max_epochs=1, precision=given, seed=int(flags == "avx2"))
+        _, checkpoint = trained(table_recipe(folder, settings=settings), ctx)
+        assert checkpoint.precision == computed
+        assert [line for line in said if "imitates" in line] == (
+            [devices.precision_warning(settings)] if warned else []
+        )
+        said.clear()
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(folder, tmp_path):
