@@ -20,8 +20,9 @@ Point = tuple[str, float, int, int]
 Send = Callable[[str, Sequence[Point]], None]
 End = Callable[[str, str], None]
 
-BATCH = 500
-GATHER_SECONDS = 0.5
+BATCH = 1000
+"""The most that MLflow takes at once."""
+GATHER_SECONDS = 1.0
 """Points are gathered for so long: a batch of many costs little more than one of few."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0
 STATUS = "status"
