@@ -4,6 +4,7 @@ import importlib.util
 import json
 import signal
 import subprocess
+import threading
 import urllib.error
 from pathlib import Path
 from urllib.parse import quote
@@ -20,6 +21,8 @@ POOL, PROCESS = "millrace", "process"
 POLL_SECONDS = 2
 START_SECONDS = 60.0
 READY = "started!"
+STOP_SECONDS = 20.0
+"""How long Prefect's worker has to end once it was asked to: now and then it waits for ever on a connection."""
 
 
 def service(placement: Placement) -> Service:
@@ -92,7 +95,7 @@ def _kind(running: Running, pool: str) -> str:
 
 
 def work(placement: Placement, pool: str) -> int:
-    """Be a worker of `pool` in the foreground until asked to stop; the exit code.
+    """Be a worker of `pool` in the foreground until asked to stop, and soon after; the exit code.
 
     Raises:
         EnvironmentFault: E_SERVER_UNREACHABLE, there is no server to take runs from; E_SERVER_VERSION;
@@ -101,6 +104,16 @@ def work(placement: Placement, pool: str) -> int:
     running = server.required(placement, "worker")
     kind = _kind(running, pool)
     process = subprocess.Popen(command(pool, kind), env=environment(placement, running), cwd=ROOT)
+    last = threading.Timer(STOP_SECONDS, process.kill)
+    last.daemon = True
+
+    def stop(number: int, _: object) -> None:
+        process.send_signal(number)
+        if last.ident is None:
+            last.start()
+
     for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, lambda number, _: process.send_signal(number))
-    return process.wait()
+        signal.signal(name, stop)
+    code = process.wait()
+    last.cancel()
+    return code
