@@ -146,7 +146,10 @@ class Dataset(Artifact):
 
 
 class Checkpoint(Artifact):
-    """Trained weights (`weights.safetensors`) and how they came about: on which device, computed in what."""
+    """Trained weights (`weights.safetensors`) and how they came about.
+
+    `precision` is what was computed in; empty in results of before it was noted.
+    """
 
     step = "train"
     model: dict[str, Any]
@@ -154,7 +157,7 @@ class Checkpoint(Artifact):
     metrics: dict[str, float]
     history: tuple[dict[str, float], ...]
     device: str
-    precision: str
+    precision: str = ""
 
 
 class ModelPackage(Artifact):

@@ -12,8 +12,8 @@ from components.contracts.errors import ConfigError, EnvironmentFault
 from components.train.settings import TrainSettings
 
 CPU_FILE = Path("/proc/cpuinfo")
-BFLOAT16 = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
-"""What Linux calls arithmetic for bfloat16 of processors by Intel and AMD, and by ARM."""
+UNITS = {"bfloat16": {"avx512_bf16", "amx_bf16", "bf16"}, "float16": {"avx512_fp16", "amx_fp16", "asimdhp"}}
+"""What Linux calls arithmetic for short numbers of processors by Intel and AMD, and by ARM."""
 FIRST_WITH_BFLOAT16 = 8.0
 """NVIDIA's compute capability (Ampere) from which on GPUs have such units: CUDA programming guide, "Arithmetic"."""
 
@@ -62,14 +62,13 @@ def computed_in(settings: TrainSettings) -> str:
     """The precision that training takes on this machine: of `auto`, bfloat16 where hardware multiplies it."""
     if settings.precision != "auto":
         return settings.precision
-    return "bfloat16" if _multiplies_bfloat16(settings) else "float32"
+    there = _gpus_multiply_bfloat16() if _on_gpus(settings) else _processor_multiplies("bfloat16")
+    return "bfloat16" if there else "float32"
 
 
 def precision_warning(settings: TrainSettings) -> str:
     """What to say where a CPU has to compute with numbers that it only imitates; empty elsewhere."""
-    if settings.precision in {"auto", "float32"} or _multiplies_bfloat16(settings):
-        return ""
-    if settings.accelerator != "cpu" and gpus():
+    if settings.precision not in UNITS or _on_gpus(settings) or _processor_multiplies(settings.precision):
         return ""
     return (
         f"this processor only imitates {settings.precision}, which takes many times as long as float32: "
@@ -77,17 +76,22 @@ def precision_warning(settings: TrainSettings) -> str:
     )
 
 
-def _multiplies_bfloat16(settings: TrainSettings) -> bool:
-    if settings.accelerator != "cpu" and gpus():
-        command = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
-        said = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False).stdout
-        found = [float(line) for line in said.split()]
-        return bool(found) and min(found) >= FIRST_WITH_BFLOAT16
+def _on_gpus(settings: TrainSettings) -> bool:
+    return settings.accelerator != "cpu" and bool(gpus())
+
+
+def _gpus_multiply_bfloat16() -> bool:
+    """Whether all of them do; a driver that does not know the question says something that is no number."""
+    command = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False).stdout
+    found = [float(one) for one in re.findall(r"^\d+\.\d+$", said, re.MULTILINE)]
+    return bool(found) and min(found) >= FIRST_WITH_BFLOAT16
+
+
+def _processor_multiplies(precision: str) -> bool:
     with suppress(OSError):
-        for line in CPU_FILE.read_text().splitlines():
-            name, _, flags = line.partition(":")
-            if name.strip() in {"flags", "Features"}:
-                return not BFLOAT16.isdisjoint(flags.split())
+        found = re.search(r"^(?:flags|Features)\s*:(.*)$", CPU_FILE.read_text(), re.MULTILINE)
+        return found is not None and not UNITS[precision].isdisjoint(found[1].split())
     return False
 
 

@@ -8,6 +8,7 @@ from components.contracts.errors import MillraceError
 from components.train import TrainSettings, devices, pulse, usage
 from components.train.devices import check_devices
 
+OLD_DRIVER = 'Field "compute_cap" is not a valid field to query.\n'
 LISTED = """GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-11aa-0)
 GPU 1: NVIDIA H100 PCIe (UUID: GPU-22bb-0)
 """
@@ -105,9 +106,12 @@ def test_auto_is_bfloat16_where_the_processor_multiplies_it(monkeypatch, tmp_pat
     warned = devices.precision_warning(TrainSettings(precision="bfloat16"))
     assert bool(warned) == (expected == "float32")
     assert not warned or "only imitates bfloat16" in warned
+    assert "only imitates float16" in devices.precision_warning(TrainSettings(precision="float16"))
 
 
-@pytest.mark.parametrize(("said", "expected"), [("9.0\n9.0\n", "bfloat16"), ("9.0\n7.5\n", "float32"), ("", "float32")])
+@pytest.mark.parametrize(
+    ("said", "expected"), [("9.0\n9.0\n", "bfloat16"), ("9.0\n7.5\n", "float32"), (OLD_DRIVER, "float32")]
+)
 def test_auto_asks_every_gpu(monkeypatch, said, expected):
     monkeypatch.setattr(devices, "gpus", lambda: ["H1", "H2"])
     monkeypatch.setattr(devices.subprocess, "run", lambda *_, **__: SimpleNamespace(stdout=said))
