@@ -21,8 +21,10 @@ POOL, PROCESS = "millrace", "process"
 POLL_SECONDS = 2
 START_SECONDS = 60.0
 READY = "started!"
-STOP_SECONDS = 20.0
-"""How long Prefect's worker has to end once it was asked to: now and then it waits for ever on a connection."""
+STOP_SECONDS = 30.0
+"""How long Prefect's worker has to end once it was asked to: now and then it waits for ever on a connection.
+
+A training that it ends has 25 s for its checkpoint."""
 
 
 def service(placement: Placement) -> Service:
