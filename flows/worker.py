@@ -24,7 +24,8 @@ READY = "started!"
 STOP_SECONDS = 30.0
 """How long Prefect's worker has to end once it was asked to: now and then it waits for ever on a connection.
 
-A training that it ends has 25 s for its checkpoint."""
+A training that it ends has 25 s for its checkpoint.
+"""
 
 
 def service(placement: Placement) -> Service:
