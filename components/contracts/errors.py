@@ -102,6 +102,11 @@ CODES = {
 
 LOGIN = re.compile(r"(://[^/\s:@]*):[^\s@]+@")
 """A user's name and password in an address."""
+SIGNED = re.compile(
+    r"([?&][^=&\s#]*(?:sig|key|sas|code|token|secret|password|pwd|credential|signature)[^=&\s#]*=)[^&\s#'\"]+",
+    re.IGNORECASE,
+)
+"""What an address is signed with, or opens it."""
 
 VALUE_LENGTH = 300
 """Characters of a value that a line shows: a path should stay whole."""
@@ -178,8 +183,8 @@ class InterruptedRunError(MillraceError, RuntimeError):
 
 
 def masked(text: str) -> str:
-    """`text` with the passwords in its addresses hidden."""
-    return LOGIN.sub(r"\1:***@", text)
+    """`text` with the passwords and signatures in its addresses hidden."""
+    return SIGNED.sub(r"\1***", LOGIN.sub(r"\1:***@", text))
 
 
 def shorten(value: Any, limit: int = 80) -> str:

@@ -39,7 +39,9 @@ ENDINGS = {
 }  # fmt: skip
 TEXTS = ("csv", "tsv", "jsonl")
 Format = Literal["auto", "csv", "tsv", "jsonl", "parquet", "arrow", "orc", "avro"]
-FILE_CODES = re.compile("E_(FILE_EMPTY|FILE_TRUNCATED|FORMAT|FORMAT_MISMATCH|QUOTE|LINE_TOO_LONG|CHECKSUM)$")
+FILE_CODES = re.compile(
+    "E_(FILE_EMPTY|FILE_TRUNCATED|FORMAT|FORMAT_MISMATCH|QUOTE|LINE_TOO_LONG|CHECKSUM|ENCODING|ARCHIVE_BOMB)$"
+)
 """What is wrong with one file, and leaves the others as they are."""
 
 

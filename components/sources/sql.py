@@ -116,8 +116,14 @@ class SqlSource(DeclaredSource):
             names = self._names(session.connection)
             key, order = self._key(session.connection, names)
             types = sampled(self._sample(session.connection), names)
-            ranges = self._ranges(session.connection, key)
-            return [self._partition(session, one, key=key, order=order, types=types) for one in ranges]
+            total = int(self._run(session.connection, f"SELECT count(*) FROM {self._base()}", {}).scalar() or 0)
+            ranges = self._ranges(session.connection, key, total)
+            found = [self._partition(session, one, key=key, order=order, types=types) for one in ranges]
+        counted = sum(one.argument["count"] for one in found)
+        if counted != total:
+            what, action = f"its parts have {counted} rows, and all of it has {total}", "name another key, or try again"
+            raise DataError("E_SOURCE_CHANGED", what, place="source.key", value=key, action=action)
+        return found
 
     def _partition(self, session: Session, bounds: tuple[Any, Any, str], **more: Any) -> Partition:
         (low, high, kind), key = bounds, more["key"]
@@ -197,7 +203,8 @@ class SqlSource(DeclaredSource):
                 value=self.table,
                 action="correct source.table or source.schema_name",
             )
-        found = list(self._run(connection, f"SELECT * FROM {self._base()} WHERE 1 = 0", {}).keys())
+        # A statement with a parameter is sent as one: a server takes no two in its place, whatever a query may hide.
+        found = list(self._run(connection, f"SELECT * FROM {self._base()} WHERE 1 = :none", {"none": 0}).keys())
         double = next((one for one in found if found.count(one) > 1), None)
         if double is not None:
             action = "give one of them another name: SELECT a.id AS a_id, …"
@@ -222,9 +229,8 @@ class SqlSource(DeclaredSource):
         key = self.key or (primary[0] if primary else "")
         return key, [one for one in dict.fromkeys([key, *primary, *names]) if one in names] if key else []
 
-    def _ranges(self, connection: Any, key: str) -> list[tuple[Any, Any, str]]:
-        """(from, up to, kind) of each part: "" everything, "first", "range", "last" or "null"."""
-        total = int(self._run(connection, f"SELECT count(*) FROM {self._base()}", {}).scalar() or 0)
+    def _ranges(self, connection: Any, key: str, total: int) -> list[tuple[Any, Any, str]]:
+        """(from, up to, kind) of each part: "" everything, "range" or "null"."""
         if not key:
             if total > self.rows_per_partition:
                 raise DataError(

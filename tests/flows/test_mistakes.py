@@ -55,6 +55,8 @@ SECRETS = [
     ("source.awsSecretAccessKey", "{}"),
     ("source.uri", "https://h/x.csv?access_token={}"),
     ("source.uri", "https://h/x.csv?X-Amz-Signature={}"),
+    ("source.uri", "https://h.blob.core.windows.net/c/x.csv?sv=2020&sig={}"),
+    ("source.uri", "https://h/x.csv?key={}"),
     ("source.uri", "https://{}@h/"),
     ("source.uri", "postgres://u:hun/{}@h"),
     ("source.uri", "postgresql://me:{}@host/db"),

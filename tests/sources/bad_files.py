@@ -142,6 +142,10 @@ CASES = {
         files={"a.csv": (CSV + "7,é\n").encode("latin-1")}, fixed={"a.csv": CSV + "7,é\n"},
         error=r"E_ENCODING a\.csv:202: byte \d+ .*allowed: UTF-8; if the text is cp1252, set source.encoding: cp1252",
     ),
+    "B17-latin-1-set-aside": Case(
+        files={"a.csv": CSV, "b.csv": (CSV + "7,é\n").encode("latin-1")}, fixed={"b.csv": CSV + "7,é\n"},
+        checks={"max_bad_files": 1}, bad=(("b.csv", "E_ENCODING"),), rows=200,
+    ),
     "B17-latin-1-declared": Case(files={"a.csv": (CSV + "7,é\n").encode("latin-1")}, source={"encoding": "latin-1"}, rows=201),
     "B17-utf-16": Case(
         files={"a.csv": CSV.encode("utf-16")}, fixed={"a.csv": CSV}, error=r"E_ENCODING a\.csv:1: .*set source.encoding: utf-16"

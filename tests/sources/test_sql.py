@@ -119,8 +119,24 @@ READING = [
     "select a, 'it''s; DROP TABLE t --' AS b from t",
     'WITH x AS (SELECT "update" FROM t) SELECT * FROM x',
     "SELECT updated_at, set_name FROM t",
+    r"SELECT a FROM t WHERE b ~ '^\d+[a-z]$' AND c = 'C:\x'",
+    "SELECT ARRAY['a', 'b'], d[1], `odd-name` FROM t",
+    "SELECT [odd name] FROM t",
 ]
+HIDING = [
+    r"SELECT E'\'', 1 INTO t2 FROM t WHERE 'x'='x'",
+    r"SELECT E'\'') AS a; COMMIT; DROP TABLE t; SELECT * FROM (SELECT 'x' AS b",
+    r"""SELECT "\") AS a; DROP TABLE t; SELECT * FROM (SELECT "x" AS b""",
+    "SELECT ARRAY['a]']) AS a; DROP TABLE t; SELECT * FROM (SELECT ARRAY['x'] AS b",
+    "SELECT 1 AS [a') AS a; DROP TABLE t; SELECT * FROM (SELECT 'x' AS b]",
+    "SELECT ARRAY[1--]'\n2]) AS a; DROP TABLE t; --'",
+    "SELECT `'`) AS a; DROP TABLE t; SELECT * FROM (SELECT '`' AS b",
+    "SELECT 'open",
+    "SELECT a[1",
+]
+"""What one database takes for text and another for commands."""
 WRITING = [
+    *HIDING,
     "DROP TABLE t",
     "SELECT 1; DROP TABLE t",
     "SELECT 1;",
@@ -150,6 +166,18 @@ def test_bad_input_B38_what_is_not_one_select_is_refused_before_it_is_sent(query
         (MillraceError, ValueError), match="E_SQL_NOT_READ_ONLY source.query|name a table or write a query"
     ):
         SqlSource(url="sqlite:////nowhere.db", query=query)
+
+
+@pytest.mark.bad_input
+def test_bad_input_B38_a_server_takes_no_second_statement_even_where_the_text_was_not_looked_at(
+    server, secret, ctx, tmp_path
+):
+    database = Database("postgresql", tmp_path, server)
+    database.run("CREATE TABLE t (id INTEGER)", "INSERT INTO t VALUES (1)")
+    unseen = database.source(query="SELECT 1").model_copy(update={"query": HIDING[1]})
+    with pytest.raises(MillraceError, match="multiple commands"):
+        read(unseen, ctx)
+    assert read(database.source(table="t"), ctx)[1] == [(1,)]
 
 
 @pytest.mark.parametrize("query", READING)
