@@ -5,6 +5,7 @@ clock that is set, neither skips one nor does one twice.
 """
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Literal
 
 from pydantic import Field
@@ -27,7 +28,7 @@ class RetrainPolicy(Frozen):
     cool_down_hours: float = Field(
         0.0, ge=0, description="after a retraining, drift and new data wait so long at least"
     )
-    least_new_rows: int = Field(0, ge=0, description="with fewer rows more than the champion saw it is not worth it")
+    least_new_rows: int = Field(0, ge=0, description="with fewer rows that the champion did not see it is not worth it")
     warm: bool = Field(
         False, description="training begins with the champion's weights, and not anew; its step is then never reused"
     )
@@ -38,7 +39,10 @@ class RetrainPolicy(Frozen):
 
 
 class Last(Frozen):
-    """The retraining before: when it began (seconds since 1970), why, for which time of a schedule, and how it went."""
+    """The retraining before: when it began (seconds since 1970), why and how it went.
+
+    `due` is the newest time of a schedule for which there was one.
+    """
 
     at: float
     reason: Reason = "hand"
@@ -56,7 +60,7 @@ class Decision(Frozen):
 class Asked(Frozen):
     """What asks for it, now (seconds since 1970), and what is known.
 
-    `due` is the time of the schedule whose turn it is, `new_rows` how many rows there are more than the champion saw.
+    `due` is the time of the schedule whose turn it is, `new_rows` how many rows the champion did not see.
     """
 
     reason: Reason
@@ -83,8 +87,8 @@ def _against(policy: RetrainPolicy, asked: Asked) -> Iterator[str]:
     if asked.reason not in policy.on:
         yield f"{asked.reason} is not among retrain.on"
     if last is not None and last.state == "done":
-        if asked.due and asked.due == last.due:
-            yield f"it was done for {asked.due} before"
+        if asked.due and last.due and _was_done(asked, last):
+            yield f"it was done for {last.due} before"
         wait, since = _wait(policy, asked, last), (asked.now - last.at) / HOUR
         # A time far ahead is that of a clock that was wrong.
         if -wait < since < wait:
@@ -92,6 +96,12 @@ def _against(policy: RetrainPolicy, asked: Asked) -> Iterator[str]:
     least = max(policy.least_new_rows, int(asked.reason == "data"))
     if asked.new_rows is not None and asked.new_rows < least:
         yield f"{asked.new_rows:,} new rows are fewer than {least:,}"
+
+
+def _was_done(asked: Asked, last: Last) -> bool:
+    """Whether a time of a schedule was served, be it by a later one. One that lies ahead is a wrong clock's."""
+    due, before = (datetime.fromisoformat(one) for one in (asked.due, last.due))
+    return due == before or due < before <= datetime.fromtimestamp(asked.now, UTC)
 
 
 def _wait(policy: RetrainPolicy, asked: Asked, last: Last) -> float:

@@ -8,12 +8,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from components import ingest
 from components.adapters.leases import Lease, kept
 from components.adapters.pointers import Pointer
+from components.adapters.snapshot_rows import read_rows
+from components.adapters.store import Store
 from components.context import RunContext
-from components.contracts.artifacts import RawSnapshot
+from components.contracts.artifacts import Part, RawSnapshot
 from components.contracts.errors import ConfigError, ConflictError
+from components.contracts.spec import KEY
 from components.registered import find, lineage
 from components.retrain import Last, Reason, RetrainPolicy
 from flows.line import STAGES
@@ -63,7 +69,7 @@ def recipe_for(order: Order, ctx: RunContext) -> tuple[str, list[str], PipelineC
 
 
 def newcomers(order: Order, config: PipelineConfig, ctx: RunContext) -> int | None:
-    """How many rows the source has more than the champion saw; None where that is not asked, or nobody knows."""
+    """How many rows the source has that the champion did not see; None where that is not asked."""
     least = config.retrain.least_new_rows
     if order.reason == "hand" or not (least or order.reason == "data"):
         return None
@@ -73,7 +79,24 @@ def newcomers(order: Order, config: PipelineConfig, ctx: RunContext) -> int | No
         results = lineage(ctx, find(ctx, order.model))["results"]
     except ConfigError:
         return raw.rows
-    return raw.rows - ctx.load(RawSnapshot, results["ingest"]).rows
+    return unseen(raw, ctx.load(RawSnapshot, results["ingest"]), ctx.store)
+
+
+def unseen(now: RawSnapshot, before: RawSnapshot, store: Store) -> int:
+    """How many rows of a snapshot were not in the one before, whatever left in the meantime.
+
+    Parts that both have are not read; of the others, only the rows' keys.
+    """
+    known = {part.digest for part in before.parts} & {part.digest for part in now.parts}
+    gone, new = ([part for part in one.parts if part.digest not in known] for one in (before, now))
+    if not gone or not new:
+        return sum(part.rows for part in new)
+    seen = np.unique(np.concatenate([_keys(part, store) for part in gone]))
+    return sum(int(np.isin(_keys(part, store), seen, invert=True).sum()) for part in new)
+
+
+def _keys(part: Part, store: Store) -> NDArray[np.uint64]:
+    return np.asarray(read_rows(store, "ingest", part.key, [KEY])[KEY])
 
 
 def _own(policy: RetrainPolicy, model: str, ctx: RunContext) -> list[str]:
@@ -104,7 +127,8 @@ class Claim:
 
     def begin(self, order: Order) -> None:
         """Say that a retraining is under way."""
-        self._said = {"at": time.time(), "reason": order.reason, "due": order.due}
+        due = order.due or (self.last.due if self.last else "")
+        self._said = {"at": time.time(), "reason": order.reason, "due": due}
         self._say("running")
 
     def ended(self, *, well: bool) -> None:

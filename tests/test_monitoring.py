@@ -1,6 +1,5 @@
 """Monitoring: rows like the test rows raise no alarm, rows that moved do, and say what moved."""
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -9,22 +8,16 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.stats import binom
 
-from components import ingest, monitor
 from components.contracts.errors import DataError
 from components.features.category import Category
 from components.features.number import Number
-from components.features.text import Text
-from components.models.recurrent import Recurrent
-from components.monitor import REPORT, Watched
+from components.monitor import REPORT
 from components.monitor.simulated import moved
-from components.packages import open_package
-from components.raw_rows import folder_of
+from components.retrain import HOUR, Asked, Last, RetrainPolicy, decide
 from components.sources.files import FilesSource
-from components.sources.image_folder import ImageFolderSource
 from components.validate import ColumnCheck, ValidateConfig
-from tests.line import image_recipe, packaged, png, ran, table_recipe
-
-QUICK = {"draws": 20, "refused": (0, 6000)}
+from tests.line import packaged, png, ran, table_recipe
+from tests.watching import Model
 
 
 def people(draw, rows):
@@ -39,23 +32,6 @@ def people(draw, rows):
         "town": town.tolist(),
         "label": np.where(yes, "yes", "no").tolist(),
     })
-
-
-@dataclass
-class Model:
-    ctx: object
-    dataset: object
-    package: object
-    folder: object
-
-    def watch(self, table, **more):
-        """What monitoring says of a table."""
-        place = self.folder / "new"
-        place.mkdir(exist_ok=True)
-        pq.write_table(table, place / "rows.parquet")
-        raw = ingest.run(ingest.IngestConfig(source=FilesSource(uri=str(place))), ctx=self.ctx)
-        config = Watched(name="toy", version="1", **(QUICK | more))
-        return monitor.run(config, raw, self.package, self.dataset, ctx=self.ctx)
 
 
 @pytest.fixture(scope="module")
@@ -164,59 +140,16 @@ def test_columns_can_be_left_out(model, fresh):
 
 
 @pytest.mark.e2e
-def test_two_hundred_batches_that_have_not_moved_raise_as_few_alarms_as_is_said(model):
-    draw, wrong = np.random.default_rng(11), 0
-    for _ in range(200):
-        wrong += bool(model.watch(people(draw, 1000), draws=0).alarms)
-    print(f"{wrong} alarms of 200")
-    assert wrong <= binom.ppf(0.99, 200, 0.01)
-
-
-def words(draw, rows, moved=0.0):
-    good = draw.random(rows) < 0.5
-    texts = []
-    for one in good:
-        # Nearly equal texts would stay together in one part of the split.
-        said = [f"word{number}" for number in draw.integers(0, 300, 6)]
-        kind = draw.choice(("good", "fine", "nice") if one else ("bad", "poor", "dull"))
-        texts.append(" ".join([*said, kind, *(["unwatched"] * int(draw.random() < moved))]))
-    return pa.table({"text": texts, "label": np.where(good, "yes", "no").tolist()})
-
-
-def test_texts_are_compared_by_what_the_network_makes_of_them(shared_ctx, tmp_path):
-    draw = np.random.default_rng(3)
-    (tmp_path / "old").mkdir()
-    pq.write_table(words(draw, 2000), tmp_path / "old" / "rows.parquet")
-    recipe = table_recipe(
-        tmp_path, source=FilesSource(uri=str(tmp_path / "old")), cleaning=(), checks=ValidateConfig(),
-        features=(Text(column="text"),), model=Recurrent(hidden=8),
-    )  # fmt: skip
-    model = Model(shared_ctx, *packaged(recipe, shared_ctx), tmp_path)
-    same, other = model.watch(words(draw, 400)), model.watch(words(draw, 400, moved=0.8))
-    assert same.alarms == ()
-    assert "inner: what the network makes of the rows" in other.alarms
-    assert not [one for one in other.found if one.kind == "column" and one.what == "text"]
-
-
-def test_pictures_that_grow_darker_are_told_apart(shared_ctx, tmp_path):
-    draw = np.random.default_rng(4)
-
-    def write(folder, each):
-        for label, base in (("dark", 60), ("light", 190)):
-            (folder / label).mkdir(parents=True)
-            for number in range(each):
-                (folder / label / f"{number:03}.png").write_bytes(png(int(base + draw.integers(0, 40))))
-        return folder
-
-    recipe = image_recipe(write(tmp_path / "old", 400))
-    dataset, package = packaged(recipe, shared_ctx)
-    source = ImageFolderSource(uri=str(write(tmp_path / "new", 100)))
-    raw = ingest.run(ingest.IngestConfig(source=source), ctx=shared_ctx)
-    config = Watched(name="toy", version="1", draws=20)
-    same = monitor.run(config, raw, package, dataset, ctx=shared_ctx)
-    darker = monitor.run(config.model_copy(update={"simulate": 1.0}), raw, package, dataset, ctx=shared_ctx)
-    assert same.alarms == ()
-    assert "inner: what the network makes of the rows" in darker.alarms
+def test_two_hundred_batches_that_have_not_moved_train_as_seldom_again_as_is_said(model):
+    """One batch a day, so that no window holds a retraining back."""
+    draw, trained, last = np.random.default_rng(11), 0, None
+    for day in range(200):
+        if model.watch(people(draw, 1000), draws=0).alarms:
+            asked = Asked(reason="drift", now=25 * HOUR * day, last=last)
+            trained += decide(RetrainPolicy(), asked).go
+            last = Last(at=asked.now, reason="drift", state="done")
+    print(f"{trained} retrainings of 200 batches")
+    assert trained <= binom.ppf(0.99, 200, 0.01)
 
 
 def test_simulated_rows_keep_their_types_and_their_gaps():
@@ -235,32 +168,14 @@ def test_simulated_rows_keep_their_types_and_their_gaps():
 
 
 def test_the_log_of_a_server_is_compared(model, fresh):
-    from components.adapters.prediction_log import ROWS, TIME, log_name
-
-    predictor = open_package(folder_of(model.package, model.ctx.store))
-    now = datetime.now(UTC)
-
-    def log(rows, at, package):
-        told = predictor.predict(rows).table()
-        asked = rows.select(["age", "income", "town"])
-        table = pa.table({
-            "at": pa.array([at] * rows.num_rows, pa.timestamp("us", "UTC")),
-            "answer": pa.StructArray.from_arrays([one.combine_chunks() for one in told.columns], told.column_names),
-            "asked": pa.StructArray.from_arrays([one.combine_chunks() for one in asked.columns], asked.column_names),
-        })
-        meta = {"rows": rows.num_rows, "first": at.isoformat(), "last": at.isoformat(), "package": package}
-        with model.ctx.store.part(log_name("toy"), f"{at:{TIME}}-{rows.num_rows}").attempt() as attempt:
-            pq.write_table(table, attempt.folder / ROWS, write_page_checksum=True)
-            attempt.commit(meta)
-
-    config = Watched(name="toy", version="1", **QUICK)
+    now, columns = datetime.now(UTC), ["age", "income", "town"]
 
     def watch(hours):
-        return monitor.run_on_log(config, now - timedelta(hours=hours), model.package, model.dataset, ctx=model.ctx)
+        return model.watch_log(now - timedelta(hours=hours))
 
-    log(fresh, now - timedelta(hours=1), model.package.fingerprint)
-    log(CHANGES["older"][1](fresh.slice(0, 900)), now - timedelta(hours=5), model.package.fingerprint)
-    log(CHANGES["older"][1](fresh.slice(0, 800)), now - timedelta(minutes=1), "another version")
+    model.log(fresh, now - timedelta(hours=1), columns)
+    model.log(CHANGES["older"][1](fresh.slice(0, 900)), now - timedelta(hours=5), columns)
+    model.log(CHANGES["older"][1](fresh.slice(0, 800)), now - timedelta(minutes=1), columns, "another version")
     recent, longer = watch(2), watch(6)
     assert (recent.alarms, recent.rows) == ((), 1500)
     assert longer.rows == 2000

@@ -1,24 +1,34 @@
 """Whether a model is trained again: once in each window, at every time of a schedule, whatever clocks do."""
 
 import asyncio
+import shutil
 import threading
 import time
 from datetime import UTC, datetime
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prefect.server.schemas.schedules import CronSchedule
 
+from components import ingest
 from components.context import open_context
 from components.contracts.errors import ConfigError, ConflictError
 from components.retrain import HOUR, Asked, Last, RetrainPolicy, decide
-from flows.again import Order, claimed
+from components.sources.files import FilesSource
+from flows.again import Order, claimed, unseen
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp()
 REASONS = ("data", "drift", "performance")
+
+
+def at(hour):
+    """A time of a schedule, so many hours after noon."""
+    return datetime.fromtimestamp(NOON + hour * HOUR, UTC).isoformat()
 
 
 class Story:
@@ -31,7 +41,7 @@ class Story:
         now = NOON + hour * HOUR
         found = decide(self.policy, Asked(reason=reason, now=now, due=due, last=self.last, **more))
         if found.go:
-            self.last = Last(at=now, reason=reason, due=due, state="done")
+            self.last = Last(at=now, reason=reason, due=due or (self.last.due if self.last else ""), state="done")
             self.trained.append((reason, hour))
         return found
 
@@ -70,14 +80,14 @@ def test_a_cool_down_holds_triggers_and_no_schedule():
     story = Story(RetrainPolicy(window_hours=1, cool_down_hours=48))
     story.trigger("drift", 0)
     assert not story.trigger("drift", 47).go
-    assert story.trigger("schedule", 47, due="47").go
+    assert story.trigger("schedule", 47, due=at(47)).go
 
 
 def test_a_retraining_for_drift_stands_in_for_the_schedule_of_the_same_night():
     story = Story()
     story.trigger("drift", 0)
-    assert not story.trigger("schedule", 6, due="6").go
-    assert story.trigger("schedule", 30, due="30").go
+    assert not story.trigger("schedule", 6, due=at(6)).go
+    assert story.trigger("schedule", 30, due=at(30)).go
 
 
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu")
@@ -86,32 +96,34 @@ YEARS = [datetime(*one, tzinfo=UTC) for one in ((2027, 12, 25), (2028, 2, 26), (
 
 
 @given(st.sampled_from(ZONES), st.integers(0, 23), st.sampled_from((0, 15, 30, 59)), st.sampled_from(YEARS))
-def test_no_night_is_skipped_and_none_is_done_twice_whatever_the_calendar_does(zone, hour, minute, start):
-    """Prefect's own times of a nightly schedule, each told twice, as an upgrade or a restart may."""
+def test_F39_no_night_is_skipped_and_none_is_done_twice_whatever_the_calendar_does(zone, hour, minute, start):
+    """Prefect's own times of a nightly schedule, each told twice and once more a night later, as a restart may."""
     nightly = CronSchedule(cron=f"{minute} {hour} * * *", timezone=zone)
     dues = asyncio.run(nightly.get_dates(n=12, start=start.replace(tzinfo=ZoneInfo(zone))))
     story = Story()
-    for due in dues:
-        for late in (0.0, 0.2):
-            story.trigger("schedule", (due.timestamp() - NOON) / HOUR + late, due=due.isoformat())
+    for before, due in zip(dues[:1] + dues, dues, strict=False):
+        for late, told in ((0.0, due), (0.2, due), (0.4, before)):
+            story.trigger("schedule", (due.timestamp() - NOON) / HOUR + late, due=told.isoformat())
     assert len(story.trained) == len(set(dues)) == 12
     days = [due.astimezone(ZoneInfo(zone)).date() for due in dues]
     assert len(set(days)) == 12, "each night once"
 
 
 @pytest.mark.parametrize("jump", [2.0, -2.0, 26.0, -26.0])
-def test_a_clock_that_jumps_makes_no_night_twice(jump):
-    """The second night's clock is wrong, and set right again before the third."""
+def test_F39_a_clock_that_jumps_makes_no_night_twice(jump, tally):
+    """The second night's clock is wrong, and set right again before the third; each night is told twice."""
     story = Story()
-    for night in range(5):
-        wrong = jump if night == 1 else 0.0
-        story.trigger("schedule", 24 * night + wrong, due=str(night))
-        story.trigger("schedule", 24 * night + wrong, due=str(night))
-    assert len(story.trained) == 5
+    with tally("F39") as count:
+        for night in range(5):
+            wrong = jump if night == 1 else 0.0
+            first, second = (story.trigger("schedule", 24 * night + wrong, due=at(24 * night + wrong)) for _ in "12")
+            count.injected += 1
+            count.hit += not second.go
+            count.lost += not first.go
 
 
 @pytest.mark.parametrize("jump", [2.0, -2.0])
-def test_a_clock_that_jumps_back_makes_no_drift_twice(jump):
+def test_F39_a_clock_that_jumps_back_makes_no_drift_twice(jump):
     story = Story()
     story.trigger("drift", jump)
     assert not story.trigger("drift", 0).go
@@ -119,10 +131,12 @@ def test_a_clock_that_jumps_back_makes_no_drift_twice(jump):
     assert story.trigger("drift", 24 + max(jump, 0) + 0.1).go
 
 
-def test_a_time_that_was_years_ahead_stops_nothing():
+def test_F39_a_time_that_was_years_ahead_stops_nothing():
     story = Story()
     story.trigger("drift", 20_000)
     assert story.trigger("drift", 0).go
+    story.trigger("schedule", 20_000, due=at(20_000))
+    assert story.trigger("schedule", 24, due=at(24)).go
 
 
 def test_of_triggers_at_the_same_time_one_trains(placement):
@@ -146,6 +160,25 @@ def test_of_triggers_at_the_same_time_one_trains(placement):
     for one in threads:
         one.join(60)
     assert len(trained) == 1
+
+
+def test_new_are_the_rows_that_were_not_seen_whatever_left(ctx, tmp_path):
+    """A window moves: a file goes, one comes, and one has other rows; there are fewer rows than before."""
+
+    def snapshot(**files):
+        shutil.rmtree(tmp_path / "rows", ignore_errors=True)
+        (tmp_path / "rows").mkdir()
+        for name, numbers in files.items():
+            pq.write_table(pa.table({"n": list(numbers)}), tmp_path / "rows" / f"{name}.parquet")
+        return ingest.run(ingest.IngestConfig(source=FilesSource(uri=str(tmp_path / "rows"))), ctx=ctx)
+
+    before = snapshot(a=range(100), b=range(100, 200))
+    assert unseen(before, before, ctx.store) == 0
+    after = snapshot(b=[*range(110, 200), *range(1000, 1005)], c=range(200, 260))
+    assert after.rows < before.rows
+    assert unseen(after, before, ctx.store) == 65
+    assert unseen(snapshot(a=range(50)), before, ctx.store) == 0
+    assert unseen(snapshot(a=range(100), b=range(100, 200), c=range(200, 207)), before, ctx.store) == 7
 
 
 def test_a_policy_changes_the_recipe_and_never_piles_up(placement, tmp_path):

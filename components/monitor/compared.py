@@ -100,7 +100,9 @@ def _tests(before: Side, now: Side, config: MonitorConfig) -> Iterator[_Test]:
         )
     if before.worse is not None and now.worse is not None:
         yield _performance(before.metric, before.worse, now.worse, config)
-    yield _shared("rows refused", "refused", (before.refused, before.came), (now.refused, now.came), config)
+    # The prediction log has only rows that were answered: how many were refused, it does not say.
+    if now.came:
+        yield _shared("rows refused", "refused", (before.refused, before.came), (now.refused, now.came), config)
 
 
 def _performance(metric: str, before: NDArray[np.float64], now: NDArray[np.float64], config: MonitorConfig) -> _Test:

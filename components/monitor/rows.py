@@ -73,7 +73,16 @@ def log_rows(predictor: Any, parts: Iterable[tuple[dict[str, Any], pa.Table]], c
         whole = whole.take(np.linspace(0, whole.num_rows - 1, config.rows).astype(np.int64))
     asked, told = (_fields(whole, name) for name in ("asked", "answer"))
     columns = asked.select(_compared(predictor, asked, config))
-    return Seen(columns=columns, answers=_told(told), came=whole.num_rows)
+    return Seen(columns=columns, answers=_told(told), inner=_made_of_log(predictor, asked))
+
+
+def _made_of_log(predictor: Any, asked: pa.Table) -> NDArray[np.float32] | None:
+    """What the network makes of logged rows, where the log has all that it reads: texts and files on request only."""
+    needed = {name for feature in predictor.features for name in feature.columns}
+    if not is_asked(predictor) or not needed <= set(asked.column_names):
+        return None
+    rows = typed(asked, predictor.raw)
+    return made_of(predictor, rows.filter(predictor.accepts(rows)))
 
 
 def log_parts(store: Store, model: str, package: str, since: datetime) -> list[tuple[dict[str, Any], pa.Table]]:

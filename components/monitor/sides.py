@@ -25,7 +25,7 @@ class Side:
 
     `numbers` has NaN where a cell is missing, `categories` codes that mean the same on both sides, `inner` what the
     network makes of each row, `worse` how wrong each answer was, where that is known: the `metric`, of "-name" turned
-    round. `refused` of the `came` were not fit to be answered.
+    round. `refused` of the `came` were not fit to be answered; 0 of 0 where nobody knows.
     """
 
     rows: int
