@@ -14,6 +14,7 @@ MODEL ?= digits-cnn
 PORT ?= 8080
 SOURCE ?=
 REASON ?=
+TO ?=
 SET ?=
 CRON ?=
 ZONE ?=
@@ -86,6 +87,10 @@ status: $(INSTALLED) ## which local servers run, champions with their age and dr
 serve: $(INSTALLED) ## answer over HTTP with a registered model: MODEL=digits-cnn PORT=8080
 	@$(BIN)/millrace serve $(MODEL) --port $(PORT)
 
+.PHONY: score
+score: $(INSTALLED) ## answer every row of a source with a registered model, each once: MODEL=digits-cnn SOURCE=<file, folder or recipe> TO=<folder>
+	@$(BIN)/millrace score $(MODEL) $(SOURCE) $(if $(TO),--to '$(TO)')
+
 .PHONY: monitor
 monitor: $(INSTALLED) ## hold new rows against those that a model was tested on: MODEL=digits-cnn SOURCE=<file, folder or recipe>
 	@$(BIN)/millrace monitor $(MODEL) $(SOURCE)
@@ -104,10 +109,10 @@ test: $(INSTALLED) ## the default test suite
 	@$(BIN)/python -m pytest $(PYTEST)
 
 .PHONY: faults
-faults: $(INSTALLED) ## kill, fill and starve the store at every event: ONLY=F2 for one row
+faults: $(INSTALLED) ## kill, fill and starve the store at every event: ONLY=F25 for one row, wherever it is tested
 	@bash tests/require.sh
 	@rm -f .reports/faults.jsonl
-	@$(BIN)/python -m pytest -n 0 -m faults $(if $(ONLY),-k '$(ONLY)') $(PYTEST)
+	@$(BIN)/python -m pytest -n 0 $(if $(ONLY),-m 'not gpu' -k '$(ONLY)',-m faults) $(PYTEST)
 
 .PHONY: e2e
 e2e: $(INSTALLED) ## whole runs as users start them: a clean clone, the README's commands, servers, a bucket, what each change runs again

@@ -13,15 +13,13 @@ from flows import recipe_files, server, settings, worker
 from flows.automations import automate
 from flows.living import store_tag
 from flows.pipeline import load_recipe
-from flows.pools import Pool, make_pool, parse_pool, step_in
+from flows.pools import Pool, make_pool, make_queues, parse_pool, step_in
 from flows.processes import Running, python
 from flows.schedules import check_pace, check_schedules, check_zone, coming, longest
 
 FILE = ROOT / "infra" / "prefect" / "prefect.yaml"
 BUILT_IN = "built in"
 RETRAINS = "flows/retraining.py"
-POOL_LIMIT = 2
-"""Runs at a time of the local pool: a training uses every core."""
 
 
 def deploy(
@@ -51,8 +49,9 @@ def deploy(
     written = placement.home / "prefect" / "deployments.yaml"
     written.parent.mkdir(parents=True, exist_ok=True)
     written.write_text(yaml.safe_dump(content, sort_keys=False))
-    for pool in (Pool(name=worker.POOL, runs=POOL_LIMIT), *others):
+    for pool in (Pool(name=worker.POOL, runs=None), *others):
         make_pool(pool)
+    make_queues(worker.POOL)
     arguments = ("-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(written))
     done = subprocess.run(python(*arguments), cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import time
 import urllib.error
 import urllib.request
@@ -19,7 +20,8 @@ from components.contracts.errors import MillraceError
 from components.registered import find, lineage
 from flows.asked import fetched
 
-RUNS = 5
+RUNS, PLANNED = 5, 200
+"""How many runs are shown, and how many planned ones are looked at."""
 HOUR = 3600.0
 
 
@@ -48,13 +50,21 @@ def glance(ctx: RunContext, api_url: str = "") -> Glance:
     models = tuple(_model(ctx, name) for name in register.names(ctx))
     if not api_url:
         return Glance(models=models)
-    last = _asked(api_url, {"state": {"type": {"not_any_": ["SCHEDULED"]}}}, "START_TIME_DESC")
-    coming = _asked(api_url, {"state": {"type": {"any_": ["SCHEDULED"]}}}, "NEXT_SCHEDULED_START_TIME_ASC")
-    runs = tuple({"name": one["name"], "state": one["state_name"], "at": one["start_time"] or ""} for one in last)
+    last = _runs(api_url, {"state": {"type": {"not_any_": ["SCHEDULED"]}}}, "START_TIME_DESC", RUNS)
+    coming = _runs(api_url, {"state": {"type": {"any_": ["SCHEDULED"]}}}, "NEXT_SCHEDULED_START_TIME_ASC", PLANNED)
+    # The next of each deployment: one that comes every ten minutes would hide the nightly ones.
+    first = {one["deployment_id"]: one for one in reversed(coming)}
+    known = [one for one in first if one]
+    named = _asked(f"{api_url}/deployments/filter", {"deployments": {"id": {"any_": known}}}) if known else []
+    names = {one["id"]: one["name"] for one in named}
+    told = [
+        {"name": names.get(number, one["name"]), "at": one["next_scheduled_start_time"] or ""}
+        for number, one in first.items()
+    ]
     return Glance(
         models=models,
-        runs=runs,
-        next=tuple({"name": one["name"], "at": one["next_scheduled_start_time"] or ""} for one in coming),
+        runs=tuple({"name": one["name"], "state": one["state_name"], "at": one["start_time"] or ""} for one in last),
+        next=tuple(sorted(told, key=lambda one: one["at"])[:RUNS]),
     )
 
 
@@ -68,15 +78,27 @@ def as_markdown(found: Glance) -> str:
         figures = ", ".join(f"{name} {value:.4g}" for name, value in one.metrics.items())
         drift = one.drift + (f", {age(one.drift_hours)} ago" if one.drift_hours is not None else "")
         cells = (one.name, one.version, age(one.hours), figures, one.rows_until, drift)
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(lines if found.models else ["No model has been registered yet."])
+        lines.append("| " + " | ".join(map(_cell, cells)) + " |")
+    text = "\n".join(lines if found.models else ["No model has been registered yet."])
+    for title, runs in (("last runs", found.runs), ("next", found.next)):
+        if runs:
+            text += f"\n\n| {title} | | UTC |\n|---|---|---|"
+            for run in runs:
+                text += f"\n| {_cell(run['name'])} | {run.get('state', '')} | {run['at'][:16].replace('T', ' ')} |"
+    return text
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 def show_models(ctx: RunContext) -> None:
-    """All models as an artifact of the run that is under way."""
+    """All models, the last runs and the next ones as an artifact of the run that is under way."""
     from prefect.artifacts import create_markdown_artifact
+    from prefect.settings import get_current_settings
 
-    create_markdown_artifact(as_markdown(glance(ctx)), key="models", description="Champions at a glance")
+    found = glance(ctx, get_current_settings().api.url or "")
+    create_markdown_artifact(as_markdown(found), key="models", description="Champions at a glance")
 
 
 def age(hours: float | None) -> str:
@@ -115,17 +137,22 @@ def _model(ctx: RunContext, name: str) -> Model:
     )
 
 
-def _asked(api_url: str, runs: dict[str, Any], sort: str) -> list[dict[str, Any]]:
-    """Some runs; none where the server does not say."""
-    body = {"flow_runs": {**runs, "parent_task_run_id": {"is_null_": True}}, "sort": sort, "limit": RUNS}
+def _runs(api_url: str, runs: dict[str, Any], sort: str, most: int) -> list[dict[str, Any]]:
+    body = {"flow_runs": {**runs, "parent_task_run_id": {"is_null_": True}}, "sort": sort, "limit": most}
+    return _asked(f"{api_url}/flow_runs/filter", body)
+
+
+def _asked(url: str, body: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the server has of that kind; nothing where it does not say."""
     headers = {"content-type": "application/json"}
     with suppress(OSError, ValueError):
         # Prefect's own client would take a second to import.
         with suppress(urllib.error.HTTPError):
             client = os.urandom(8).hex()
-            token = json.loads(fetched(f"{api_url}/csrf-token?client={client}"))["token"]
+            csrf = re.sub(r"/\w+/filter$", f"/csrf-token?client={client}", url)
+            token = json.loads(fetched(csrf))["token"]
             headers |= {"prefect-csrf-client": client, "prefect-csrf-token": token}
-        request = urllib.request.Request(f"{api_url}/flow_runs/filter", json.dumps(body).encode(), headers)  # noqa: S310
+        request = urllib.request.Request(url, json.dumps(body).encode(), headers)  # noqa: S310
         found: list[dict[str, Any]] = json.loads(fetched(request))
         return found
     return []

@@ -45,7 +45,8 @@ def up(placement: Placement, tell: Tell) -> None:
         for _, running in started[1:]:
             mlflow_server.wait(placement, running)
             tell(_line("MLflow server", running, began))
-        for name in _reconciled(mlflow_server.found(placement), prefect, again=True):
+        orphans = worker.end_orphans(placement)
+        for name in _reconciled(mlflow_server.found(placement), prefect, again=True, surely=orphans):
             tell(f"run {name} went away earlier; it is now marked as crashed")
         taker = worker.ensure(mlflow_server.found(placement), prefect)
         started.append((worker.service(placement), taker))
@@ -53,9 +54,9 @@ def up(placement: Placement, tell: Tell) -> None:
         tell(_line(f"worker of pool {worker.POOL}", taker, began))
 
 
-def _reconciled(placement: Placement, prefect: Running, *, again: bool) -> list[str]:
+def _reconciled(placement: Placement, prefect: Running, *, again: bool, surely: bool = False) -> list[str]:
     """Runs that went away: each would keep its place in the pool and its deployment's limit."""
-    if not gone(placement):
+    if not (surely or gone(placement)):
         return []
     settings.export(placement, prefect.api_url)
     from components.context import open_context

@@ -1,4 +1,4 @@
-"""Work pools for single steps: processes here, containers of this machine, or jobs on Kubernetes.
+"""Work pools: the local one with its queues, and those for single steps, of processes, containers or Kubernetes' jobs.
 
 What a pool of containers or jobs is stands in infra/prefect/pools, one file for each kind.
 """
@@ -22,16 +22,22 @@ FOLDER = ROOT / "infra" / "prefect" / "pools"
 INSIDE = "/opt/millrace"
 """Where the image of infra/docker has the code."""
 KUBERNETES = "kubernetes"
+QUEUES = {"default": 2, "parts": 2, "care": 1}
+"""Runs at a time of each queue of the local pool.
+
+A training uses every core. Steps and trials that a run waits for have places of their own, and so has what ends runs
+that went away: both come to their turn while all other places are held.
+"""
 SHARED = ("STORE", "TRACKING_URI", "PREFECT_API_URL", "DASK_ADDRESS")
 """Settings that mean the same on every machine."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pool:
-    """A work pool: how many runs it takes at a time, and what they are."""
+    """A work pool: how many runs it takes at a time (None: as its queues say), and what they are."""
 
     name: str
-    runs: int = 1
+    runs: int | None = 1
     kind: str = PROCESS
 
 
@@ -92,6 +98,21 @@ def make_pool(pool: Pool) -> None:
                     action="name another, or delete that one on Prefect's pages",
                 )
         client.create_work_pool(made, overwrite=True)
+
+
+def make_queues(pool: str) -> None:
+    """Give the local pool its queues on the Prefect server."""
+    from prefect.client.orchestration import get_client
+    from prefect.exceptions import ObjectNotFound
+
+    with get_client(sync_client=True) as client:
+        for name, runs in QUEUES.items():
+            try:
+                known = client.read_work_queue_by_name(name, pool)
+            except ObjectNotFound:
+                client.create_work_queue(name, concurrency_limit=runs, work_pool_name=pool)
+            else:
+                client.update_work_queue(known.id, concurrency_limit=runs)
 
 
 def described(kind: str) -> dict[str, Any]:

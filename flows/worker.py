@@ -66,6 +66,13 @@ def ensure(placement: Placement, prefect: Running) -> Running:
         return ours.start(command(), environment(placement, prefect), prefect.address, folder=ROOT)
 
 
+def end_orphans(placement: Placement) -> bool:
+    """End runs whose worker is gone, each after a checkpoint; whether there were any."""
+    ours = service(placement)
+    with ours.lock():
+        return ours.find() is None and ours.end() is not None
+
+
 def wait(placement: Placement, running: Running) -> None:
     """Return when the worker takes runs.
 

@@ -25,6 +25,9 @@ monitor: {{draws: 10}}
 """
 
 
+NEW = "towns-anew"
+
+
 def people(draw, rows, older=0.0):
     age, town = draw.normal(40 + older, 12, rows), draw.choice(["Ulm", "Bonn"], rows)
     yes = age / 12 + (town == "Bonn") + draw.normal(0, 0.5, rows) > 3.8
@@ -128,6 +131,9 @@ def test_the_operators_target_is_told_and_nobody_else_by_default(millrace, api, 
             api.start(api.deployments()["any-monitoring"], model="towns", source=str(folder / "new"), simulate_drift=3)
         )
         until(lambda: [one for one in Board.told if "towns has drifted" in one and "have moved" in one])
+        anew = ["gate={}", f"register.name={NEW}"]
+        api.follow(api.start(api.deployments()["any-recipe"], recipe=str(folder / "towns.yaml"), overrides=anew))
+        until(lambda: [one for one in Board.told if f"{NEW} has a new champion" in one])
         assert millrace("deploy").returncode == 0
         names = {one["name"] for one in api.post("/automations/filter", {})[1]}
         assert {one for one in names if one.startswith("millrace: ")} == {"millrace: retrain on drift"}

@@ -33,23 +33,26 @@ def killed_server(millrace):
 
 # As long as the server is away, and much shorter: such a run is done before anybody can be told.
 @pytest.mark.parametrize("epochs", [20, 100])
-def test_F38_a_run_completes_while_the_server_is_away_and_says_so_once_it_is_back(millrace, api, epochs):
+def test_F38_a_run_completes_while_the_server_is_away_and_says_so_once_it_is_back(millrace, api, tally, epochs):
     changes = [f"train.max_epochs={epochs}", "gate={}"]
     number = api.start(api.deployments()["any-recipe"], seed=1000 + epochs, overrides=changes)
     api.until(number, lambda run: training(api, number))
-    before = killed_server(millrace)
-    began = time.monotonic()
-    time.sleep(AWAY_SECONDS)
-    assert of_run(number), "it has to wait for the server"
-    done = millrace("up")
-    assert done.returncode == 0, done.err
+    with tally("F38") as count:
+        before = killed_server(millrace)
+        count.injected += 1
+        began = time.monotonic()
+        time.sleep(AWAY_SECONDS)
+        # It has to wait for the server.
+        count.hit += bool(of_run(number))
+        done = millrace("up")
+        assert done.returncode == 0, done.err
+        run = api.follow(number)
+        count.lost += run["state_type"] != "COMPLETED"
     after = {one["name"]: one for one in json.loads(millrace("status", "--json").out)["services"]}
     assert after["prefect"]["address"] == before["prefect"]["address"], "runs look for it there"
     assert after["worker"]["process"] == before["worker"]["process"], "the worker waits, too"
     assert "went away" not in done.err
-    run = api.follow(number)
     print(f"{epochs} epochs: completed {time.monotonic() - began - AWAY_SECONDS:.0f} s after the server came back")
-    assert run["state_type"] == "COMPLETED", run["state"]["message"]
     assert {one["state_type"] for one in api.ended_tasks(number, 9, seconds=90)} == {"COMPLETED"}
     steps = api.artifacts(number)["digits-cnn-steps"]["data"]
     assert "| train | ran |" in steps
@@ -95,7 +98,7 @@ class OwnServer:
         self.process.wait()
 
 
-def test_F38_server_and_postgres_are_killed_and_a_run_from_a_shell_ends_well(tmp_path):
+def test_F38_server_and_postgres_are_killed_and_a_run_from_a_shell_ends_well(tmp_path, tally):
     postgres = Postgres()
     server = OwnServer(tmp_path, postgres)
     try:
@@ -109,14 +112,16 @@ def test_F38_server_and_postgres_are_killed_and_a_run_from_a_shell_ends_well(tmp
             assert time.monotonic() < end
             assert run.poll() is None, run.communicate()
             time.sleep(0.2)
-        server.kill()
-        postgres.kill()
-        time.sleep(AWAY_SECONDS)
-        assert run.poll() is None, run.communicate()
-        postgres.start()
-        server.start()
-        out, err = run.communicate(timeout=240)
-        assert run.returncode == 0, err
+        with tally("F38") as count:
+            server.kill()
+            postgres.kill()
+            count.injected += 1
+            time.sleep(AWAY_SECONDS)
+            count.hit += run.poll() is None
+            postgres.start()
+            server.start()
+            out, err = run.communicate(timeout=240)
+            count.lost += run.returncode != 0
         assert "Traceback" not in err
         assert "the Prefect server does not answer: it is waited for" in err
         said = json.loads(out)

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from components.contracts.closure import ROOT
+from tests.e2e.test_loop import until
+from tests.e2e.test_served import of_run
 
 HERE = Path(__file__).parent
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
@@ -46,6 +48,35 @@ def test_steps_run_where_the_setting_says(millrace, api, pools):
     again = millrace.run("iris-mlp", *CHANGES, **places)
     assert (again["state"], again["model"]["version"]) == ("Unchanged", made["model"]["version"])
     assert len(api.runs(pools["big"])) == 1, "what is in the store is not asked for again"
+
+
+def test_a_pool_that_takes_one_run_at_a_time_takes_no_two(millrace, api, pools):
+    """Two runs want the same place, as that beside a GPU, at the same time."""
+    before = {run["id"] for run in api.runs(pools["big"])}
+    changes = [(*CHANGES, "--set", f"train.seed={seed}", "--set", "gate={}", "--json") for seed in (31, 32)]
+    both = [millrace.start("run", "iris-mlp", *one, MILLRACE_PLACES="train=big") for one in changes]
+    for one in both:
+        _, err = one.communicate(timeout=300)
+        # Both make a champion of one model: the later one is told so.
+        assert one.returncode == 0 or "E_CHAMPION_MOVED" in err, err
+    first, second = (run for run in api.runs(pools["big"]) if run["id"] not in before)
+    assert {first["state_type"], second["state_type"]} == {"COMPLETED"}
+    assert max(first["start_time"], second["start_time"]) >= min(first["end_time"], second["end_time"])
+
+
+def test_cancelling_a_run_ends_its_step_elsewhere(millrace, api, pools):
+    before = {run["id"] for run in api.runs(pools["big"])}
+    long = ("--set", "train.max_epochs=90000", "--set", "train.seed=33", "--json")
+    shell = millrace.start("run", "iris-mlp", *long, MILLRACE_PLACES="train=big")
+    (step,) = until(lambda: [one for one in api.runs(pools["big"]) if one["id"] not in before and one["start_time"]])
+    until(lambda: of_run(step["id"]))
+    (parent,) = (one for one in api.all_runs("RUNNING") if one["id"] != step["id"])
+    api.post(f"/flow_runs/{parent['id']}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}})
+    out, err = shell.communicate(timeout=60)
+    assert shell.returncode == 75, err
+    assert json.loads(out)["state"] == "Interrupted"
+    assert api.follow(step["id"], 60)["state_type"] == "CANCELLED"
+    assert not of_run(step["id"])
 
 
 def test_a_deployment_that_is_not_there_is_named(millrace, api, pools):

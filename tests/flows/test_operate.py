@@ -6,8 +6,11 @@ import os
 import pytest
 
 from components.context import open_context
+from components.contracts.artifacts import DriftReport
 from components.contracts.errors import ConfigError
+from components.contracts.findings import Moved
 from components.contracts.placement import Placement
+from flows import monitoring
 from flows.glance import Glance, Model, age, as_markdown, glance
 from flows.operate import train_again
 
@@ -67,6 +70,32 @@ def test_a_model_is_trained_again_once_in_a_window(millrace, watched):
     assert by_hand.returncode in {0, 3}
 
 
+def test_what_is_trained_again_passes_the_same_gate(millrace, watched):
+    before = json.loads(millrace("champions", "flowers", "--json").out)["champions"]["flowers"]
+    worse = ("--set", "train.seed=6", "--set", "train.learning_rate=0.000001", "--set", "train.max_epochs=1")
+    done = millrace("retrain", "flowers", *worse, "--json")
+    assert (done.returncode, json.loads(done.out)["state"]) == (3, "Rejected")
+    assert json.loads(millrace("champions", "flowers", "--json").out)["champions"]["flowers"] == before
+
+
+@pytest.mark.parametrize(("kinds", "reason"), [(("column",), "drift"), (("column", "performance"), "performance")])
+def test_the_event_says_whether_the_model_grew_worse(monkeypatch, kinds, reason):
+    """A policy may train again for the one and not for the other."""
+    moved = {"size": 1.0, "least": 0.1, "p": 0.0, "before": "", "now": "", "alarm": True}
+    found = tuple(Moved(what=f"w{number}", kind=kind, **moved) for number, kind in enumerate(kinds))
+    alarms = tuple(f"{one.kind}: {one.what}" for one in found)
+    report = DriftReport(
+        name="flowers", version="1", package="p", rows=100, reference_rows=100, found=found, alarms=alarms, draws=1,
+        false_alarms=0, first="", last="", simulated=0.0,
+    )  # fmt: skip
+    told = []
+    monkeypatch.setattr(monitoring, "tell", lambda *given: told.append(given))
+    monitoring._tell(report)
+    ((event, model, payload),) = told
+    assert (event, model, payload["reason"]) == ("millrace.drift", "flowers", reason)
+    assert all(alarm in payload["why"] for alarm in alarms)
+
+
 def test_status_shows_models_and_what_monitoring_found(millrace, watched):
     millrace("monitor", "flowers", "iris-mlp")
     found = json.loads(millrace("status", "--json").out)
@@ -84,6 +113,12 @@ def test_a_glance_is_told_as_markdown(placement):
     model = Model(name="a", version="3", hours=70.0, metrics={"accuracy": 0.5}, drift="column: x|y", drift_hours=0.5)
     last = as_markdown(Glance(models=(model,))).splitlines()[-1]
     assert last == r"| a | 3 | 3 days | accuracy 0.5 |  | column: x\|y, 30 min ago |"
+    runs = ({"name": "a v3", "state": "Completed", "at": "2026-03-01T12:00:00Z"},)
+    told = as_markdown(Glance(models=(model,), runs=runs, next=({"name": "nightly", "at": "2026-03-02T03:00:00Z"},)))
+    assert told.splitlines()[-7:] == [
+        "| last runs | | UTC |", "|---|---|---|", "| a v3 | Completed | 2026-03-01 12:00 |", "",
+        "| next | | UTC |", "|---|---|---|", "| nightly |  | 2026-03-02 03:00 |",
+    ]  # fmt: skip
     assert [age(None), age(0.1), age(40)] == ["", "6 min", "40 h"]
 
 

@@ -95,6 +95,7 @@ def test_each_quick_recipe_on_built_in_data_has_a_deployment(served):
     assert set(found) == {
         "any-monitoring",
         "any-recipe",
+        "any-repeating",
         "any-retraining",
         "any-scoring",
         "any-search",
@@ -119,7 +120,13 @@ def test_each_quick_recipe_on_built_in_data_has_a_deployment(served):
     assert (schedule["active"], schedule["schedule"]["cron"]) == (True, "0 3 * * *")
     (schedule,) = found["digits-cnn-monitoring"]["schedules"]
     assert (schedule["active"], schedule["schedule"]["cron"]) == (False, "30 * * * *")
-    assert served.api.get("/work_pools/millrace")["concurrency_limit"] == 2
+    (schedule,) = found["reconciling"]["schedules"]
+    assert (schedule["active"], schedule["schedule"]["cron"]) == (True, "*/10 * * * *")
+    assert served.api.get("/work_pools/millrace")["concurrency_limit"] is None
+    _, queues = served.api.post("/work_pools/millrace/queues/filter", {})
+    assert {one["name"]: one["concurrency_limit"] for one in queues} == {"default": 2, "parts": 2, "care": 1}
+    apart = {name: one["work_queue_name"] for name, one in found.items() if one["work_queue_name"] != "default"}
+    assert apart == {"any-step": "parts", "any-trial": "parts", "reconciling": "care"}
 
 
 @pytest.mark.e2e
