@@ -11,7 +11,8 @@ from components.train.entry import PREEMPTED
 
 ERROR = re.compile(r"^[A-Za-z_][\w.]*(Error|Exception|Interrupt|Exit)\b")
 STARVED = re.compile(r"^(MemoryError|.*OutOfMemoryError|.*allocate memory)")
-EVENTS = (Path("/sys/fs/cgroup/memory.events"), Path("/sys/fs/cgroup/memory/memory.oom_control"))
+GROUPS, MEMBER = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+"""Where the kernel counts, and which group this process is of: a container sees its own as the topmost."""
 
 
 @dataclass(kw_only=True)
@@ -40,12 +41,18 @@ class Ending:
 
 def kills() -> int:
     """How many processes the kernel has ended here for want of memory."""
-    for path in EVENTS:
-        try:
-            found = re.search(r"^oom_kill (\d+)", path.read_text(), re.MULTILINE)
-        except OSError:
-            continue
-        return int(found[1]) if found else 0
+    try:
+        own = re.search(r"^(0:|\d+:memory):(/.*)$", MEMBER.read_text(), re.MULTILINE)
+    except OSError:
+        own = None
+    below = own[2].strip("/") if own else ""
+    for folder in dict.fromkeys((GROUPS / below, GROUPS / "memory" / below, GROUPS, GROUPS / "memory")):
+        for name in ("memory.events", "memory.oom_control"):
+            try:
+                found = re.search(r"^oom_kill (\d+)", (folder / name).read_text(), re.MULTILINE)
+            except OSError:
+                continue
+            return int(found[1]) if found else 0
     return 0
 
 

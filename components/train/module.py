@@ -26,10 +26,13 @@ class Watch(Protocol):
     measures: bool
     """The next step's gradient is to be measured."""
 
-    def learnt(self, loss: Tensor, *, last: bool) -> None:
-        """A step was made, the last of its epoch or not."""
+    def learnt(self, loss: Tensor, *, left: int) -> None:
+        """A step was made; so many are left of its epoch."""
 
     def looked(self) -> None:
+        """A part of a step was made."""
+
+    def checked(self) -> None:
         """A validation batch was looked at."""
 
     def measured(self, norm: float) -> None:
@@ -41,10 +44,13 @@ class Unwatched:
 
     over = measures = False
 
-    def learnt(self, loss: Tensor, *, last: bool) -> None:
+    def learnt(self, loss: Tensor, *, left: int) -> None:
         """Nothing."""
 
     def looked(self) -> None:
+        """Nothing."""
+
+    def checked(self) -> None:
         """Nothing."""
 
     def measured(self, norm: float) -> None:
@@ -77,7 +83,7 @@ class Learner(Forward):
                 return
             here = self.transfer_batch_to_device(batch, self.device, 0) if moved else batch
             if self._players:
-                self.watch.learnt(self._play(here, number), last=number + 1 == self._batches)
+                self.watch.learnt(self._play(here, number), left=self._batches - number - 1)
                 continue
             loss = self.loss_of(here, number)
             # Who waits for another's gradients is further than the one who does not come so far.
@@ -86,7 +92,7 @@ class Learner(Forward):
             self._learn(loss, number)
             if whole:
                 self._advance()
-                self.watch.learnt(loss.detach(), last=number + 1 == self._batches)
+                self.watch.learnt(loss.detach(), left=-((number + 1 - self._batches) // self._accumulate))
 
     def configure_model(self) -> None:
         """Divide the network among the processes, where that was asked for."""
@@ -114,7 +120,7 @@ class Learner(Forward):
         moved = self.device.type != "cpu"
         for _number, batch in batches:
             self._step(self.transfer_batch_to_device(batch, self.device, 0) if moved else batch, "validation")
-            self.watch.looked()
+            self.watch.checked()
 
     def configure_optimizers(self) -> Any:
         """The optimisers, one for each player; their schedules are stepped here."""

@@ -28,6 +28,8 @@ LOOK_SECONDS = 0.5
 MOST_STEPS = 1000
 """Several processes look at least after so many steps."""
 LAST_GOOD = "last-good.safetensors"
+LONG_CHECK_SECONDS, LONG_EPOCH_SECONDS = 5.0, 30.0
+"""A validation that takes so long, or the first one after so long, has a checkpoint before it."""
 
 
 class PreemptedError(BaseException):
@@ -53,6 +55,8 @@ class Watch(Callback):
         self._elapsed = 0.0
         self._best_epoch = 0
         self._norm = 0.0
+        self._checking: float | None = None
+        self._learnt, self._stands = self._began, False
         self.over, self.measures = False, bool(self._settings["log_steps"])
         self.step = 0
         self.best: dict[str, float] = {}
@@ -97,26 +101,43 @@ class Watch(Callback):
         self._tell({"event": "resumed", "step": self.step, "history": self.history})
         self._going_on = {}
 
-    def learnt(self, loss: Tensor, *, last: bool) -> None:
+    def learnt(self, loss: Tensor, *, left: int) -> None:
         """A step was made."""
         self.step += 1
         self._loss = loss
         self._pulse.beat()
+        if not left:
+            self._learnt = time.monotonic()
         every = self._settings["log_steps"]
         if every and self.step % every == 0:
             self._losses.append((self.step, loss))
         wanted = self._settings["checkpoint_steps"]
-        due = wanted > 0 and self.step % wanted == 0
+        before = left == 1 and self._checks_long()
+        due = before or (wanted > 0 and self.step % wanted == 0)
         if self._ranks.world > 1:
-            if self.step < self._next and not due:
+            # Whether the validation takes long, each process knows for itself.
+            if self.step < self._next and not due and left != 1:
                 return
         elif time.monotonic() - self._looked < LOOK_SECONDS and not due:
             return
-        self._look(last=last, due=due)
+        self._look(last=not left, due=due)
+        self._stands = left < 2 and (self._stands or self._saved >= self._looked)
 
     def looked(self) -> None:
-        """A validation batch was looked at."""
+        """A part of a step was made."""
         self._pulse.beat()
+
+    def checked(self) -> None:
+        """A validation batch was looked at; nobody waits for the last one where a checkpoint stands before them all."""
+        self._pulse.beat()
+        if self._asked and self._stands:
+            raise PreemptedError
+
+    def _checks_long(self) -> bool:
+        """Whether the validation to come may take longer than somebody who asks to stop would wait."""
+        if self._checking is None:
+            return time.monotonic() - self._began > LONG_EPOCH_SECONDS
+        return self._checking > LONG_CHECK_SECONDS
 
     def measured(self, norm: float) -> None:
         """The gradient is so long."""
@@ -186,6 +207,7 @@ class Watch(Callback):
 
     def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
         """Compare with the best epoch so far, after its validation."""
+        self._checking, self._stands = time.monotonic() - self._learnt, False
         metrics = module.epoch_metrics()
         if not all(map(math.isfinite, metrics.values())):
             self._fail(module.seen)

@@ -4,6 +4,7 @@ The plan is a file: `what number [rank]`. The event of that number, a training s
 takes the plan away and does what it says, so that a fault strikes once.
 """
 
+import contextlib
 import hashlib
 import itertools
 import os
@@ -27,7 +28,7 @@ class Events:
     """Counts in this process."""
 
     def __init__(self, plan):
-        self.plan, self.seen = Path(plan), 0
+        self.plan, self.seen, self.looks = Path(plan), 0, 0
         self.rank = int(os.environ.get("RANK", "0"))
 
     def happened(self, kind):
@@ -37,7 +38,7 @@ class Events:
         except (FileNotFoundError, ValueError):
             return ""
         kinds = {"nan", "huge", "poison"} if kind != "step" else set()
-        if self.seen < int(number) or what in kinds or self.rank != int(rank[0] if rank else 0):
+        if what == "look" or self.seen < int(number) or what in kinds or self.rank != int(rank[0] if rank else 0):
             return ""
         self.plan.rename(self.plan.with_suffix(f".hit-{os.getpid()}"))
         if what in SIGNALS:
@@ -47,6 +48,14 @@ class Events:
         elif what == "clock":
             jumping()
         return what
+
+    def looked(self):
+        """A validation batch: a plan `look N` asks the process to stop at the nth."""
+        self.looks += 1
+        with contextlib.suppress(FileNotFoundError):
+            if self.plan.read_text() == f"look {self.looks}":
+                self.plan.rename(self.plan.with_suffix(f".hit-{os.getpid()}"))
+                os.kill(os.getpid(), signal.SIGTERM)
 
     def around(self, name):
         whole = getattr(checkpoints, name)
@@ -66,11 +75,12 @@ class Net(CustomConfig):
     plan: str
     log: str = ""
     milliseconds: float = 0.0
+    looking: float = 0.0
 
     def build(self, inputs, outputs):
         import torch
 
-        events, log, pause = Events(self.plan), self.log, self.milliseconds / 1000
+        events, log, pause, looking = Events(self.plan), self.log, self.milliseconds / 1000, self.looking / 1000
         for name in ("_written", "_synced"):
             events.around(name)
 
@@ -81,6 +91,9 @@ class Net(CustomConfig):
 
             def forward(self, batch):
                 rows, scale = batch["numbers"], 1.0
+                if looking and not self.training:
+                    events.looked()
+                    time.sleep(looking)
                 if self.training:
                     what = events.happened("step")
                     time.sleep(pause)

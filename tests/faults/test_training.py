@@ -12,7 +12,7 @@ import pytest
 
 from components.contracts.errors import EnvironmentFault, MillraceError
 from components.train import endings
-from tests.faults.trainings import equal, same
+from tests.faults.trainings import EPOCHS, equal, same
 
 pytestmark = pytest.mark.faults
 
@@ -66,17 +66,36 @@ def test_fault_F28_a_rank_is_asked_to_stop(place, whole, tally):
             assert any("was asked to stop" in line for line in ctx.lines)
 
 
+def test_fault_F28_a_rank_is_asked_to_stop_while_it_validates(place, tally):
+    """F28-check: it does not look at the rest, since a checkpoint stands before validations that take long."""
+    small = {"batch_size": 8, "checkpoint_steps": 0, "restarts": 0}
+    alone = place.train(place.context("not asked"), **small)
+    steps = place.rows()
+    with tally("F28-check") as count:
+        # At the first of two batches, in the second epoch and the third; how long it takes is known from the first.
+        for epoch in (2, 3):
+            place.plan.write_text(f"look {2 * epoch - 1}")
+            made = place.train(place.context(f"checking-{epoch}"), looking=3000.0, **small)
+            upto = epoch * len(steps) // EPOCHS
+            count.injected += 1
+            count.hit += place.hits()
+            count.holds(lambda made=made: equal(made.files, alone.files))
+            count.holds(equal, place.rows(), steps[:upto] + steps[upto - 1 :])
+
+
 class Asked(BaseException):
     """What a flow raises when it is asked to stop."""
 
 
-def test_fault_F28_the_whole_step_is_asked_to_stop(place, whole, tally):
+@pytest.mark.parametrize(("devices", "oracle", "tries"), [(1, "whole", 10), (2, "pair", 3)])
+def test_fault_F28_the_whole_step_is_asked_to_stop(place, request, tally, devices, oracle, tries):
     """F28-step: the child writes a checkpoint before the step ends; the next run of the recipe goes on there."""
-    drawn = random.Random(82)
-    with tally("F28-step") as count:
-        for number in range(10):
+    drawn, whole = random.Random(82), request.getfixturevalue(oracle)
+    settings = {"checkpoint_steps": 0, "milliseconds": 100.0, "devices": devices, "accelerator": "cpu"}
+    with tally("F28-step" if devices == 1 else "F28-step-of-two") as count:
+        for number in range(tries):
             after = drawn.uniform(0.0, 0.5)
-            ctx = place.context(f"step-{number}")
+            ctx = place.context(f"step-{devices}-{number}")
             steps = threading.Event()
 
             def asked(step, *_, after=after, steps=steps):
@@ -88,10 +107,10 @@ def test_fault_F28_the_whole_step_is_asked_to_stop(place, whole, tally):
             ctx.progress.advanced = asked
             count.injected += 1
             with pytest.raises(Asked):
-                place.train(ctx, checkpoint_steps=0, milliseconds=100.0)
+                place.train(ctx, **settings)
             count.hit += 1
             before = place.rows()
-            made = place.train(ctx, checkpoint_steps=0, milliseconds=100.0)
+            made = place.train(ctx, **settings)
             rows = before + place.rows()
             count.holds(lambda made=made: equal(made.files, whole[0].files))
             count.holds(equal, rows, whole[1])
@@ -190,6 +209,14 @@ def test_fault_F31_training_needs_more_memory_than_there_is(place, whole, tally,
         with pytest.raises(EnvironmentFault, match=r"E_OUT_OF_MEMORY train.batch_size: .* lower train.batch_size"):
             place.train(place.context("huge"))
         count.hit += place.hits()
+        for rank in (0, 1):
+            place.plan.write_text(f"huge 4 {rank}")
+            count.injected += 1
+            with pytest.raises(
+                EnvironmentFault, match=rf"E_OUT_OF_MEMORY train.batch_size: .* rank {rank} failed: .*memory"
+            ):
+                place.train(place.context(f"huge-{rank}"), devices=2, accelerator="cpu")
+            count.hit += place.hits()
         # The kernel counts whom it ends for want of memory.
         place.plan.write_text("kill 9")
         ctx = place.context("starved")

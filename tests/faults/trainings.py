@@ -45,7 +45,7 @@ class Place:
 
     def train(self, ctx, **settings):
         config = {"kind": "custom", "target": "tests.faults.faulty:Net", "plan": str(self.plan), "log": str(self.log)}
-        config |= {"milliseconds": settings.pop("milliseconds", 0.0)}
+        config |= {name: settings.pop(name, 0.0) for name in ("milliseconds", "looking")}
         model = load_kind("components.models", KINDS, config, "model").model_validate(config)
         chosen = {"max_epochs": EPOCHS, "batch_size": 32, "learning_rate": 0.02, "checkpoint_steps": 2} | settings
         whole = TrainConfig(model=model, objective=Classification(), settings=TrainSettings(**chosen))

@@ -204,19 +204,32 @@ ctx = open_context(Placement(home=Path(sys.argv[1]) / "home"), "t")
 ctx.compute = Compute(workers=1, synchronous=True)
 ctx.progress.advanced = lambda step, *_: print("training", flush=True) if step == "train" else None
 if __name__ == "__main__":
-    trained(table_recipe(Path(sys.argv[1]) / "table", settings=SLOW), ctx)
+    settings = SLOW.model_copy(update={"devices": int(sys.argv[2]), "accelerator": "cpu"})
+    trained(table_recipe(Path(sys.argv[1]) / "table", settings=settings), ctx)
 """
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.e2e)])
-def test_nothing_outlives_a_supervisor_that_is_ended(folder, tmp_path, how):
+@pytest.mark.parametrize(
+    ("how", "processes"),
+    [
+        (signal.SIGKILL, 1),
+        pytest.param(signal.SIGTERM, 1, marks=pytest.mark.e2e),
+        pytest.param(signal.SIGKILL, 2, marks=pytest.mark.e2e),
+        pytest.param(signal.SIGTERM, 2, marks=pytest.mark.e2e),
+    ],
+)
+def test_nothing_outlives_a_supervisor_that_is_ended(folder, tmp_path, how, processes):
     script = tmp_path / "supervisor.py"
     script.write_text(SUPERVISOR)
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    parent = subprocess.Popen([sys.executable, str(script), str(tmp_path)], stdout=subprocess.PIPE, env=environment)
+    parent = subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path), str(processes)], stdout=subprocess.PIPE, env=environment
+    )
     assert parent.stdout.readline() == b"training\n"
     family = psutil.Process(parent.pid).children(recursive=True)
     assert any(os.getsid(one.pid) == one.pid for one in family), "the training child is among them"
+    ranks = [one for one in family if "RANK" in one.environ()]
+    assert len(ranks) >= processes - (processes == 1), "and its ranks, where there are several"
     parent.send_signal(how)
     parent.wait(10)
     parent.stdout.close()
