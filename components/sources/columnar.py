@@ -17,12 +17,25 @@ TAILS = {"parquet": b"PAR1", "arrow": b"ARROW1"}
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Groups `first` up to `last` (not with it) of a file, their bytes, and the number of their first row, from 1."""
+    """Groups `first` up to `last` (not with it) of a file, their bytes, and the number of their first row, from 1.
+
+    Of Avro, whose blocks only a walk through the file finds, first and last are bytes.
+    """
 
     first: int
     last: int
     size: int
     row: int
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What is read as a whole: a row group, a batch, a stripe or a block."""
+
+    first: int
+    last: int
+    size: int
+    rows: int
 
 
 def sniffed(path: Path) -> str:
@@ -44,15 +57,17 @@ def groups(path: Path, kind: str, place: str, piece_bytes: int) -> list[Group]:
         DataError: E_FILE_TRUNCATED, its end is missing; E_FORMAT.
     """
     with unreadable(path, kind, place):
-        sizes = list(SIZES[kind](path))
-    found, first, size, rows, row = [], 0, 0, 0, 1
-    for number, (one_size, one_rows) in enumerate(sizes):
-        if size and size + one_size > piece_bytes:
-            found.append(Group(first=first, last=number, size=size, row=row))
-            first, size, row, rows = number, 0, row + rows, 0
-        size += one_size
-        rows += one_rows
-    return [*found, Group(first=first, last=len(sizes), size=max(size, 1), row=row)]
+        units = list(UNITS[kind](path))
+    found, size, rows, row = [], 0, 0, 1
+    first = last = units[0].first if units else 0
+    for one in units:
+        if size and size + one.size > piece_bytes:
+            found.append(Group(first=first, last=one.first, size=size, row=row))
+            first, size, row, rows = one.first, 0, row + rows, 0
+        size += one.size
+        rows += one.rows
+        last = one.last
+    return [*found, Group(first=first, last=last, size=max(size, 1), row=row)]
 
 
 def read_group(path: Path, kind: str, *, first: int, last: int, columns: tuple[str, ...], place: str) -> pa.Table:
@@ -99,13 +114,13 @@ def _truncated(path: Path, kind: str) -> bool:
         return file.read() != tail
 
 
-def _parquet_sizes(path: Path) -> Iterator[tuple[int, int]]:
+def _parquet_units(path: Path) -> Iterator[Unit]:
     import pyarrow.parquet as pq
 
     meta = pq.read_metadata(path)
     for number in range(meta.num_row_groups):
         group = meta.row_group(number)
-        yield group.total_byte_size, group.num_rows
+        yield Unit(number, number + 1, group.total_byte_size, group.num_rows)
 
 
 def _read_parquet(path: Path, first: int, last: int, columns: list[str] | None) -> pa.Table:
@@ -116,11 +131,11 @@ def _read_parquet(path: Path, first: int, last: int, columns: list[str] | None) 
         return file.read_row_groups(list(range(first, last)), columns=columns, use_threads=False)
 
 
-def _arrow_sizes(path: Path) -> Iterator[tuple[int, int]]:
+def _arrow_units(path: Path) -> Iterator[Unit]:
     with pa.memory_map(str(path)) as file, pa.ipc.open_file(file) as reader:
         for number in range(reader.num_record_batches):
             batch = reader.get_batch(number)
-            yield batch.nbytes, batch.num_rows
+            yield Unit(number, number + 1, batch.nbytes, batch.num_rows)
 
 
 def _read_arrow(path: Path, first: int, last: int, columns: list[str] | None) -> pa.Table:
@@ -130,13 +145,13 @@ def _read_arrow(path: Path, first: int, last: int, columns: list[str] | None) ->
         return table.select(columns) if columns else table
 
 
-def _orc_sizes(path: Path) -> Iterator[tuple[int, int]]:
+def _orc_units(path: Path) -> Iterator[Unit]:
     from pyarrow import orc
 
     file = orc.ORCFile(path)
     for number in range(file.nstripes):
         rows = file.read_stripe(number, columns=file.schema.names[:1]).num_rows
-        yield max(file.content_length // file.nstripes, 1), rows
+        yield Unit(number, number + 1, max(file.content_length // file.nstripes, 1), rows)
 
 
 def _read_orc(path: Path, first: int, last: int, columns: list[str] | None) -> pa.Table:
@@ -161,31 +176,25 @@ def _fastavro() -> Any:
     return fastavro
 
 
-def _avro_sizes(path: Path) -> Iterator[tuple[int, int]]:
+def _avro_units(path: Path) -> Iterator[Unit]:
     avro = _fastavro()
     with path.open("rb") as file:
         for block in avro.block_reader(file):
-            yield block.size, block.num_records
+            yield Unit(block.offset, block.offset + block.size, block.size, block.num_records)
 
 
 def _read_avro(path: Path, first: int, last: int, columns: list[str] | None) -> pa.Table:
     avro = _fastavro()
     with path.open("rb") as file:
         blocks = avro.block_reader(file)
-        head = start = end = -1
-        for number, block in enumerate(blocks):
-            head = block.offset if number == 0 else head
-            start = block.offset if number == first else start
-            if number + 1 == last:
-                end = block.offset + block.size
-                break
+        head = next((block.offset for block in blocks), -1)
         names = [field["name"] for field in blocks.writer_schema["fields"]]
         _known(columns, names, path)
         file.seek(0)
         data = file.read(head) if head >= 0 else file.read()
         if head >= 0:
-            file.seek(start)
-            data += file.read(end - start)
+            file.seek(first)
+            data += file.read(last - first)
         rows = list(avro.reader(io.BytesIO(data)))
     wanted = columns or names
     return pa.table({name: [row[name] for row in rows] for name in wanted})
@@ -204,11 +213,11 @@ def _known(columns: list[str] | None, names: list[str], path: Path) -> None:
         )
 
 
-SIZES: dict[str, Callable[[Path], Iterator[tuple[int, int]]]] = {
-    "parquet": _parquet_sizes,
-    "arrow": _arrow_sizes,
-    "orc": _orc_sizes,
-    "avro": _avro_sizes,
+UNITS: dict[str, Callable[[Path], Iterator[Unit]]] = {
+    "parquet": _parquet_units,
+    "arrow": _arrow_units,
+    "orc": _orc_units,
+    "avro": _avro_units,
 }
 READ: dict[str, Callable[[Path, int, int, list[str] | None], pa.Table]] = {
     "parquet": _read_parquet,

@@ -24,6 +24,7 @@ from components.adapters.store import digest_file
 from components.context import open_context
 from components.contracts.placement import Placement
 from components.contracts.spec import OWN_COLUMNS, ROW
+from components.sources import columnar
 from components.sources.files import FilesSource
 from components.validate import ValidateConfig
 from components.validate.checks import ColumnCheck
@@ -88,6 +89,31 @@ def test_every_format_gives_the_cells_that_were_written_in_pieces_too(tmp_path, 
     numbers = [number for table in tables for number in table[ROW].to_pylist()]
     first = 2 if kind in {"csv", "tsv"} else 1
     assert numbers == list(range(first, first + len(ROWS)))
+
+
+def test_a_piece_of_avro_is_read_without_what_stands_before_it(tmp_path, monkeypatch):
+    """Reading all pieces costs as much as the file, and not as its square."""
+    path = tmp_path / "a.avro"
+    path.write_bytes(written(ROWS, "avro"))
+    pieces = columnar.groups(path, "avro", "a", 20_000)
+    assert len(pieces) > 2
+    walked, real = [], fastavro.block_reader
+
+    class Reader:
+        def __init__(self, file):
+            self.blocks = real(file)
+            self.writer_schema = self.blocks.writer_schema
+
+        def __iter__(self):
+            for block in self.blocks:
+                walked.append(block.offset)
+                yield block
+
+    monkeypatch.setattr(fastavro, "block_reader", Reader)
+    last = pieces[-1]
+    table = columnar.read_group(path, "avro", first=last.first, last=last.last, columns=(), place="a")
+    assert table.to_pylist() == ROWS[last.row - 1 :]
+    assert len(walked) == 1
 
 
 @pytest.mark.parametrize("kind", KINDS)
