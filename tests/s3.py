@@ -14,6 +14,12 @@ from dataclasses import dataclass, field
 
 ACCESS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
 NUMBERS = itertools.count(1)
+REFUSALS = {
+    "503": (503, "SlowDown"),
+    "429": (429, "TooManyRequests"),
+    "403": (403, "AccessDenied"),
+    "expired": (400, "ExpiredToken"),
+}
 
 
 @dataclass
@@ -22,48 +28,63 @@ class Door:
 
     "pass" · "kill-before" and "kill-after" (the client dies; the request was not made, or was) · "cut-before" and
     "cut-after" (the connection ends without an answer) · "half" (it ends in the middle of the body, which the server
-    sees) · "bytes n" (it ends behind n bytes of the answer's body) · "503" and "403" (refused).
+    sees) · "bytes n" (it ends behind n bytes of the answer's body) · "503", "429", "403" and "expired" (refused) ·
+    "hang" (no answer for `hangs` seconds, then none) · "swap" (`swap` is called before the client has the answer).
     """
 
     app: object
     rule: object = None
     victim: int = 0
+    hangs: float = 30.0
+    swap: object = None
     log: list = field(default_factory=list)
     lock: object = field(default_factory=threading.Lock)
 
     def __call__(self, environ, start):
         with self.lock:
-            length = int(environ.get("CONTENT_LENGTH") or 0)
-            method, path, query = (environ[name] for name in ("REQUEST_METHOD", "PATH_INFO", "QUERY_STRING"))
-            self.log.append((method, path, query, length))
-            what = self.rule(len(self.log), method, path) if self.rule else "pass"
-            if what == "kill-before":
-                self._kill()
-            if what in {"kill-before", "cut-before"}:
-                return self._cut(environ, start)
-            if what in {"503", "403"}:
-                environ["wsgi.input"].read(length)
-                code = {"503": "SlowDown", "403": "AccessDenied"}[what]
-                body = f"<Error><Code>{code}</Code><Message>refused</Message></Error>".encode() * (method != "HEAD")
-                start(f"{what} Refused", [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
-                return [body]
-            if what == "half":
-                environ = {**environ, "wsgi.input": io.BytesIO(environ["wsgi.input"].read(length)[: length // 2])}
-            answer = []
+            what, answer = self._passed(environ, start)
+        if what == "hang":
+            threading.Event().wait(self.hangs)
+            return self._cut(environ, start)
+        if what == "swap":
+            self.swap()
+        return answer
 
-            def keep(status, headers, error=None):
-                answer[:] = [status, headers]
-                return lambda _: None
+    def _passed(self, environ, start):
+        """What became of a request, and its answer."""
+        length = int(environ.get("CONTENT_LENGTH") or 0)
+        method, path, query = (environ[name] for name in ("REQUEST_METHOD", "PATH_INFO", "QUERY_STRING"))
+        self.log.append((method, path, query, length))
+        what = self.rule(len(self.log), method, path) if self.rule else "pass"
+        if what == "kill-before":
+            self._kill()
+        if what in {"kill-before", "cut-before"}:
+            return what, self._cut(environ, start)
+        if what == "hang":
+            return what, []
+        if what in REFUSALS:
+            environ["wsgi.input"].read(length)
+            status, code = REFUSALS[what]
+            body = f"<Error><Code>{code}</Code><Message>refused</Message></Error>".encode() * (method != "HEAD")
+            start(f"{status} Refused", [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
+            return what, [body]
+        if what == "half":
+            environ = {**environ, "wsgi.input": io.BytesIO(environ["wsgi.input"].read(length)[: length // 2])}
+        answer = []
 
-            body = b"".join(self.app(environ, keep))
-            if what == "kill-after":
-                self._kill()
-            if what in {"kill-after", "cut-after", "half"}:
-                return self._cut(environ, start)
-            start(*answer)
-            if what.startswith("bytes "):
-                return self._some(environ, body, what)
-            return [body]
+        def keep(status, headers, error=None):
+            answer[:] = [status, headers]
+            return lambda _: None
+
+        body = b"".join(self.app(environ, keep))
+        if what == "kill-after":
+            self._kill()
+        if what in {"kill-after", "cut-after", "half"}:
+            return what, self._cut(environ, start)
+        start(*answer)
+        if what.startswith("bytes "):
+            return what, self._some(environ, body, what)
+        return what, [body]
 
     def _some(self, environ, body, what):
         """So many bytes of the answer, counted from its end where below zero, `mid` half of them."""

@@ -14,20 +14,24 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from blake3 import blake3
 
 from components.adapters.archives import walk
+from components.adapters.s3_errors import REFUSED as REFUSED_CODES
+from components.adapters.s3_errors import code_of
 from components.contracts.errors import DataError, EnvironmentFault, masked
 
 BLOCK = 8 * 2**20
-TRIES = 3
+TRIES = 4
+CONNECT_SECONDS, READ_SECONDS = 5, 20
 MARKS = ("ETag", "etag", "LastModified", "Last-Modified", "last_modified", "modificationTime", "updated", "mtime")
 """What servers call the thing that changes when a file does."""
 WILD = re.compile(r"[*?\[]")
 EXTRAS = {"gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs", "hdfs": "pyarrow's libhdfs"}
 REFUSED = (PermissionError,)
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,15 +77,18 @@ def listed(folder: str, place: str) -> list[Blob]:
         DataError: E_SOURCE_EMPTY, nothing is there.
         EnvironmentFault: E_PERMISSION, E_CREDENTIALS, E_SERVER_UNREACHABLE.
     """
-    with faults(folder, place):
-        system = _system(folder)
-        if folder.startswith("http"):
-            return [_blob(system, system.info(folder), folder)]
-        found = system.find(folder, detail=True)
-        blobs = [_blob(system, info, folder) for path, info in sorted(found.items()) if info["type"] == "file"]
+    blobs = _patiently(lambda: _listed(folder), folder, place)
     if not blobs:
         raise DataError("E_SOURCE_EMPTY", "nothing is there", place=place, value=folder, action=f"correct {place}")
     return blobs
+
+
+def _listed(folder: str) -> list[Blob]:
+    system = _system(folder)
+    if folder.startswith("http"):
+        return [_blob(system, system.info(folder), folder)]
+    found = system.find(folder, detail=True)
+    return [_blob(system, info, folder) for path, info in sorted(found.items()) if info["type"] == "file"]
 
 
 def local(path: Path, root: Path) -> Blob:
@@ -137,17 +144,26 @@ def digest_of(blob: Blob, place: str) -> str:
 
 def _tried(blob: Blob, place: str, begin: Callable[[], Any], take: Callable[[bytes], Any]) -> None:
     """Give the bytes of `blob` to `take`, from the start again after `begin` where the connection fails."""
-    for tried in range(1, TRIES + 1):
+
+    def whole() -> None:
         begin()
+        _stream(blob, take, place)
+
+    _patiently(whole, blob.url, place)
+
+
+def _patiently(work: Callable[[], Result], url: str, place: str) -> Result:
+    """`work()`, again where the server does not give it, after 1, 2 and 4 seconds."""
+    for tried in range(TRIES - 1):
         try:
-            with faults(blob.url, place):
-                _stream(blob, take, place)
+            with faults(url, place):
+                return work()
         except EnvironmentFault as error:
-            if error.code != "E_SERVER_UNREACHABLE" or tried == TRIES:
+            if error.code != "E_SERVER_UNREACHABLE":
                 raise
-            time.sleep(tried)
-        else:
-            return
+        time.sleep(2**tried)
+    with faults(url, place):
+        return work()
 
 
 def _stream(blob: Blob, take: Callable[[bytes], Any], place: str) -> None:
@@ -190,9 +206,10 @@ def _system(uri: str) -> Any:
     options: dict[str, Any] = {"skip_instance_cache": True, "use_listings_cache": False}
     try:
         if scheme == "s3":
-            retries = {"max_attempts": TRIES, "mode": "standard"}
-            options["config_kwargs"] = {"retries": retries, "connect_timeout": 5, "read_timeout": 20}
-        return fsspec.filesystem(scheme, **options)
+            # Tries are counted here alone: three layers that each try again make minutes of a server that hangs.
+            waits = {"connect_timeout": CONNECT_SECONDS, "read_timeout": READ_SECONDS}
+            options["config_kwargs"] = {"retries": {"total_max_attempts": 1}, **waits}
+        system = fsspec.filesystem(scheme, **options)
     except ImportError as error:
         raise EnvironmentFault(
             "E_EXTRA_MISSING",
@@ -209,6 +226,9 @@ def _system(uri: str) -> Any:
             allowed="a path, s3://, https://, gs://, abfs://, webhdfs://",
             action="correct source.uri",
         ) from error
+    if scheme == "s3":
+        system.retries = 1
+    return system
 
 
 @contextmanager
@@ -229,7 +249,10 @@ def faults(url: str, place: str) -> Iterator[None]:
         raise _refused(shown, place) from error
     except Exception as error:
         name, text = type(error).__name__, str(error)
-        if "Credentials" in name or re.search(r"\b(401|403|Forbidden|Unauthorized|ExpiredToken|AccessDenied)\b", text):
+        code = code_of(error) or code_of(error.__cause__ or error)
+        # S3 says of a token that has expired 400, and of a HEAD no more than that.
+        refused = code in REFUSED_CODES or (url.startswith("s3://") and code == "400")
+        if refused or "Credentials" in name or re.search(r"\b(401|403|Forbidden|Unauthorized)\b", text):
             raise _refused(shown, place) from error
         if isinstance(error, (OSError, TimeoutError)) or name.startswith(("Client", "Endpoint", "Connect", "Server")):
             raise _unreachable(shown, place, name) from error

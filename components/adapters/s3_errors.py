@@ -12,10 +12,12 @@ PASSING_CODES = frozenset({
     "Throttling",
     "ThrottlingException",
     "RequestLimitExceeded",
+    "TooManyRequests",
     "ConditionalRequestConflict",
     "OperationAborted",
     "IncompleteBody",
 })
+TOO_MANY = 429
 MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
 REFUSED = frozenset({
     "AccessDenied",
@@ -46,7 +48,7 @@ def may_pass(error: BaseException) -> bool:
         return True
     response: dict[str, Any] = getattr(error, "response", None) or {}
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return code_of(error) in PASSING_CODES or (status >= 500 and code_of(error) not in FULL)
+    return code_of(error) in PASSING_CODES or status == TOO_MANY or (status >= 500 and code_of(error) not in FULL)
 
 
 def is_missing(error: BaseException) -> bool:
