@@ -32,7 +32,7 @@ CASES = {
     "early end": (NET, Classification(), {"patience": 1, "learning_rate": 1e-9}),
     "players": (Gan(noise=4, hidden=(8,)), Adversarial(), {"clip": 1.0}),
     "images, changed, in half the bits": (
-        Cnn(layers=(Conv(channels=4, norm=True),)),
+        Cnn(layers=(Conv(channels=4, norm=True), Conv(channels=4))),
         Classification(),
         {"precision": "bfloat16"},
     ),
@@ -139,6 +139,46 @@ def test_the_step_size_falls_where_nothing_gets_better(jobs):
         patch.setattr(worker.Watch, "on_train_epoch_end", looked)
         worker.work(job, lambda _: None)
     assert rates == pytest.approx([1e-30, 1e-31, 1e-32, 1e-33], abs=0, rel=1e-9)
+
+
+@pytest.mark.parametrize("name", ["momentum", "players"])
+def test_no_gradient_is_longer_than_it_may_be(jobs, name):
+    """Clipped to far less than they are, at every step; as long as they are without."""
+    lengths = {}
+    for clip in (1e-3, 0.0):
+        job, _ = jobs(name, clip=clip, checkpoint_steps=0, max_epochs=1)
+        kind = torch.optim.SGD if name == "momentum" else torch.optim.AdamW
+        step, found = kind.step, lengths.setdefault(clip, [])
+
+        def noted(optimizer, *given, step=step, found=found, **more):
+            grads = [one.grad for group in optimizer.param_groups for one in group["params"] if one.grad is not None]
+            found.append(float(torch.nn.utils.get_total_norm(grads)))
+            return step(optimizer, *given, **more)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(kind, "step", noted)
+            worker.work(job, lambda _: None)
+    assert len(lengths[1e-3]) >= 4
+    assert max(lengths[1e-3]) <= 1e-3 * 1.001
+    assert max(lengths[0.0]) > 1e-2
+
+
+def test_the_channels_of_a_pixel_lie_side_by_side_in_convolutions(jobs):
+    job, _ = jobs("images, changed, in half the bits", checkpoint_steps=0, max_epochs=1)
+    layouts = []
+    seen = worker.Watch.on_train_epoch_end
+
+    def looked(watch, trainer, module):
+        seen(watch, trainer, module)
+        convolutions = [one.weight for one in module.network.modules() if isinstance(one, torch.nn.Conv2d)]
+        # Of one channel both ways are the same.
+        layouts.extend(one.is_contiguous(memory_format=torch.channels_last) for one in convolutions if one.shape[1] > 1)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worker.Watch, "on_train_epoch_end", looked)
+        worker.work(job, lambda _: None)
+    assert layouts
+    assert all(layouts)
 
 
 def test_gradients_added_up_are_those_of_the_larger_batch(jobs):
