@@ -41,7 +41,7 @@ GOALS = {
     "G26": (prepare.polars,),
     "G12": (training.loop("cnn", 128, 1.03, 1.0), training.loop("mlp", 64, 1.4, 1.15)),
     "G13": (training.lightning,),
-    "G14": tuple(accuracy.beside(peer, part) for peer in ("torch", "keras") for part in ("whole", "training")),
+    "G14": tuple(accuracy.beside(peer, part) for peer in accuracy.PEERS for part in ("whole", "training")),
     "G15": (training.one_process(1.5, 1.8), training.script(0.97, 1.0)),
     "G19": (tracked.cost, tracked.added),
     "G21": (scoring.script, scoring.command),
