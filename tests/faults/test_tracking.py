@@ -13,6 +13,7 @@ import pytest
 from components.adapters.outbox import Outbox
 from components.adapters.tracking import Tracker
 from components.contracts.placement import Placement
+from tests.faults.trainings import equal
 
 pytestmark = pytest.mark.faults
 POINTS = 3000
@@ -149,3 +150,20 @@ def _raise():
 
 def _equal(first, second):
     assert first == second
+
+
+def test_fault_F25_each_step_is_noted_once_in_mlflow_whenever_training_is_killed(place, whole, tally):
+    """F25-noted: what is learnt again after a checkpoint is told again, and noted no second time."""
+    with tally("F25-noted") as count:
+        for number in (4, 9, 15):
+            place.plan.write_text(f"kill {number}")
+            ctx = place.context(f"noted-{number}")
+            ctx.tracker.start("t", {}, {})
+            made = place.train(ctx, log_steps=1)
+            ctx.tracker.end("FINISHED")
+            count.injected += 1
+            count.hit += place.hits()
+            noted = ctx.tracker.client.get_metric_history(ctx.tracker.run_id, "step_loss")
+            count.holds(equal, sorted(one.step for one in noted), list(range(1, len(whole[1]) + 1)))
+            epochs = ctx.tracker.client.get_metric_history(ctx.tracker.run_id, "validation_loss")
+            count.holds(equal, [one.value for one in epochs], [one["validation_loss"] for one in made.history])
