@@ -29,7 +29,8 @@ CONNECT_SECONDS, READ_SECONDS = 5, 20
 MARKS = ("ETag", "etag", "LastModified", "Last-Modified", "last_modified", "modificationTime", "updated", "mtime")
 """What servers call the thing that changes when a file does."""
 WILD = re.compile(r"[*?\[]")
-EXTRAS = {"gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs", "hdfs": "pyarrow's libhdfs"}
+EXTRAS = {"gs": ("gcsfs", "gs"), "gcs": ("gcsfs", "gs"), "abfs": ("adlfs", "azure"), "az": ("adlfs", "azure")}
+"""By the kind of an address: the library that opens it, and the extra that brings it."""
 REFUSED = (PermissionError,)
 Result = TypeVar("Result")
 
@@ -211,11 +212,12 @@ def _system(uri: str) -> Any:
             options["config_kwargs"] = {"retries": {"total_max_attempts": 1}, **waits}
         system = fsspec.filesystem(scheme, **options)
     except ImportError as error:
+        library, extra = EXTRAS.get(scheme, (error.name or "another library", ""))
         raise EnvironmentFault(
             "E_EXTRA_MISSING",
-            f"{scheme}:// needs {EXTRAS.get(scheme, 'another library')}, which is not installed",
+            f"{scheme}:// needs {library}, which is not installed",
             place="source.uri",
-            action=f"install it: pip install {EXTRAS.get(scheme, '')}".strip(),
+            action=f"install it: pip install -e '.[{extra}]'" if extra else "install it",
         ) from error
     except ValueError as error:
         raise DataError(

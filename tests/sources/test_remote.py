@@ -146,7 +146,11 @@ def test_bad_input_addresses(web, bucket, ctx):
         (f"{web}/b.csv", "E_SOURCE_EMPTY source.uri: nothing is there"),
         ("http://127.0.0.1:9/a.csv", "E_SERVER_UNREACHABLE source.uri: the server does not give it"),
         (bucket[2] + "/nothing", "E_SOURCE_EMPTY source.uri: nothing is there"),
-        ("gs://bucket/a.csv", "E_EXTRA_MISSING source.uri: gs:// needs gcsfs"),
+        (
+            "gs://bucket/a.csv",
+            "E_EXTRA_MISSING source.uri: gs:// needs gcsfs, which is not installed; install it: pip install -e '.[gs]'",
+        ),
+        ("abfs://c@a/a.csv", "E_EXTRA_MISSING source.uri: abfs:// needs adlfs"),
         ("nosuch://x/y", "E_FORMAT source.uri: addresses of this kind are not known"),
     ):
         with pytest.raises(MillraceError) as caught:
