@@ -33,6 +33,16 @@ def tarred(*members, mode="w:gz"):
     return sink.getvalue()
 
 
+def linked(name, target):
+    """A zip archive with a symbolic link, as Info-ZIP writes it."""
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w") as archive:
+        info = zipfile.ZipInfo(name)
+        info.create_system, info.external_attr = 3, 0o120777 << 16
+        archive.writestr(info, target)
+    return sink.getvalue()
+
+
 ARCHIVES = {
     "B23-zip-bomb": (zipped(("a.csv", bytes(80 * 2**20))), "E_ARCHIVE_BOMB .*: it unpacks to more than 100 times"),
     "B23-tar-bomb": (tarred(("a.csv", bytes(80 * 2**20))), "E_ARCHIVE_BOMB .*: it unpacks to more than 100 times"),
@@ -43,6 +53,7 @@ ARCHIVES = {
     "B24-tar-absolute": (tarred(("/a.csv", b"n\n1\n"), mode="w"), "E_ARCHIVE_PATH .*leads out of it"),
     "B24-tar-link": (tarred(("good.csv", b"n\n1\n"), ("a.csv", LINK)), "E_ARCHIVE_PATH .*a link or a device"),
     "B24-tar-hard-link": (tarred(("a.csv", HARD_LINK)), "E_ARCHIVE_PATH .*a link or a device"),
+    "B24-zip-link": (linked("a.csv", "/etc/passwd"), "E_ARCHIVE_PATH .*a link or a device"),
     "B24-zip-one-name-twice": (zipped(("a.csv", "n\n1\n"), ("a.csv", "n\n2\n")), "E_FORMAT .*two files of one name"),
     "B24-tar-one-name-twice": (tarred(("a.csv", b"n\n1\n"), ("a.csv", b"n\n2\n")), "E_FORMAT .*two files of one name"),
     "B24-tar-device": (tarred(("a.csv", DEVICE), mode="w"), "E_ARCHIVE_PATH .*a link or a device"),

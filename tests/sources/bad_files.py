@@ -170,7 +170,7 @@ CASES = {
     ),
     "B22-cut-zst": Case(
         files={"a.csv.zst": pa.compress(CSV.encode(), "zstd", asbytes=True)[:-20]},
-        fixed={"a.csv.zst": pa.compress(CSV.encode(), "zstd", asbytes=True)}, error=r"E_(FILE_TRUNCATED|FORMAT) .*a\.csv\.zst",
+        fixed={"a.csv.zst": pa.compress(CSV.encode(), "zstd", asbytes=True)}, error=r"E_FILE_TRUNCATED .*a\.csv\.zst",
     ),
     "B22-cut-bz2": Case(
         files={"a.csv.bz2": bz2.compress(CSV.encode())[:-20]}, fixed={"a.csv.bz2": bz2.compress(CSV.encode())},

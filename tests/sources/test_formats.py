@@ -116,6 +116,15 @@ def test_a_piece_of_avro_is_read_without_what_stands_before_it(tmp_path, monkeyp
     assert len(walked) == 1
 
 
+@pytest.mark.parametrize(("pattern", "expected"), [("*.csv", 2), ("x*.csv", 1), ("*/*.csv", 1), ("?1.csv", 1)])
+def test_a_glob_of_this_machine_names_files(tmp_path, ctx, pattern, expected):
+    (tmp_path / "deep").mkdir()
+    for name in ("x1.csv", "deep/y2.csv", "z3.txt"):
+        (tmp_path / name).write_bytes(written(ROWS[:50], "csv"))
+    _, tables = read(FilesSource(uri=f"{tmp_path}/{pattern}"), ctx, COLUMNS.values())
+    assert sum(one.num_rows for one in tables) == 50 * expected
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_row_has_the_same_key_whatever_format_it_comes_in(tmp_path, ctx, kind):
     from components.contracts.spec import KEY

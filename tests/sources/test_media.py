@@ -7,17 +7,36 @@ import pickle
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
 from components.contracts.errors import DataError
+from components.features.image import Image as ImageFeature
 from components.sources.audio_folder import AudioFolderSource
 from components.sources.generated import GeneratedSource
+from components.sources.image_folder import ImageFolderSource
 from components.sources.pixels import CifarSource, MnistSource
 from components.sources.sklearn_set import SklearnSource
 from components.sources.text_folder import TextFolderSource
 from tests.sources.conftest import idx
 from tests.sources.media import FORMS, packed, read
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_pictures_of_every_usual_format_are_read_byte_by_byte_and_decoded(tmp_path, form):
+    draw, written = np.random.default_rng(0), {}
+    for name in ("a.jpg", "b.jpeg", "c.png", "d.webp", "e.bmp", "f.gif", "g.tiff"):
+        path = tmp_path / "tree" / "x" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(draw.integers(0, 255, (12, 9, 3), np.uint8)).save(path)
+        written[name] = path.read_bytes()
+    rows, bad = read(ImageFolderSource(uri=str(packed(tmp_path / "tree", form))), tmp_path)
+    assert bad == []
+    assert sorted(one["image"] for one in rows) == sorted(written.values())
+    decoded = ImageFeature(height=6, width=6).prepare(pa.table({"image": [one["image"] for one in rows]})).values
+    assert decoded.shape[0] == len(written)
+    assert all(float(np.asarray(one).std()) > 0 for one in decoded)
 
 
 @pytest.mark.parametrize("form", FORMS)
