@@ -28,6 +28,7 @@ from components.contracts.spec import Column
 from components.sources.declared import DeclaredSource
 from components.sources.partition import DigestOf, Partition, Rows
 from components.sources.python_cells import column, sampled
+from components.sources.sql_ranges import NUMBER, Bounds
 from components.sources.sql_text import check_read_only
 
 
@@ -118,33 +119,35 @@ class SqlSource(DeclaredSource):
             types = sampled(self._sample(session.connection), names)
             total = int(self._run(session.connection, f"SELECT count(*) FROM {self._base()}", {}).scalar() or 0)
             ranges = self._ranges(session.connection, key, total)
-            found = [self._partition(session, one, key=key, order=order, types=types) for one in ranges]
+            found = [
+                part for one in ranges for part in self._partitions(session, one, key=key, order=order, types=types)
+            ]
         counted = sum(one.argument["count"] for one in found)
         if counted != total:
             what, action = f"its parts have {counted} rows, and all of it has {total}", "name another key, or try again"
             raise DataError("E_SOURCE_CHANGED", what, place="source.key", value=key, action=action)
         return found
 
-    def _partition(self, session: Session, bounds: tuple[Any, Any, str], **more: Any) -> Partition:
-        (low, high, kind), key = bounds, more["key"]
-        where, values = self._where(key, bounds)
+    def _partitions(self, session: Session, bounds: Bounds, **more: Any) -> Iterator[Partition]:
+        """The part of a range; several where many rows have the same key or none."""
+        key = more["key"]
+        where, values = bounds.where(self._quoted(key))
         mark = f", max({self._quoted(self.watermark)})" if self.watermark else ""
         row = self._run(session.connection, f"SELECT count(*){mark} FROM {self._base()}{where}", values).fetchone()
-        identity = [self._identity(), [str(low), str(high), kind], int(row[0])]
         stamp = str(row[1]) if self.watermark else self._session
-        place = f"{self.table or 'query'} {key} " + ("missing" if kind == "null" else f"from {low}" if kind else "")
-        return Partition(
-            place=place.strip(),
-            version=digest([*identity, stamp]),
-            size_bytes=max(int(row[0]), 1) * 100,
-            argument={
-                "session": self._session,
-                "share": session.share,
-                "bounds": bounds,
-                "count": int(row[0]),
-                **more,
-            },
-        )
+        for page, count in bounds.pages(int(row[0]), self.rows_per_partition):
+            yield Partition(
+                place=f"{self.table or 'query'} {key} {page.said}".strip(),
+                version=digest([self._identity(), page.identity, int(row[0]), stamp]),
+                size_bytes=max(count, 1) * 100,
+                argument={
+                    "session": self._session,
+                    "share": session.share,
+                    "bounds": page,
+                    "count": count,
+                    **more,
+                },
+            )
 
     def read(self, partition: Partition) -> Rows:
         """The rows of one range.
@@ -169,12 +172,12 @@ class SqlSource(DeclaredSource):
             return self._rows(session.connection, argument, partition.place)
 
     def _rows(self, connection: Any, argument: dict[str, Any], place: str) -> Rows:
-        where, values = self._where(argument["key"], argument["bounds"])
+        bounds: Bounds = argument["bounds"]
         order = ", ".join(self._quoted(one) for one in argument["order"])
-        text = f"SELECT * FROM {self._base()}{where}" + (f" ORDER BY {order}" if order else "")
+        text, values = bounds.select(self._base(), self._quoted(argument["key"]), order)
         with faults(self.url):
             result = self._run(connection, text, values)
-            names, rows = list(result.keys()), result.fetchall()
+            names, rows = [one for one in result.keys() if one != NUMBER], result.fetchall()  # noqa: SIM118
         if len(rows) != argument["count"]:
             raise DataError(
                 "E_SOURCE_CHANGED",
@@ -229,8 +232,7 @@ class SqlSource(DeclaredSource):
         key = self.key or (primary[0] if primary else "")
         return key, [one for one in dict.fromkeys([key, *primary, *names]) if one in names] if key else []
 
-    def _ranges(self, connection: Any, key: str, total: int) -> list[tuple[Any, Any, str]]:
-        """(from, up to, kind) of each part: "" everything, "range" or "null"."""
+    def _ranges(self, connection: Any, key: str, total: int) -> list[Bounds]:
         if not key:
             if total > self.rows_per_partition:
                 raise DataError(
@@ -239,7 +241,7 @@ class SqlSource(DeclaredSource):
                     place="source.key",
                     action="name a column, or raise source.rows_per_partition above the number of rows",
                 )
-            return [(None, None, "")]
+            return [Bounds(kind="")]
         quoted = self._quoted(key)
         found = self._run(
             connection,
@@ -250,28 +252,15 @@ class SqlSource(DeclaredSource):
         )
         starts = [row[0] for row in found][1:]
         edges = [None, *starts, None]
-        ranges: list[tuple[Any, Any, str]] = [(low, high, "range") for low, high in pairwise(edges)]
+        ranges = [Bounds(kind="range", low=low, high=high) for low, high in pairwise(edges)]
         missing = int(self._run(connection, f"SELECT count(*) FROM {self._base()} WHERE {quoted} IS NULL", {}).scalar())
-        return [*ranges, (None, None, "null")] if missing else ranges
+        return [*ranges, Bounds(kind="null")] if missing else ranges
 
     def _sample(self, connection: Any) -> list[Any]:
         from sqlalchemy import select, text
 
         base = text(self._base())
         return list(connection.execute(select(text("*")).select_from(base).limit(SAMPLE)).fetchall())
-
-    def _where(self, key: str, bounds: tuple[Any, Any, str]) -> tuple[str, dict[str, Any]]:
-        low, high, kind = bounds
-        if not kind:
-            return "", {}
-        quoted = self._quoted(key)
-        if kind == "null":
-            return f" WHERE {quoted} IS NULL", {}
-        terms = [f"{quoted} IS NOT NULL"]
-        terms += [f"{quoted} >= :low"] if low is not None else []
-        terms += [f"{quoted} < :high"] if high is not None else []
-        values = {name: value for name, value in (("low", low), ("high", high)) if value is not None}
-        return f" WHERE {' AND '.join(terms)}", values
 
     def _run(self, connection: Any, statement: str, values: dict[str, Any]) -> Any:
         from sqlalchemy import text

@@ -29,6 +29,20 @@ def test_a_table_is_read_in_parts_and_whole(database, ctx):
     assert [(one.name, one.type) for one in raw.columns] == [("id", "int64"), ("c", "string"), ("x", "float64")]
 
 
+def test_rows_with_the_same_key_and_with_none_are_read_in_pages(database, ctx):
+    rows = [(7, number) for number in range(900)] + [(None, number) for number in range(950)] + [(8, 1), (9, 2)]
+    database.run("CREATE TABLE t (k INTEGER, n INTEGER)")
+    database.many("t", rows)
+    source = database.source(table="t", key="k", rows_per_partition=200)
+    raw, found = read(source, ctx)
+    assert ordered(found) == ordered(rows)
+    assert max(part.rows for part in raw.parts) <= 2 * 200
+    assert [(one.name, one.type) for one in raw.columns] == [("k", "int64"), ("n", "int64")]
+    assert len({part.place for part in raw.parts}) == len(raw.parts) > 9
+    again, _ = read(source, ctx)
+    assert again.content == raw.content
+
+
 def test_a_query_is_read_in_parts_by_a_key(database, ctx):
     database.run("CREATE TABLE t (a INTEGER, b VARCHAR(20))")
     database.many("t", [(number % 50, f"a:{number}%") for number in range(1000)])
