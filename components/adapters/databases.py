@@ -105,8 +105,11 @@ def engine(url: str, user: str, password: str) -> Any:
 
 
 @contextmanager
-def snapshot(made: Any, url: str, share: str = "") -> Iterator[Any]:
-    """A connection inside one read-only transaction; `share` is another one's snapshot, of `exported`."""
+def snapshot(made: Any, url: str, share: str = "", seconds: float = 0.0) -> Iterator[Any]:
+    """A connection inside one read-only transaction; `share` is another one's snapshot, of `exported`.
+
+    PostgreSQL ends a statement that takes longer than so many seconds; 0 is any time.
+    """
     from sqlalchemy import text
 
     options: dict[str, Any] = (
@@ -118,6 +121,8 @@ def snapshot(made: Any, url: str, share: str = "") -> Iterator[Any]:
         if made.dialect.name == "sqlite":
             connection.exec_driver_sql("PRAGMA query_only = ON")
             connection.exec_driver_sql("BEGIN")
+        if made.dialect.name == "postgresql" and seconds:
+            connection.execute(text(f"SET LOCAL statement_timeout = {round(1000 * seconds)}"))
         if share:
             connection.execute(text(f"SET TRANSACTION SNAPSHOT '{share}'"))
         yield connection
@@ -150,6 +155,14 @@ def faults(url: str) -> Iterator[None]:
                 place="source.url",
                 value=shown(url),
                 action="correct source.user and source.password (secret://name)",
+            ) from None
+        if "statement timeout" in said:
+            raise EnvironmentFault(
+                "E_SOURCE_CONNECT",
+                "a statement took longer than source.statement_minutes",
+                place="source.url",
+                value=shown(url),
+                action="raise it, lower source.rows_per_partition, or give source.key an index",
             ) from None
         if error.connection_invalidated or (
             isinstance(error, (OperationalError, InterfaceError))

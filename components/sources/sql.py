@@ -61,6 +61,8 @@ class SqlSource(DeclaredSource):
     watermark: str = Field("", description="column that rises with every insert and update, such as updated_at")
     rows_per_partition: int = Field(100_000, ge=1, description="rows that one task reads; bounds its memory")
 
+    statement_minutes: float = placed(60.0, gt=0, description="PostgreSQL ends a statement that takes longer")
+
     _session: str = PrivateAttr("")
 
     @field_validator("query")
@@ -98,7 +100,7 @@ class SqlSource(DeclaredSource):
     def session(self) -> Iterator["SqlSource"]:
         """The source inside one transaction, which ends with the block."""
         name = os.urandom(8).hex()
-        with snapshot(self._engine(), self.url) as connection:
+        with snapshot(self._engine(), self.url, seconds=60 * self.statement_minutes) as connection:
             SESSIONS[name] = Session(connection=connection, share=exported(connection), lock=threading.Lock())
             bound = self.model_copy()
             bound._session = name  # noqa: SLF001 - its own
@@ -159,7 +161,7 @@ class SqlSource(DeclaredSource):
         session = SESSIONS.get(argument["session"])
         if argument["share"]:
             # Each worker joins the snapshot with a connection of its own.
-            with snapshot(self._engine(), self.url, argument["share"]) as connection:
+            with snapshot(self._engine(), self.url, argument["share"], 60 * self.statement_minutes) as connection:
                 return self._rows(connection, argument, partition.place)
         if session is None:
             raise ConfigError(

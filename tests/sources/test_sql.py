@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -197,6 +198,16 @@ def test_bad_input_B38_a_server_takes_no_second_statement_even_where_the_text_wa
 @pytest.mark.parametrize("query", READING)
 def test_one_select_is_taken(query):
     assert SqlSource(url="sqlite:////nowhere.db", query=query).query == query
+
+
+@pytest.mark.bad_input
+def test_bad_input_B38_a_statement_that_takes_too_long_is_ended(server, secret, ctx, tmp_path):
+    database = Database("postgresql", tmp_path, server)
+    source = database.source(query="SELECT 1 AS n, pg_sleep(30) AS s", statement_minutes=0.01)
+    began = time.monotonic()
+    with pytest.raises(MillraceError, match=r"E_SOURCE_CONNECT .* longer than source.statement_minutes"):
+        read(source, ctx)
+    assert time.monotonic() - began < 20
 
 
 @pytest.mark.bad_input
