@@ -77,7 +77,10 @@ class TrainSettings(StepConfig):
         "", pattern=r"^([\w.-]+:\d{1,5})?$", description="host:port of the first machine, where `nodes` are several"
     )
     timeout_seconds: float = placed(
-        TIMEOUT_SECONDS, ge=2, description="a process that makes no step for so long is stuck, and is ended"
+        TIMEOUT_SECONDS,
+        ge=2,
+        description="a process that makes no step for so long is stuck, and is ended; its first step, for which it may "
+        "compile or wait for data and a GPU, may take three times as long",
     )
     restarts: int = placed(
         1, ge=0, description="how often training that was killed or stuck goes on from its newest checkpoint"

@@ -40,6 +40,22 @@ def test_fault_F27_the_clock_of_the_machine_jumps(place, whole, tally, monkeypat
         assert ctx.lines == []
 
 
+def test_fault_F27_the_first_step_is_stuck(place, whole, tally):
+    """F27-first-step: it may take three times as long; beyond its restarts training fails, and says where it hung."""
+    with tally("F27-first-step") as count:
+        place.plan.write_text("hang 1")
+        ctx = place.context("first step")
+        count.injected += 1
+        began = time.monotonic()
+        with pytest.raises(EnvironmentFault, match=r"E_TRAINING train: the training process is stuck: .*faulty\.py"):
+            place.train(ctx, timeout_seconds=4, restarts=0)
+        count.hit += place.hits()
+        assert 4 < time.monotonic() - began < 3 * 4 + 30
+        assert not leftover()
+        made = place.train(ctx, timeout_seconds=4, restarts=0)
+        count.holds(lambda: equal(made.files, whole[0].files))
+
+
 @pytest.mark.parametrize("rank", [0, 1])
 def test_fault_F26_a_process_of_two_is_killed(place, pair, tally, rank):
     """F26-kill: the group is gone, and starts again from the newest checkpoint; beyond its restarts the step fails."""
