@@ -18,6 +18,8 @@ from components.adapters.compute import Compute
 from components.context import open_context
 from components.contracts.errors import ConfigError, EnvironmentFault
 from components.contracts.placement import Placement
+from components.contracts.registry import load_kind
+from components.models import KINDS
 from components.models.gan import Gan
 from components.models.mlp import Mlp
 from components.objectives.adversarial import Adversarial
@@ -62,8 +64,9 @@ def machines(rows, folder, **chosen):
 
     def machine(number):
         own = folder / str(number)
-        own.mkdir()
-        job = train.job_of(config(**chosen, devices=1, nodes=2, rendezvous=meeting, restarts=0), dataset, ctx, own)
+        own.mkdir(parents=True)
+        settings = {"restarts": 0, **chosen, "devices": 1, "nodes": 2, "rendezvous": meeting}
+        job = train.job_of(config(**settings), dataset, ctx, own)
         result = supervise(job | {"meeting": "test"}, folder / "logs", lambda _: None)
         done[number] = (result["history"], (own / "weights.safetensors").read_bytes())
 
@@ -102,6 +105,21 @@ def test_two_machines_meet_and_learn_the_same(rows, tmp_path):
     assert done[0] == done[1]
     ctx.rerun = {"train": 9}
     close(done[0][0], train.run(config(devices=1), dataset, ctx=ctx).history)
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("rank", [0, 1])
+def test_two_machines_go_on_from_a_checkpoint_where_a_process_of_one_is_killed(rows, tmp_path, rank):
+    """Both agents start their processes anew, and end in the bytes of the training that was not touched."""
+    plan = tmp_path / "plan"
+    given = {"kind": "custom", "target": "tests.faults.faulty:Net", "plan": str(plan)}
+    model = load_kind("components.models", KINDS, given, "model").model_validate(given)
+    chosen = {"model": model, "batch_size": 8, "checkpoint_steps": 2, "timeout_seconds": 20}
+    whole = machines(rows, tmp_path / "whole", **chosen)
+    plan.write_text(f"kill 15 {rank}")
+    done = machines(rows, tmp_path / "killed", **chosen, restarts=1)
+    assert list(tmp_path.glob("plan.hit-*")), "it was killed"
+    assert done == whole
 
 
 MACHINE = """
