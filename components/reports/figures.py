@@ -1,6 +1,6 @@
 """Figures of a report, from plain data, drawn as tables, SVG and pictures without scripts.
 
-Kinds: `confusion`, `scatter`, `points`, `curves`, `histogram`, `table`, `pictures`, `gallery`, `words`.
+Kinds: `confusion`, `scatter`, `points`, `curves`, `histogram`, `shares`, `table`, `pictures`, `gallery`, `words`.
 """
 
 import math
@@ -50,6 +50,11 @@ MACROS = """
 {% endfor %}</p>{% endfor %}
 {% elif one.kind == "pictures" %}<h2>{{ one.of }}{{ one.title }}</h2><p>{% for source in one.sources %}
 <img class="small" src="{{ source }}" alt="{{ one.title }} {{ loop.index }}">{% endfor %}</p>
+{% elif one.kind == "shares" %}<div class="plot"><h2>{{ one.of }}{{ one.title }}</h2>
+<svg viewBox="0 0 {{ one.width }} {{ one.height }}" role="img" aria-label="{{ one.title }}">{% for bar in one.bars %}
+<text x="{{ bar.x - 6 }}" y="{{ bar.y + 11 }}" text-anchor="end">{{ bar.name }}</text>
+<rect x="{{ bar.x }}" y="{{ bar.y }}" width="{{ bar.width }}" height="14"/>
+<text x="{{ bar.x + bar.width + 6 }}" y="{{ bar.y + 11 }}">{{ bar.text }}</text>{% endfor %}</svg></div>
 {% else %}<div class="plot"><h2>{{ one.of }}{{ one.title }}</h2><svg viewBox="0 0 {{ one.width }} {{ one.height }}" role="img"
 aria-label="{{ one.title }}">{{ axes(one) }}
 {% for bar in one.bars %}<rect x="{{ bar.x }}" y="{{ bar.y }}" width="{{ bar.width }}" height="{{ bar.height }}"/>
@@ -72,6 +77,7 @@ def laid_out(figure: Mapping[str, Any]) -> dict[str, Any]:
         "points": _points,
         "curves": _curves,
         "histogram": _histogram,
+        "shares": _shares,
         "pictures": _pictures,
         "gallery": _gallery,
     }
@@ -194,6 +200,22 @@ def _histogram(figure: Mapping[str, Any]) -> dict[str, Any]:
         for left, right, height in zip(edges, edges[1:], heights, strict=False)
     ]
     return _plot(figure["title"], wide, tall, (figure["of"], "rows")) | {"bars": bars}
+
+
+def _shares(figure: Mapping[str, Any]) -> dict[str, Any]:
+    """A bar for each of `shares`, pairs of a name and its part of one; the largest is the uppermost."""
+    left = round(min(0.6 * WIDTH, max(7.0 * len(name) for name, _ in figure["shares"]) + 12))
+    bars = [
+        {
+            "x": left,
+            "y": 24 * at + 5,
+            "width": round(share * (WIDTH - left - 48), 1),
+            "name": name,
+            "text": f"{100 * share:.0f} %",
+        }
+        for at, (name, share) in enumerate(sorted(figure["shares"], key=lambda one: -one[1]))
+    ]
+    return {"kind": "shares", "title": figure["title"], "bars": bars, "width": WIDTH, "height": 24 * len(bars) + 8}
 
 
 def _plot(title: str, wide: tuple[float, float], tall: tuple[float, float], names: tuple[str, str]) -> dict[str, Any]:

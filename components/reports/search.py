@@ -43,13 +43,8 @@ def search_page(
         if len({x for x, _ in found}) > 1:
             figures.append({"kind": "points", "title": key, "points": found, "line": [], "names": (key, figure)})
     if shares:
-        rows = [(key, f"{100 * share:.0f} %") for key, share in sorted(shares.items(), key=lambda one: -one[1])]
-        figures.append({
-            "kind": "table",
-            "title": "Share of the figure's variance that hangs on each key",
-            "head": ("key", "share"),
-            "rows": rows,
-        })
+        title = "Importance: the part of the figure's variance that hangs on each key"
+        figures.append({"kind": "shares", "title": title, "shares": list(shares.items())})
     head = ("trial", "state", "figure", "epochs", *values)
     every = [tuple(_cell(one[key]) for key in head) for one in trials]
     figures.append({"kind": "table", "title": "Trials", "head": head, "rows": every})

@@ -1,6 +1,7 @@
 """Searches: what a space may hold, trials that are kept, ended early and taken up again, and the winner as a recipe."""
 
 import json
+import re
 import signal
 import time
 from pathlib import Path
@@ -150,6 +151,9 @@ def test_the_page_of_a_search_shows_every_trial(tmp_path):
     said = {"figure": "validation accuracy", "recipe": "<mine>.yaml", "number": number}
     page = search_page("mine", table, made.importances(), values, **said)
     assert page.count("<tr>") > 8
+    bars = re.findall(r'text-anchor="end">([a-z_.]+)</text>\s*<rect [^>]*width="([\d.]+)"', page)
+    assert {name for name, _ in bars} == set(SPACE)
+    assert [float(width) for _, width in bars] == sorted((float(width) for _, width in bars), reverse=True)
     assert "&lt;mine&gt;.yaml" in page
     assert "pruned" in page
     assert "Trial 5: validation accuracy 0.5" in page
