@@ -24,7 +24,7 @@ SECRET_TEXT = re.compile(
     r"|\bgh[pousr]_[A-Za-z0-9]{30,}|\bxox[abprs]-[A-Za-z0-9-]{10,}"
     r"|\b(password|passwd|pwd|passphrase)\s*[=:]\s*\S+"
     r"|(password|passwd|pwd|secret|token|api[_-]?key|access[_-]?key|signature|credential)=[^\s&;,]+"
-    r"|[?&](sig|key|sas|code)=[^\s&#]+",
+    r"|[?&](sig|sas)=[^\s&#]+|[?&]key=[^\s&#]{16,}",
     re.IGNORECASE,
 )
 COLUMNS = re.compile(r"^(checks\.columns|source\.rename)$")

@@ -103,7 +103,7 @@ CODES = {
 LOGIN = re.compile(r"(://[^/\s:@]*):[^\s@]+@")
 """A user's name and password in an address."""
 SIGNED = re.compile(
-    r"([?&][^=&\s#]*(?:sig|key|sas|code|token|secret|password|pwd|credential|signature)[^=&\s#]*=)[^&\s#'\"]+",
+    r"([?&][^=&\s#]*(?:sig|key|sas|token|secret|password|pwd|credential|signature)[^=&\s#]*=)[^&\s#'\"]+",
     re.IGNORECASE,
 )
 """What an address is signed with, or opens it."""

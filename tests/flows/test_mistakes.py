@@ -56,7 +56,7 @@ SECRETS = [
     ("source.uri", "https://h/x.csv?access_token={}"),
     ("source.uri", "https://h/x.csv?X-Amz-Signature={}"),
     ("source.uri", "https://h.blob.core.windows.net/c/x.csv?sv=2020&sig={}"),
-    ("source.uri", "https://h/x.csv?key={}"),
+    ("source.uri", "https://h/x.csv?key=0123456789{}"),
     ("source.uri", "https://{}@h/"),
     ("source.uri", "postgres://u:hun/{}@h"),
     ("source.uri", "postgresql://me:{}@host/db"),

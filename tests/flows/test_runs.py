@@ -45,7 +45,9 @@ def test_a_run_is_completed_in_prefect_with_its_artifacts(millrace, first):
     assert (kind, name, tasks) == ("COMPLETED", "Completed", ["Completed"] * len(STEPS))
     artifacts = millrace.prefect.artifacts(first["prefect_run"])
     assert artifacts["digits-cnn-train-progress"]["type"] == "progress"
-    assert re.match(r"train: epochs, (validation )?loss \d+\.\d+", artifacts["digits-cnn-train-progress"]["description"])
+    assert re.match(
+        r"train: epochs, (validation )?loss \d+\.\d+", artifacts["digits-cnn-train-progress"]["description"]
+    )
     # Every other step that happens to take longer than two seconds has one too.
     assert {name: one["type"] for name, one in artifacts.items() if not name.endswith("-progress")} == {
         "digits-cnn-data": "markdown",

@@ -190,7 +190,10 @@ def test_a_search_on_digits_beats_the_recipe_that_it_began_with(millrace):
 def test_a_bad_trial_is_ended_early_and_every_trial_lies_under_the_search_in_mlflow(millrace, tmp_path):
     path = tmp_path / "early.yaml"
     # One of five learning rates learns nothing; that of the recipe, which is tried first, does.
-    space = {"train.learning_rate": {"choices": [0.03, 0.04, 0.05, 0.06, 0.0001]}, "train.seed": {"low": 0, "high": 999}}
+    space = {
+        "train.learning_rate": {"choices": [0.03, 0.04, 0.05, 0.06, 0.0001]},
+        "train.seed": {"low": 0, "high": 999},
+    }
     text = MINE.replace("name: mine", "name: early").partition("search:")[0]
     search = {"trials": 16, "sampler": "random", "space": space}
     path.write_text(text.replace("max_epochs: 2", "max_epochs: 5") + f"search: {json.dumps(search)}\n")
