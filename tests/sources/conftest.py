@@ -1,14 +1,18 @@
+import gzip
 import io
 import json
 import sqlite3
 import time
 from contextlib import contextmanager
 
+import fsspec
 import numpy as np
 import pytest
 from PIL import Image
 
+from components.adapters import blobs
 from tests.postgres import PASSWORD, Postgres
+from tests.sources.remote import CSV
 from tests.streams import Broker, Kafka, RedisServer, RedisStream
 
 XML = """<annotation><size><width>64</width><height>48</height></size>{}</annotation>"""
@@ -183,3 +187,20 @@ def stream(request, broker, redis, redis_server):
 @pytest.fixture
 def secret(monkeypatch):
     monkeypatch.setenv("MILLRACE_SECRET_PG", PASSWORD)
+
+
+@pytest.fixture
+def bucket(s3):
+    """A bucket with two files, and its address."""
+    place = s3.bucket()
+    name = place.split("/")[2]
+    client = s3.client()
+    client.put_object(Bucket=name, Key="store/data/a.csv", Body=CSV.encode())
+    client.put_object(Bucket=name, Key="store/data/deep/b.csv.gz", Body=gzip.compress(CSV.encode()))
+    return client, name, f"{place}/data"
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr(blobs.time, "sleep", lambda _: None)
+    fsspec.config.conf.pop("s3", None)
