@@ -52,7 +52,7 @@ def batch(predictor: Any, rows: pa.Table, aside: int, config: MonitorConfig) -> 
 
     `aside` of them were set aside when they were read.
     """
-    needed = {name for feature in predictor.features for name in feature.columns}
+    needed = _needed(predictor)
     fit = np.ones(rows.num_rows, bool)
     for column in predictor.raw:
         if column.name in needed and column.name in rows.column_names:
@@ -78,11 +78,15 @@ def log_rows(predictor: Any, parts: Iterable[tuple[dict[str, Any], pa.Table]], c
 
 def _made_of_log(predictor: Any, asked: pa.Table) -> NDArray[np.float32] | None:
     """What the network makes of logged rows, where the log has all that it reads: texts and files on request only."""
-    needed = {name for feature in predictor.features for name in feature.columns}
-    if not is_asked(predictor) or not needed <= set(asked.column_names):
+    if not is_asked(predictor) or not _needed(predictor) <= set(asked.column_names):
         return None
     rows = typed(asked, predictor.raw)
     return made_of(predictor, rows.filter(predictor.accepts(rows)))
+
+
+def _needed(predictor: Any) -> set[str]:
+    """The columns that the features read."""
+    return {name for feature in predictor.features for name in feature.columns}
 
 
 def log_parts(store: Store, model: str, package: str, since: datetime) -> list[tuple[dict[str, Any], pa.Table]]:
