@@ -2,8 +2,11 @@
 
 import shutil
 import socket
+import socketserver
+import struct
 import subprocess
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -109,3 +112,48 @@ class RedisStream:
     def told(self):
         (group,) = self.client.xinfo_groups(self.name)
         return len(self.client.xrange(self.name, max=group["last-delivered-id"]))
+
+
+class RefusingBroker:
+    """What a broker says to a login that it does not know, and no more; the mock cluster has no logins.
+
+    Of Kafka's protocol: https://kafka.apache.org/protocol (ApiVersions, SaslHandshake, SaslAuthenticate).
+    """
+
+    VERSIONS, HANDSHAKE, AUTHENTICATE = 18, 17, 36
+    FAILED, UNSUPPORTED = 58, 35
+
+    def __init__(self):
+        self.asked = []
+        broker = self
+
+        class Talk(socketserver.StreamRequestHandler):
+            def handle(self):
+                while head := self.rfile.read(4):
+                    request = self.rfile.read(int.from_bytes(head))
+                    key, version, number = struct.unpack(">hhi", request[:8])
+                    broker.asked.append((key, request))
+                    body = struct.pack(">i", number) + broker.answer(key, version)
+                    self.wfile.write(struct.pack(">i", len(body)) + body)
+
+        self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Talk)
+        self._server.daemon_threads = True
+        self.servers = f"127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def answer(self, key, version):
+        if key == self.VERSIONS:
+            known = [(self.VERSIONS, 0, 0), (self.HANDSHAKE, 0, 1), (self.AUTHENTICATE, 0, 0)]
+            wrong = self.UNSUPPORTED if version else 0
+            return struct.pack(">hi", wrong, len(known)) + b"".join(struct.pack(">hhh", *one) for one in known)
+        if key == self.HANDSHAKE:
+            return struct.pack(">hi", 0, 1) + _text(b"PLAIN")
+        return struct.pack(">h", self.FAILED) + _text(b"Authentication failed") + struct.pack(">i", 0)
+
+    def stop(self):
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def _text(body):
+    return struct.pack(">h", len(body)) + body

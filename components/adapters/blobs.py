@@ -25,13 +25,15 @@ from components.contracts.errors import DataError, EnvironmentFault, masked
 
 BLOCK = 8 * 2**20
 TRIES = 4
-CONNECT_SECONDS, READ_SECONDS = 5, 20
+CONNECT_SECONDS, READ_SECONDS, FIRST_PAUSE = 5, 20, 1
 MARKS = ("ETag", "etag", "LastModified", "Last-Modified", "last_modified", "modificationTime", "updated", "mtime")
 """What servers call the thing that changes when a file does."""
 WILD = re.compile(r"[*?\[]")
 EXTRAS = {"gs": ("gcsfs", "gs"), "gcs": ("gcsfs", "gs"), "abfs": ("adlfs", "azure"), "az": ("adlfs", "azure")}
 """By the kind of an address: the library that opens it, and the extra that brings it."""
 REFUSED = (PermissionError,)
+SAID = re.compile(rf"\b({'|'.join(sorted(REFUSED_CODES | {'401', 'Unauthorized'}))})\b")
+"""What clients that only have a text for it say of a refusal."""
 Result = TypeVar("Result")
 
 
@@ -162,7 +164,7 @@ def _patiently(work: Callable[[], Result], url: str, place: str) -> Result:
         except EnvironmentFault as error:
             if error.code != "E_SERVER_UNREACHABLE":
                 raise
-        time.sleep(2**tried)
+        time.sleep(FIRST_PAUSE * 2**tried)
     with faults(url, place):
         return work()
 
@@ -254,7 +256,7 @@ def faults(url: str, place: str) -> Iterator[None]:
         code = code_of(error) or code_of(error.__cause__ or error)
         # S3 says of a token that has expired 400, and of a HEAD no more than that.
         refused = code in REFUSED_CODES or (url.startswith("s3://") and code == "400")
-        if refused or "Credentials" in name or re.search(r"\b(401|403|Forbidden|Unauthorized)\b", text):
+        if refused or "Credentials" in name or SAID.search(text):
             raise _refused(shown, place) from error
         if isinstance(error, (OSError, TimeoutError)) or name.startswith(("Client", "Endpoint", "Connect", "Server")):
             raise _unreachable(shown, place, name) from error

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field, PrivateAttr
 
-from components.adapters.blobs import remote
+from components.adapters.blobs import CONNECT_SECONDS, FIRST_PAUSE, READ_SECONDS, TRIES, faults, remote
 from components.contracts.config import StepConfig, placed
 from components.contracts.errors import DataError, EnvironmentFault, MillraceError, masked
 from components.contracts.fingerprint import digest
@@ -98,8 +98,9 @@ class DeltaSource(StepConfig):
             raise EnvironmentFault(
                 "E_EXTRA_MISSING", "deltalake is not installed", place=PLACE, action=action
             ) from error
-        uri = self.uri if remote(self.uri) else str(locate(self.uri, PLACE))
-        return DeltaTable(uri, version=None if version < 0 else version)
+        here = not remote(self.uri)
+        uri = str(locate(self.uri, PLACE)) if here else self.uri
+        return DeltaTable(uri, version=None if version < 0 else version, storage_options=None if here else _patience())
 
     @contextmanager
     def _faults(self) -> Iterator[None]:
@@ -124,4 +125,16 @@ class DeltaSource(StepConfig):
                 raise DataError(
                     "E_FORMAT", f"the table cannot be read ({said})", place=PLACE, action="see what wrote it"
                 ) from None
-            raise
+            with faults(self.uri, PLACE):
+                raise
+
+
+def _patience() -> dict[str, str]:
+    """How long a bucket is waited for, as for other files."""
+    return {
+        "connect_timeout": f"{CONNECT_SECONDS}s",
+        "timeout": f"{READ_SECONDS}s",
+        "retry_timeout": f"{TRIES * READ_SECONDS}s",
+        "max_retries": str(TRIES - 1),
+        "backoff_config.init_backoff": f"{FIRST_PAUSE}s",
+    }

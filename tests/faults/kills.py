@@ -18,7 +18,7 @@ def killed_at(number, work, more=()):
     if child == 0:
         code = 1
         try:
-            _count(number, more)
+            arm(number, more)
             work()
             code = 0
         finally:
@@ -31,7 +31,8 @@ def killed_at(number, work, more=()):
     return False
 
 
-def _count(number, more):
+def arm(number, more=()):
+    """Let this process kill itself at event `number`."""
     seen = 0
 
     def event():

@@ -6,7 +6,7 @@ from deltalake import DeltaTable, write_deltalake
 
 from components import ingest
 from components.adapters.snapshot_rows import read_rows
-from components.contracts.errors import DataError
+from components.contracts.errors import DataError, MillraceError
 from components.contracts.spec import OWN_COLUMNS
 from components.sources import delta
 from components.sources.delta import DeltaSource
@@ -61,6 +61,31 @@ def test_a_later_version_reads_only_files_that_are_new(table, ctx, monkeypatch):
 def test_bad_input_what_is_no_table_is_one_line(table, ctx, uri, at, expected):
     with pytest.raises(DataError, match=expected):
         read(DeltaSource(uri=str(table.parent / uri), at=at), ctx)
+
+
+CANARY = "c4nary-5ecret-of-the-lake"
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("what", "code"), [("403", "E_CREDENTIALS"), ("expired", "E_CREDENTIALS"), ("503", "E_SERVER_UNREACHABLE")]
+)
+@pytest.mark.parametrize("where", ["_delta_log", ".parquet"])
+def test_bad_input_B37_a_bucket_that_refuses(s3, ctx, monkeypatch, caplog, what, code, where):
+    """In the log and in the data files; one line, and the credential is nowhere."""
+    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+    monkeypatch.setattr(delta, "FIRST_PAUSE", 0.01)
+    place = s3.bucket() + "/table"
+    write_deltalake(place, rows(0, 10))
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", CANARY)
+    caplog.set_level("DEBUG")
+    with s3.ruled(lambda _number, _method, path: what if where in path else "pass") as door:
+        with pytest.raises(MillraceError, match=f"{code} source.uri: the server") as caught:
+            read(DeltaSource(uri=place), ctx)
+        assert any(where in path for _, path, _, _ in door.log)
+    kept = b"".join(path.read_bytes() for path in ctx.placement.home.rglob("*") if path.is_file())
+    assert CANARY not in caplog.text + caught.value.line()
+    assert CANARY.encode() not in kept
 
 
 def test_a_bucket(s3, ctx, monkeypatch):

@@ -13,7 +13,7 @@ from components.sources.kafka import KafkaSource
 from components.sources.redis_stream import RedisStreamSource
 from components.validate import ValidateConfig
 from components.validate.checks import ColumnCheck
-from tests.streams import PASSWORD, Kafka
+from tests.streams import PASSWORD, Kafka, RefusingBroker
 
 INT = ValidateConfig(columns={"n": ColumnCheck(type="int64")}, max_bad_fraction=1)
 DEAD = "127.0.0.1:9"
@@ -154,6 +154,30 @@ def test_bad_input_B37_streams_that_cannot_be_reached(broker, redis, redis_serve
     with pytest.raises(MillraceError, match=expected) as caught:
         take(made, ctx)
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.bad_input
+def test_bad_input_B37_a_broker_that_knows_no_such_login(ctx, monkeypatch):
+    """The client really logs in, and is told no; its password was sent, and is nowhere else."""
+    from components.adapters import kafka
+
+    monkeypatch.setattr(kafka, "SECONDS", 3)
+    monkeypatch.setenv("MILLRACE_SECRET_WRONG", PASSWORD)
+    broker = RefusingBroker()
+    source = KafkaSource(
+        servers=broker.servers, topic="t", security="sasl_plaintext", mechanism="PLAIN", user="u",
+        password="secret://wrong",
+    )  # fmt: skip
+    try:
+        with pytest.raises(MillraceError, match="E_CREDENTIALS source.servers: the broker refuses") as caught:
+            take(source, ctx)
+    finally:
+        broker.stop()
+    assert PASSWORD not in caught.value.line()
+    assert any(PASSWORD.encode() in request for key, request in broker.asked if key == broker.AUTHENTICATE)
+    assert not [
+        path for path in ctx.placement.home.rglob("*") if path.is_file() and PASSWORD.encode() in path.read_bytes()
+    ]
 
 
 def test_a_user_who_may_only_read_is_enough_and_its_password_is_nowhere(redis, redis_server, ctx, monkeypatch):
