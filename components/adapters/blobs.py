@@ -31,9 +31,9 @@ MARKS = ("ETag", "etag", "LastModified", "Last-Modified", "last_modified", "modi
 WILD = re.compile(r"[*?\[]")
 EXTRAS = {"gs": ("gcsfs", "gs"), "gcs": ("gcsfs", "gs"), "abfs": ("adlfs", "azure"), "az": ("adlfs", "azure")}
 """By the kind of an address: the library that opens it, and the extra that brings it."""
-REFUSED = (PermissionError,)
-SAID = re.compile(rf"\b({'|'.join(sorted(REFUSED_CODES | {'401', 'Unauthorized'}))})\b")
-"""What clients that only have a text for it say of a refusal."""
+REFUSED, WORDS = (PermissionError,), {"Forbidden", "Unauthorized"}
+SAID = re.compile(rf"\b({'|'.join(sorted(one for one in REFUSED_CODES | WORDS if not one.isdigit()))})\b")
+"""What clients that only have a text for it say of a refusal; a number could be any."""
 Result = TypeVar("Result")
 
 

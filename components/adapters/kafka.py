@@ -175,10 +175,11 @@ def topic(
     try:
         yield Topic(consumer, name, servers)
     except EnvironmentFault as error:
-        # The client tells of a refused login only who polls; to all else it is a broker that does not answer.
-        consumer.poll(0)
-        if refused and error.code == "E_SOURCE_CONNECT":
-            raise _refused(servers, refused[0]) from None
+        if error.code == "E_SOURCE_CONNECT":
+            # The client tells of a refused login only who polls; to all else it is a broker that does not answer.
+            consumer.poll(0)
+            if refused:
+                raise _refused(servers, refused[0]) from None
         raise
     finally:
         consumer.close()

@@ -1,7 +1,6 @@
 """Parquet, Arrow IPC, ORC and Avro files in pieces of whole row groups, batches, stripes or blocks."""
 
 import io
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +10,6 @@ from typing import Any
 import pyarrow as pa
 
 from components.contracts.errors import DataError, EnvironmentFault
-from components.contracts.fingerprint import digest
 
 HEADS = {"parquet": b"PAR1", "arrow": b"ARROW1", "orc": b"ORC", "avro": b"Obj\x01"}
 TAILS = {"parquet": b"PAR1", "arrow": b"ARROW1"}
@@ -131,41 +129,6 @@ def _read_parquet(path: Path, first: int, last: int, columns: list[str] | None) 
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
         _known(columns, file.schema_arrow.names, path)
         return file.read_row_groups(list(range(first, last)), columns=columns, use_threads=False)
-
-
-def regrouped(path: Path, scratch: Path, place: str, piece_bytes: int) -> Path:
-    """The Parquet file, or a copy in `scratch` with smaller row groups where one has more than two pieces' bytes.
-
-    The way to a row leads through all rows of its group before it: the file is read once, a few rows at a time.
-
-    Raises:
-        DataError: E_CHECKSUM, E_FILE_TRUNCATED, E_FORMAT.
-    """
-    import pyarrow.parquet as pq
-
-    with unreadable(path, "parquet", place):
-        units = list(_parquet_units(path))
-    if max((one.size for one in units), default=0) <= 2 * piece_bytes:
-        return path
-    target = scratch / f"{digest([str(path), path.stat().st_mtime_ns, piece_bytes])}.regrouped"
-    if target.is_file():
-        return target
-    scratch.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_suffix(f".{os.urandom(6).hex()}")
-    try:
-        with (
-            unreadable(path, "parquet", place),
-            pq.ParquetFile(path, buffer_size=2**20, pre_buffer=False, page_checksum_verification=True) as file,
-            pq.ParquetWriter(unfinished, file.schema_arrow) as out,
-        ):
-            for one in units:
-                rows = max(1, one.rows * piece_bytes // max(one.size, 1))
-                for batch in file.iter_batches(rows, row_groups=[one.first], use_threads=False):
-                    out.write_batch(batch)
-        unfinished.replace(target)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return target
 
 
 def _arrow_units(path: Path) -> Iterator[Unit]:

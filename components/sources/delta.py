@@ -116,6 +116,9 @@ class DeltaSource(StepConfig):
                 raise DataError(
                     "E_SOURCE_EMPTY", "no Delta table is there", place=PLACE, value=masked(self.uri), action=action
                 ) from None
+            if remote(self.uri) and isinstance(error, OSError):
+                with faults(self.uri, PLACE):
+                    raise
             if "version" in said.lower() and self.at >= 0:
                 what = f"the table has no such version ({said})"
                 raise DataError(
@@ -125,8 +128,7 @@ class DeltaSource(StepConfig):
                 raise DataError(
                     "E_FORMAT", f"the table cannot be read ({said})", place=PLACE, action="see what wrote it"
                 ) from None
-            with faults(self.uri, PLACE):
-                raise
+            raise
 
 
 def _patience() -> dict[str, str]:

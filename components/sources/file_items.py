@@ -14,7 +14,7 @@ from components.adapters.blobs import Blob, fetched, listed, local, matches, rem
 from components.adapters.compressed import compression, spooled
 from components.contracts.errors import DataError
 from components.contracts.fingerprint import digest
-from components.sources.columnar import regrouped, sniffed
+from components.sources.columnar import sniffed
 from components.sources.partition import NO_SPLIT
 from components.sources.paths import denied, locate, nothing_matches, readable_file
 
@@ -107,8 +107,8 @@ def _some(found: list[Any], root: Path, pattern: str, split: str) -> list[Any]:
     return found
 
 
-def opened(item: Item, encoding: str, scratch: Path, piece_bytes: int) -> Path:
-    """The file on this machine, unpacked, text as UTF-8, no row group of many pieces: itself or a copy in `scratch`."""
+def opened(item: Item, encoding: str, scratch: Path) -> Path:
+    """The bytes of the file on this machine, unpacked, and of text as UTF-8: itself or a copy in `scratch`."""
     path = fetched(item.blob, scratch, PLACE)
     if item.member:
         path = extracted(path, item.member, scratch)
@@ -122,10 +122,7 @@ def opened(item: Item, encoding: str, scratch: Path, piece_bytes: int) -> Path:
             place=item.name,
             action="name it alone in source.uri, or unpack it",
         )
-    kind = sniffed(plain)
-    if kind == "parquet":
-        return regrouped(plain, scratch, item.name, piece_bytes)
-    return _transcoded(plain, encoding, scratch, item.name) if kind == "text" else plain
+    return _transcoded(plain, encoding, scratch, item.name) if sniffed(plain) == "text" else plain
 
 
 def is_plain(path: Path) -> bool:
@@ -141,13 +138,13 @@ def _packed(path: Path) -> bool:
 
 
 @contextmanager
-def held(item: Item, encoding: str, piece_bytes: int, plain: Path) -> Iterator[Path]:
+def held(item: Item, encoding: str, plain: Path) -> Iterator[Path]:
     """`plain`, the file that `opened` gave; on a machine that does not have it, one that is made anew."""
     if plain.is_file():
         yield plain
         return
     with tempfile.TemporaryDirectory(prefix="millrace-") as scratch:
-        yield opened(item, encoding, Path(scratch), piece_bytes)
+        yield opened(item, encoding, Path(scratch))
 
 
 def folder_columns(name: str) -> list[tuple[str, str]]:

@@ -108,7 +108,7 @@ class FilesSource(DeclaredSource):
                 if cut:
                     found += self._text(item, item.path, cut, expected)
                     continue
-                path = opened(item, self.encoding, scratch, self._piece_bytes)
+                path = opened(item, self.encoding, scratch)
                 kind = self._format(item, path)
                 if kind in TEXTS:
                     found += self._text(item, path, self._cut(path, item.name, kind, expected), expected)
@@ -126,7 +126,7 @@ class FilesSource(DeclaredSource):
         argument = partition.argument
         raise_broken(argument)
         item = Item(**argument["item"] | {"blob": Blob(**argument["item"]["blob"])})
-        with held(item, self.encoding, self._piece_bytes, Path(argument["plain"])) as path:
+        with held(item, self.encoding, Path(argument["plain"])) as path:
             read = self._read_text if argument["kind"] in TEXTS else self._read_groups
             rows = read(path, argument, item)
         names = [self.rename.get(name, name) for name in rows.table.column_names]
@@ -206,7 +206,7 @@ class FilesSource(DeclaredSource):
         dialect = self._dialect(kind)
         head = head_of(path, place, kind, dialect, self._heading())
         expected[:] = expected or head.names
-        return cut_text(path, place, kind, dialect, head=head, piece_bytes=self._piece_bytes)
+        return cut_text(path, place, kind, dialect, head=head, piece_bytes=int(self.partition_mb * 2**20))
 
     def _text(self, item: Item, path: Path, cut: Cut, expected: list[str]) -> list[Partition]:
         names = list(cut.names)
@@ -235,12 +235,8 @@ class FilesSource(DeclaredSource):
             self._partition(
                 item, path, kind, one.size, first=one.first, last=one.last, row=one.row, bytes=known, stamp=stamp
             )
-            for one in groups(path, kind, item.name, self._piece_bytes)
+            for one in groups(path, kind, item.name, int(self.partition_mb * 2**20))
         ]
-
-    @property
-    def _piece_bytes(self) -> int:
-        return int(self.partition_mb * 2**20)
 
     def _heading(self) -> Heading:
         return Heading(header=self.header, names=self.names, rename=self.rename, comment=self.comment)

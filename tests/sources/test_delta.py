@@ -71,17 +71,18 @@ CANARY = "c4nary-5ecret-of-the-lake"
     ("what", "code"), [("403", "E_CREDENTIALS"), ("expired", "E_CREDENTIALS"), ("503", "E_SERVER_UNREACHABLE")]
 )
 @pytest.mark.parametrize("where", ["_delta_log", ".parquet"])
-def test_bad_input_B37_a_bucket_that_refuses(s3, ctx, monkeypatch, caplog, what, code, where):
+@pytest.mark.parametrize("at", [-1, 0])
+def test_bad_input_B37_a_bucket_that_refuses(s3, ctx, monkeypatch, caplog, *, what, code, where, at):
     """In the log and in the data files; one line, and the credential is nowhere."""
     monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
     monkeypatch.setattr(delta, "FIRST_PAUSE", 0.01)
-    place = s3.bucket() + "/table"
+    place = s3.bucket() + "/versions/403"
     write_deltalake(place, rows(0, 10))
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", CANARY)
     caplog.set_level("DEBUG")
     with s3.ruled(lambda _number, _method, path: what if where in path else "pass") as door:
         with pytest.raises(MillraceError, match=f"{code} source.uri: the server") as caught:
-            read(DeltaSource(uri=place), ctx)
+            read(DeltaSource(uri=place, at=at), ctx)
         assert any(where in path for _, path, _, _ in door.log)
     kept = b"".join(path.read_bytes() for path in ctx.placement.home.rglob("*") if path.is_file())
     assert CANARY not in caplog.text + caught.value.line()

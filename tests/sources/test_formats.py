@@ -116,6 +116,14 @@ def test_a_piece_of_avro_is_read_without_what_stands_before_it(tmp_path, monkeyp
     assert len(walked) == 1
 
 
+def test_an_encoding_is_that_of_texts(tmp_path):
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.Table.from_pylist(ROWS), path)
+    source = FilesSource(uri=str(path), encoding="latin-1")
+    (piece,) = source.partitions(digest_file, tmp_path / "scratch")
+    assert source.read(piece).table.to_pylist() == ROWS
+
+
 @pytest.mark.parametrize(("pattern", "expected"), [("*.csv", 2), ("x*.csv", 1), ("*/*.csv", 1), ("?1.csv", 1)])
 def test_a_glob_of_this_machine_names_files(tmp_path, ctx, pattern, expected):
     (tmp_path / "deep").mkdir()
