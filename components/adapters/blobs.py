@@ -31,8 +31,8 @@ MARKS = ("ETag", "etag", "LastModified", "Last-Modified", "last_modified", "modi
 WILD = re.compile(r"[*?\[]")
 EXTRAS = {"gs": ("gcsfs", "gs"), "gcs": ("gcsfs", "gs"), "abfs": ("adlfs", "azure"), "az": ("adlfs", "azure")}
 """By the kind of an address: the library that opens it, and the extra that brings it."""
-REFUSED, WORDS = (PermissionError,), {"Forbidden", "Unauthorized"}
-SAID = re.compile(rf"\b({'|'.join(sorted(one for one in REFUSED_CODES | WORDS if not one.isdigit()))})\b")
+REFUSED = (PermissionError,)
+SAID = re.compile(rf"\b({'|'.join(['Unauthorized', *sorted(one for one in REFUSED_CODES if not one.isdigit())])})\b")
 """What clients that only have a text for it say of a refusal; a number could be any."""
 Result = TypeVar("Result")
 
@@ -256,6 +256,7 @@ def faults(url: str, place: str) -> Iterator[None]:
         code = code_of(error) or code_of(error.__cause__ or error)
         # S3 says of a token that has expired 400, and of a HEAD no more than that.
         refused = code in REFUSED_CODES or (url.startswith("s3://") and code == "400")
+        refused = refused or getattr(error, "status", None) in (401, 403)
         if refused or "Credentials" in name or SAID.search(text):
             raise _refused(shown, place) from error
         if isinstance(error, (OSError, TimeoutError)) or name.startswith(("Client", "Endpoint", "Connect", "Server")):

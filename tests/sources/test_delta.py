@@ -78,7 +78,8 @@ def test_bad_input_B37_a_bucket_that_refuses(s3, ctx, monkeypatch, caplog, *, wh
     monkeypatch.setattr(delta, "FIRST_PAUSE", 0.01)
     place = s3.bucket() + "/versions/403"
     write_deltalake(place, rows(0, 10))
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", CANARY)
+    # The one of a login's words that is sent as it is.
+    monkeypatch.setenv("AWS_SESSION_TOKEN", CANARY)
     caplog.set_level("DEBUG")
     with s3.ruled(lambda _number, _method, path: what if where in path else "pass") as door:
         with pytest.raises(MillraceError, match=f"{code} source.uri: the server") as caught:
